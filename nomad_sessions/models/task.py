@@ -1,0 +1,34 @@
+"""Task: a piece of work that an agent of a session was given, and how far it is."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from .base import Millis, Model, NullableText, Text
+
+TaskStatus = Literal["pending", "running", "completed", "failed"]
+
+TASK_STATUSES: frozenset[str] = frozenset(get_args(TaskStatus))
+PROTECTED_TASK = frozenset({"id", "createdAt", "rev"})
+
+
+class Task(Model):
+    """An agent's task. Times are milliseconds since the epoch; `progress` is 0 to 100.
+
+    `input_data` and `output_data` are free-form; `rev` is the seq of the last change.
+    """
+
+    id: Text = ""
+    session_id: Text = ""
+    agent_id: Text | None = None
+    task_type: Text | None = None
+    status: NullableText = "pending"
+    progress: float = 0
+    input_data: Any = None
+    output_data: Any = None
+    error_message: Text | None = None
+    start_time: int | None = None
+    last_activity: int | None = None
+    created_at: Millis = 0
+    updated_at: Millis = 0
+    rev: int = 0
