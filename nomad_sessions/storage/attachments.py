@@ -1,0 +1,62 @@
+"""Bytes of files and images too large for a line, named by their SHA-256 and shared by whoever refers to them.
+
+Invariant: a file under `attachments/` is complete and synced before any record names it, and is never changed: its name
+says what it must contain, and `read` checks. Verified by `tests/unit/test_attachments.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+
+from nomad_sessions.errors import AttachmentMissingError
+from nomad_sessions.storage._os import FileSystem
+
+__all__ = ["read", "store"]
+
+_NAME = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def store(fs: FileSystem, workspace: str, data: bytes) -> str:
+    """Keeps `data`; returns its SHA-256 in hex. Durable on return; costs nothing but the hash when it is there already."""
+    digest = hashlib.sha256(data).hexdigest()
+    folder = f"{workspace}/attachments"
+    path = f"{folder}/{digest}"
+    known = fs.stat(path)
+    if known is not None and known.size == len(data):
+        return digest
+    for missing in (workspace, folder):
+        if fs.mkdir(missing, 0o700):
+            fs.sync_dir(os.path.dirname(missing))
+    temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    fd = fs.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        fs.pwrite_all(fd, data, 0)
+        fs.sync(fd)
+    except BaseException:
+        fs.unlink(temporary)
+        raise
+    finally:
+        fs.close(fd)
+    fs.replace(temporary, path)
+    fs.sync_dir(folder)
+    return digest
+
+
+def read(fs: FileSystem, workspace: str, digest: str) -> bytes:
+    """The bytes with this SHA-256. Raises `AttachmentMissingError` when they are not there or not those bytes."""
+    path = f"{workspace}/attachments/{digest}"
+    if not _NAME.match(digest):
+        raise AttachmentMissingError(path=path, sha256=digest)
+    try:
+        fd = fs.open(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise AttachmentMissingError(path=path, sha256=digest) from error
+    try:
+        data = fs.pread(fd, fs.fstat(fd).size, 0)
+    finally:
+        fs.close(fd)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise AttachmentMissingError(path=path, sha256=digest)
+    return data

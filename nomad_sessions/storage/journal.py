@@ -1,0 +1,285 @@
+"""The journal: a folder of segments, appended to at the end of the last one.
+
+Invariant: seqs run without a gap from segment to segment; every segment but the last is sealed and synced before its
+successor exists; bytes are only ever added at the end of the last segment, or cut there by a writer under the lock
+after they were kept in quarantine. Verified by `tests/unit/test_journal.py` and `tests/crash/`.
+
+Opening reads the live segment and, of the sealed ones, only the few seals whose tables together cover the rest: the
+tables of the n-th segment cover the last `lowbit(n)` segments, as in a Fenwick tree, so log2(n) of them suffice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+from typing import Any, NamedTuple
+
+from nomad_sessions.errors import JournalCorruptError, JournalGapError
+from nomad_sessions.storage import quarantine, table
+from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.codec import encode, frame
+from nomad_sessions.storage.segment import Entry, Scan, Seal, Segment, header, name_of
+from nomad_sessions.storage.table import Region, TableDamaged
+
+__all__ = ["Journal", "Sealed"]
+
+_LOG = logging.getLogger("nomad_sessions")
+
+
+class Sealed(NamedTuple):
+    """A sealed segment whose tables cover it and perhaps some before it."""
+
+    segment: Segment
+    seal: Seal
+
+    def lookup(self, name: str, key: str) -> list[Any] | None:
+        """One row of a table of the seal."""
+        return self._verified(lambda region: table.lookup(self.segment.fs, self.segment.fd, region, key), name)
+
+    def rows(self, name: str) -> list[list[Any]]:
+        """All rows of a table of the seal."""
+        return self._verified(lambda region: table.rows(self.segment.fs, self.segment.fd, region), name) or []
+
+    def _verified(self, read: Any, name: str) -> Any:
+        region = self.seal.tables[name]
+        try:
+            return read(region)
+        except TableDamaged as error:
+            raise JournalCorruptError(
+                path=self.segment.path, offset=region.offset, length=region.length, reason=str(error)
+            ) from error
+
+
+class Journal:
+    """The segments of one workspace as one handle sees them.
+
+    Attributes: `last_seq`; `live` (the segment appended to, None where it does not exist yet); `end` (offset after the
+    last whole record of `live`); `torn` (bytes after it); `durable` (offset up to which `live` is known synced).
+    """
+
+    def __init__(self, fs: FileSystem, workspace: str) -> None:
+        self._fs = fs
+        self._workspace = workspace
+        self.folder = f"{workspace}/journal"
+        self._open: dict[int, Segment] = {}
+        self.live: Segment | None = None
+        self.last_seq = 0
+        self.end = 0
+        self.torn = 0
+        self.durable = 0
+        self.live_first = 1
+
+    def first_seqs(self) -> list[int]:
+        """The first seq of each segment in the folder, ascending; other files there are left alone."""
+        names = self._fs.listdir(self.folder)
+        return sorted(int(name[:-6]) for name in names if name.endswith(".jsonl") and name[:-6].isdigit())
+
+    def segment(self, first_seq: int) -> Segment:
+        """The open segment that starts with this seq; stays open until `close`, also after its file is pruned."""
+        segment = self._open.get(first_seq)
+        if segment is None:
+            segment = self._open[first_seq] = self._open_segment(first_seq)
+        return segment
+
+    def close(self) -> None:
+        """Closes every segment."""
+        for segment in self._open.values():
+            segment.close()
+        self._open.clear()
+        self.live = None
+
+    def load(self, after: int) -> tuple[list[Sealed], list[Entry]]:
+        """Finds all records above seq `after`: seals whose tables cover the sealed ones (oldest first; they may reach
+        further back than asked), and the entries of the live segment.
+
+        Sets `last_seq` and the state of the live segment. Raises `JournalGapError` where records above `after` are
+        missing, `JournalCorruptError`.
+        """
+        firsts = self.first_seqs()
+        self.last_seq, self.live, self.end, self.torn, self.durable = after, None, 0, 0, 0
+        self.live_first = after + 1
+        if not firsts:
+            return [], []
+        if firsts[0] > after + 1:
+            raise JournalGapError(path=self.folder, expected_seq=after + 1, found_seq=firsts[0])
+        last = self.segment(firsts[-1])
+        seal = last.seal()
+        if seal is not None:
+            self.last_seq = max(after, seal.last_seq)
+            self.live_first = self.last_seq + 1
+            return self._covering(firsts, len(firsts) - 1, after), []
+        scan = last.scan()
+        if scan.entries:
+            self.last_seq = scan.entries[-1].record["seq"]
+        else:
+            self.last_seq = firsts[-1] - 1
+        if self.last_seq < after:
+            # A snapshot from elsewhere is ahead of this journal: its numbers go on in a new segment.
+            self.last_seq = after
+            return [], []
+        self._take(last, scan)
+        sealed = self._covering(firsts, len(firsts) - 2, after)
+        if sealed and sealed[-1].seal.last_seq != firsts[-1] - 1 and after < firsts[-1] - 1:
+            found = sealed[-1].seal.last_seq + 1
+            raise JournalGapError(path=self.folder, expected_seq=found, found_seq=firsts[-1])
+        return sealed, scan.entries
+
+    def _covering(self, firsts: list[int], newest: int, after: int) -> list[Sealed]:
+        """The seals that cover everything above `after`, from segment number `newest` down."""
+        found: list[Sealed] = []
+        number = newest
+        upper = firsts[newest + 1] if newest + 1 < len(firsts) else None
+        while number >= 0 and (upper is None or upper > after + 1):
+            segment = self.segment(firsts[number])
+            seal = segment.seal()
+            if seal is None:
+                raise JournalCorruptError(
+                    path=segment.path, offset=0, length=0, reason="a segment before the last one has no intact seal"
+                )
+            if upper is not None and seal.last_seq + 1 != upper:
+                raise JournalGapError(path=self.folder, expected_seq=seal.last_seq + 1, found_seq=upper)
+            covers = [first for first in seal.covers if first in firsts]
+            wanted = [first for first in seal.covers if first not in firsts]
+            if wanted and seal.covers[seal.covers.index(wanted[-1]) + 1] > after + 1:
+                raise JournalGapError(path=self.folder, expected_seq=wanted[-1], found_seq=firsts[number])
+            found.append(Sealed(segment, seal))
+            number = firsts.index(covers[0]) - 1
+            upper = covers[0]
+        if upper is not None and upper > after + 1 and number < 0:
+            raise JournalGapError(path=self.folder, expected_seq=after + 1, found_seq=upper)
+        return found[::-1]
+
+    def refresh(self) -> list[Entry] | None:
+        """Entries that others appended to the live segment since the last look; None when it was sealed, replaced or
+        has appeared, so that the caller has to load afresh. Cost when nothing happened: one `stat`."""
+        if self.live is None:
+            return [] if self._fs.stat(f"{self.folder}/{name_of(self.live_first)}") is None else None
+        stat = self._fs.stat(self.live.path)
+        if stat is None or (stat.dev, stat.ino) != self.live.identity or stat.size < self.end:
+            return None
+        if stat.size == self.end:
+            self.torn = 0
+            return []
+        if not self.end:
+            return None
+        scan = self.live.scan(self.end, self.last_seq + 1)
+        if scan.seal is not None:
+            return None
+        self._take(self.live, scan)
+        if scan.entries:
+            self.last_seq = scan.entries[-1].record["seq"]
+        return scan.entries
+
+    def _take(self, segment: Segment, scan: Scan) -> None:
+        self.live = segment
+        self.live_first = segment.first_seq
+        self.end, self.torn = scan.end, scan.torn
+        self.durable = max(self.durable, scan.durable)
+
+    # What follows is for the holder of the workspace's lock, after a refresh.
+
+    def prepare(self) -> None:
+        """Makes the end of the journal fit to append to: creates a missing live segment, finishes one whose creation
+        was cut short, moves a torn tail to quarantine and cuts it off. Durable on return."""
+        if self.torn and self.live is not None:
+            self._heal(self.live)
+        if self.live is None or not self.end:
+            self._create(self.live_first if self.live is not None else self.last_seq + 1)
+
+    def append(self, data: bytes) -> int:
+        """Writes whole lines at the end of the live segment; returns the offset of the first. Not yet durable.
+
+        On an error nothing of it stays: what was written is cut off again, and where that fails too the rest is a torn
+        tail for the next writer. Raises `OSError`.
+        """
+        live = self.live
+        assert live is not None, "prepare() comes first"
+        start = self.end
+        try:
+            self._fs.pwrite_all(live.fd, data, start)
+        except BaseException:
+            self.torn = len(data)
+            with contextlib.suppress(OSError):
+                self._fs.truncate(live.fd, start)
+                self.torn = 0
+            raise
+        self.end = start + len(data)
+        return start
+
+    def rotate(self, tables: dict[str, list[list[Any]]], covers: list[int], note: dict[str, Any]) -> Sealed:
+        """Seals the live segment with these tables (rows, key first) and creates its successor; returns the sealed one.
+
+        `covers` are the first seqs of the segments that the tables tell of, this one last; `note` is any JSON object to
+        be found in the seal. Durable on return.
+        """
+        live = self.live
+        assert live is not None, "prepare() comes first"
+        blocks = {name: b"\n".join([table.row(fields) for fields in rows]) + b"\n" for name, rows in tables.items()}
+        marker = frame(encode({"tables": sum(map(len, blocks.values())), "durable": self.durable}))
+        offset = self.end + len(marker)
+        places: dict[str, Region] = {}
+        for name, block in blocks.items():
+            places[name] = Region(offset, len(block) - 1, table.crc(block[:-1]))
+            offset += len(block)
+        body = {"lastSeq": self.last_seq, "covers": covers, "tables": places, "note": note}
+        seal = frame(encode({"seal": body, "durable": self.durable}))
+        self.append(b"".join([marker, *blocks.values(), seal]))
+        self._fs.datasync(live.fd)
+        self.live, self.live_first, self.end = None, self.last_seq + 1, 0
+        self._create(self.live_first)
+        return Sealed(live, Seal(self.last_seq, covers, places, note))
+
+    def prune(self, keep_from: int) -> list[int]:
+        """Removes the sealed segments all of whose records are below `keep_from`; returns their first seqs."""
+        firsts = self.first_seqs()
+        gone = [first for first, successor in zip(firsts, firsts[1:], strict=False) if successor <= keep_from]
+        for first in gone:
+            self._fs.unlink(f"{self.folder}/{name_of(first)}")
+        if gone:
+            self._fs.sync_dir(self.folder)
+        return gone
+
+    def _create(self, first_seq: int) -> None:
+        if self._fs.mkdir(self.folder, 0o700):
+            self._fs.sync_dir(self._workspace)
+        path = f"{self.folder}/{name_of(first_seq)}"
+        fd = self._fs.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        segment = Segment(self._fs, path, first_seq, fd, self._fs.fstat(fd))
+        stale = self._open.pop(first_seq, None)
+        self._open[first_seq] = segment
+        if stale is not None:
+            stale.close()
+        line = header(first_seq)
+        try:
+            self._fs.truncate(fd, 0)
+            self._fs.pwrite_all(fd, line, 0)
+        except BaseException:
+            self._fs.truncate(fd, 0)
+            raise
+        self._fs.sync(fd)
+        self._fs.sync_dir(self.folder)
+        self.live, self.live_first = segment, first_seq
+        self.end = self.durable = len(line)
+        self.torn = 0
+
+    def _heal(self, live: Segment) -> None:
+        data = self._fs.pread(live.fd, self.torn, self.end)
+        kept = quarantine.keep(self._fs, self._workspace, f"{name_of(live.first_seq)}.{self.end}", data)
+        _LOG.warning(
+            "%s: cut an incomplete tail of %d bytes at offset %d, kept in %s", live.path, len(data), self.end, kept
+        )
+        self._fs.truncate(live.fd, self.end)
+        self._fs.datasync(live.fd)
+        self.torn = 0
+
+    def _open_segment(self, first_seq: int) -> Segment:
+        try:
+            return Segment.open(self._fs, self.folder, first_seq, writable=True)
+        except PermissionError:
+            return Segment.open(self._fs, self.folder, first_seq, writable=False)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            return Segment.open(self._fs, self.folder, first_seq, writable=False)

@@ -1,0 +1,245 @@
+"""One journal segment: an append-only file of checksummed lines, read and verified line by line.
+
+A segment is a header line, record lines, and, once it is full, tables that say where each record lies and a seal line
+that names the successor. FORMAT.md beside this file has the bytes.
+
+Invariant: a record is handed out only when its line is intact and, in a group of several, every line of the group is
+there. What follows the last such record is either an unsynced tail (to be skipped, and cut by the next writer) or
+corruption; the difference is told by what later valid records knew to be durable. Verified by
+`tests/unit/test_segment.py` and `tests/crash/`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from nomad_sessions.errors import JournalCorruptError, UnsupportedFormatError
+from nomad_sessions.storage._os import FileStat, FileSystem
+from nomad_sessions.storage.codec import decode, encode, frame, unframe
+from nomad_sessions.storage.table import Region
+
+__all__ = ["JOURNAL_VERSION", "Entry", "Scan", "Seal", "Segment", "header", "name_of"]
+
+JOURNAL_VERSION = 1
+_DIGITS = 16
+_TAIL = 512
+
+
+class Entry(NamedTuple):
+    """A record and the place of its line: byte offset and length in its segment."""
+
+    record: dict[str, Any]
+    offset: int
+    length: int
+
+
+class Seal(NamedTuple):
+    """The last line of a full segment: the last seq in it, the first seq of each segment that its tables cover
+    (itself last), where the tables are, and what the layer above noted."""
+
+    last_seq: int
+    covers: list[int]
+    tables: dict[str, Region]
+    note: dict[str, Any]
+
+
+class Scan(NamedTuple):
+    """What a scan found from an offset on.
+
+    `entries` are whole groups only; `end` is the offset after the last of them; `torn` is the number of bytes after
+    `end` that are not (yet) a record; `seal` is set when the segment is closed; `durable` is the highest offset that
+    any of the records knew to be synced.
+    """
+
+    entries: list[Entry]
+    end: int
+    torn: int
+    seal: Seal | None
+    durable: int
+
+
+def name_of(first_seq: int) -> str:
+    """The file name of the segment whose first record has this seq."""
+    return f"{first_seq:0{_DIGITS}d}.jsonl"
+
+
+def header(first_seq: int) -> bytes:
+    """The first line of a segment."""
+    return frame(encode({"journal": JOURNAL_VERSION, "firstSeq": first_seq}))
+
+
+class Segment:
+    """An open segment. Appending and syncing are for the holder of the workspace's lock; reading is for anyone."""
+
+    def __init__(self, fs: FileSystem, path: str, first_seq: int, fd: int, stat: FileStat) -> None:
+        self.fs = fs
+        self.path = path
+        self.first_seq = first_seq
+        self.fd = fd
+        self.identity = (stat.dev, stat.ino)
+
+    @classmethod
+    def open(cls, fs: FileSystem, folder: str, first_seq: int, *, writable: bool) -> Segment:
+        """Opens an existing segment. Raises `FileNotFoundError` when it is gone, `PermissionError`, `OSError`."""
+        path = f"{folder}/{name_of(first_seq)}"
+        fd = fs.open(path, os.O_RDWR if writable else os.O_RDONLY)
+        return cls(fs, path, first_seq, fd, fs.fstat(fd))
+
+    def __del__(self) -> None:
+        # Places in messages that are still being read keep the segment, and so the bytes of a pruned file, alive.
+        self.close()
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            self.fs.close(fd)
+
+    def record(self, offset: int, length: int) -> dict[str, Any]:
+        """The record at a known place. Raises `JournalCorruptError` when its bytes are not as written."""
+        body = unframe(self.fs.pread(self.fd, length, offset))
+        if body is None:
+            raise JournalCorruptError(path=self.path, offset=offset, length=length, reason="checksum")
+        value: dict[str, Any] = decode(body)
+        return value
+
+    def seal(self) -> Seal | None:
+        """The seal, read from the end of the file, or None while the segment is the live one. A few kilobytes read."""
+        size = self.fs.fstat(self.fd).size
+        start = max(0, size - _TAIL)
+        tail = self.fs.pread(self.fd, size - start, start)
+        while tail.count(b"\n") < 2 and start:
+            start = max(0, start - 64 * _TAIL)
+            tail = self.fs.pread(self.fd, size - start, start)
+        if not tail.endswith(b"\n"):
+            return None
+        body = unframe(tail[tail.rfind(b"\n", 0, -1) + 1 :])
+        return None if body is None or not body.startswith(b'{"seal":') else _seal(decode(body))
+
+    def salvage(self) -> tuple[list[Entry], list[tuple[int, int]]]:
+        """Every intact record of the file, whatever is damaged between them, and the places (offset, length) that are."""
+        keep: list[Entry] = []
+        skipped: list[tuple[int, int]] = []
+        _salvage(self.fs.pread(self.fd, self.fs.fstat(self.fd).size, 0), keep, skipped)
+        return keep, skipped
+
+    def scan(self, start: int = 0, next_seq: int | None = None) -> Scan:
+        """Reads and verifies all lines from `start` (0, or an offset that a scan gave as `end`) to the end.
+
+        Raises `JournalCorruptError` for damage that a later record proves to have been durable, or for a seq out of
+        order; `UnsupportedFormatError` for a newer format. Cost: the bytes read.
+        """
+        data = self.fs.pread(self.fd, max(0, self.fs.fstat(self.fd).size - start), start)
+        return _Scanner(self.path, self.first_seq, data, start, next_seq).run()
+
+
+def _salvage(data: bytes, keep: list[Entry], skipped: list[tuple[int, int]]) -> None:
+    at = 0
+    while at < len(data):
+        stop = data.find(b"\n", at)
+        stop = len(data) if stop < 0 else stop
+        body = unframe(data[at:stop])
+        record = decode(body) if body is not None else None
+        after = stop + 1
+        if record is None:
+            skipped.append((at, min(after, len(data)) - at))
+        elif "tables" in record:
+            after += int(record["tables"])
+        elif "seq" in record:
+            keep.append(Entry(record, at, after - at))
+        at = after
+
+
+def _seal(body: Any) -> Seal:
+    seal = body["seal"]
+    places = {name: Region(*place) for name, place in seal["tables"].items()}
+    return Seal(seal["lastSeq"], seal["covers"], places, seal["note"])
+
+
+class _Scanner:
+    """Walks the lines of one buffer."""
+
+    def __init__(self, path: str, first_seq: int, data: bytes, start: int, next_seq: int | None) -> None:
+        self.path, self.first_seq, self.data, self.start = path, first_seq, data, start
+        self.next_seq = first_seq if next_seq is None else next_seq
+        self.entries: list[Entry] = []
+        self.group: list[Entry] = []
+        self.end = 0
+        self.durable = 0
+        self.seal: Seal | None = None
+
+    def run(self) -> Scan:
+        data, size = self.data, len(self.data)
+        at = 0 if self.start else self._header()
+        while 0 <= at < size and self.seal is None:
+            stop = data.find(b"\n", at)
+            body = unframe(data[at:stop]) if stop >= 0 else None
+            if body is None:
+                break
+            at = self._line(body, at, stop + 1 - at)
+        torn = size - self.end
+        if torn and self.seal is None:
+            self._judge(max(min(at, size), self.end))
+        return Scan(self.entries, self.start + self.end, 0 if self.seal else torn, self.seal, self.durable)
+
+    def _header(self) -> int:
+        """The offset after the header; -1 for a segment whose creation was cut short."""
+        stop = self.data.find(b"\n")
+        body = unframe(self.data[:stop]) if stop >= 0 else None
+        if body is None:
+            return -1
+        head = decode(body)
+        if head.get("journal") != JOURNAL_VERSION:
+            raise UnsupportedFormatError(path=self.path, found=head.get("journal"), supported=JOURNAL_VERSION)
+        if head.get("firstSeq") != self.first_seq:
+            raise self._corrupt(0, stop + 1, f"the header says seq {head.get('firstSeq')}")
+        self.end = stop + 1
+        return stop + 1
+
+    def _line(self, body: bytes, at: int, length: int) -> int:
+        """Takes one intact line; where the next one starts."""
+        record = decode(body)
+        after = at + length
+        if "seal" in record:
+            self.seal = _seal(record)
+            self.end = after
+        elif "tables" in record:
+            after += int(record["tables"])
+        else:
+            self._record(record, at, length)
+        return after
+
+    def _record(self, record: dict[str, Any], at: int, length: int) -> None:
+        seq = record["seq"]
+        if seq != self.next_seq:
+            raise self._corrupt(at, length, f"seq {seq} where {self.next_seq} is due")
+        self.next_seq += 1
+        self.durable = max(self.durable, record.get("durable", 0))
+        entry = Entry(record, self.start + at, length)
+        last = record.get("until", seq)
+        if self.group or last != seq:
+            self.group.append(entry)
+            if last != seq:
+                return
+            self.entries += self.group
+            self.group = []
+        else:
+            self.entries.append(entry)
+        self.end = at + length
+
+    def _judge(self, at: int) -> None:
+        """Damage at `at`: corruption if a valid record after it knew that offset to be durable."""
+        position = at
+        while (newline := self.data.find(b"\n", position)) >= 0:
+            position = newline + 1
+            stop = self.data.find(b"\n", position)
+            body = unframe(self.data[position:stop]) if stop >= 0 else None
+            if body is None:
+                continue
+            record = decode(body)
+            if record.get("durable", 0) > self.start + at:
+                raise self._corrupt(at, position - at, "bytes known to be durable do not match their checksum")
+
+    def _corrupt(self, at: int, length: int, reason: str) -> JournalCorruptError:
+        return JournalCorruptError(path=self.path, offset=self.start + at, length=length, reason=reason)

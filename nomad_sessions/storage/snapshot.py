@@ -1,0 +1,217 @@
+"""Reading a snapshot: a plain JSON file that is opened without being parsed.
+
+A snapshot is one JSON object. Its first key holds *groups*, one record a line; its second holds *items*, each group's
+items as one contiguous run, one record a line; further keys follow, and last comes our own, `"nomad"`: tables that say
+where each record lies, a head, and a trailer line of fixed width. So the end of the file leads to everything else (as a
+Parquet footer does), and what is not asked for is not read. FORMAT.md beside this file has the bytes.
+
+Invariant: no byte is handed out that its checksum does not cover; a mismatch raises `SnapshotChanged`, and the caller
+looks at the file afresh. Verified by `tests/unit/test_snapshot.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from nomad_sessions.errors import UnsupportedFormatError
+from nomad_sessions.storage import table
+from nomad_sessions.storage._os import FileStat, FileSystem
+from nomad_sessions.storage.codec import decode
+from nomad_sessions.storage.table import Region, TableDamaged
+
+__all__ = ["FORMAT_VERSION", "TRAILER", "TRAILER_LENGTH", "Block", "GroupRow", "ItemRow", "Snapshot", "SnapshotChanged"]
+
+FORMAT_VERSION = 1
+TRAILER = b'"trailer":"nomad1 %016d %016d %08x %016d"}}\n'
+TRAILER_LENGTH = len(TRAILER % (0, 0, 0, 0))
+_TRAILER = re.compile(rb'"trailer":"nomad(\d+) (\d{16}) (\d{16}) ([0-9a-f]{8}) (\d{16})"}}\n\Z')
+_TAIL = 4096
+
+
+class SnapshotChanged(Exception):
+    """A snapshot's bytes are no longer those that its index describes: replaced in place, or damaged."""
+
+
+class Block(NamedTuple):
+    """A verified stretch of a run: byte length, CRC-32, number of items."""
+
+    length: int
+    crc: int
+    count: int
+
+
+class GroupRow(NamedTuple):
+    """Where a group's record and run of items lie, and what the layer above stored beside it."""
+
+    id: str
+    record: Region
+    run_offset: int
+    blocks: list[Block]
+    info: list[Any]
+
+    @classmethod
+    def of(cls, fields: list[Any]) -> GroupRow:
+        identifier, offset, length, crc, run_offset, blocks, info = fields
+        return cls(identifier, Region(offset, length, crc), run_offset, [Block(*b) for b in blocks], info)
+
+    def block_offset(self, number: int) -> int:
+        """The byte at which block `number` starts; blocks are separated by the two bytes `,\\n`."""
+        return self.run_offset + sum(block.length + 2 for block in self.blocks[:number])
+
+
+class ItemRow(NamedTuple):
+    """Where an item's line lies, which group it belongs to, and the number at which it was created."""
+
+    id: str
+    group: str
+    line: Region
+    created: int
+
+
+class Snapshot:
+    """An open snapshot of ours. Reads cost what is read; the descriptor stays open until `close`.
+
+    Attributes: `head` (the JSON object that the trailer leads to), `seq` (the last change folded in), `stat` (identity
+    of the file when it was opened).
+    """
+
+    def __init__(self, fs: FileSystem, path: str, fd: int, stat: FileStat, head: dict[str, Any]) -> None:
+        self._fs = fs
+        self._fd = fd
+        self.path = path
+        self.stat = stat
+        self.head = head
+        self.seq: int = head["seq"]
+        self._groups = Region(*head["tables"]["groups"])
+        self._items = Region(*head["tables"]["items"])
+
+    @classmethod
+    def open(cls, fs: FileSystem, path: str) -> Snapshot | None:
+        """The snapshot at `path`, or None when there is no file or its trailer is not ours and intact.
+
+        Raises `UnsupportedFormatError` for a snapshot of a newer version.
+        """
+        try:
+            fd = fs.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            stat = fs.fstat(fd)
+            head = _read_head(fs, fd, stat.size, path)
+        except BaseException:
+            fs.close(fd)
+            raise
+        if head is None:
+            fs.close(fd)
+            return None
+        return cls(fs, path, fd, stat, head)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the descriptor back; further reads fail."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self._fs.close(fd)
+
+    def group(self, identifier: str) -> GroupRow | None:
+        """The row of one group."""
+        fields = self._lookup(self._groups, identifier)
+        return None if fields is None else GroupRow.of(fields)
+
+    def groups(self) -> Iterator[GroupRow]:
+        """The rows of all groups, sorted by id."""
+        return map(GroupRow.of, self._rows(self._groups))
+
+    def item(self, identifier: str) -> ItemRow | None:
+        """The row of one item."""
+        fields = self._lookup(self._items, identifier)
+        return None if fields is None else _item(fields)
+
+    def items(self) -> Iterator[ItemRow]:
+        """The rows of all items, sorted by id."""
+        return map(_item, self._rows(self._items))
+
+    def table(self, name: str) -> list[list[Any]]:
+        """All rows of a further table named in the head; empty when there is none."""
+        place = self.head["tables"].get(name)
+        return self._rows(Region(*place)) if place else []
+
+    def lookup(self, name: str, key: str) -> list[Any] | None:
+        """One row of a further table."""
+        place = self.head["tables"].get(name)
+        return self._lookup(Region(*place), key) if place else None
+
+    def read(self, region: Region) -> bytes:
+        """The verified bytes of one record line: `"<id>":<json>`."""
+        data = self._fs.pread(self._fd, region.length, region.offset)
+        if len(data) != region.length or zlib.crc32(data) != region.crc:
+            raise SnapshotChanged(f"{self.path}: bytes at {region.offset} do not match their checksum")
+        return data
+
+    def value(self, region: Region) -> Any:
+        """The JSON value of one record line."""
+        ((_, value),) = decode(b"{" + self.read(region) + b"}").items()
+        return value
+
+    def block(self, row: GroupRow, number: int) -> list[bytes]:
+        """The item lines of one block of a group's run, verified."""
+        block = row.blocks[number]
+        return self.read(Region(row.block_offset(number), block.length, block.crc)).split(b",\n")
+
+    def verify(self) -> None:
+        """Reads every record and table. Raises `SnapshotChanged` at the first byte that is not as written."""
+        for group in self.groups():
+            if group.record.length:
+                self.read(group.record)
+            for number in range(len(group.blocks)):
+                self.block(group, number)
+        for item in self.items():
+            self.read(item.line)
+        for name in self.head["tables"]:
+            self.table(name)
+        for place in self.head["extras"].values():
+            self.read(Region(*place))
+
+    def _lookup(self, region: Region, key: str) -> list[Any] | None:
+        try:
+            return table.lookup(self._fs, self._fd, region, key)
+        except TableDamaged as error:
+            raise SnapshotChanged(f"{self.path}: {error}") from error
+
+    def _rows(self, region: Region) -> list[list[Any]]:
+        try:
+            return table.rows(self._fs, self._fd, region)
+        except TableDamaged as error:
+            raise SnapshotChanged(f"{self.path}: {error}") from error
+
+
+def _item(fields: list[Any]) -> ItemRow:
+    identifier, group, offset, length, crc, created = fields
+    return ItemRow(identifier, group, Region(offset, length, crc), created)
+
+
+def _read_head(fs: FileSystem, fd: int, size: int, path: str) -> dict[str, Any] | None:
+    """The head, when the trailer says that this very file is ours; None otherwise."""
+    start = max(0, size - _TAIL)
+    tail = fs.pread(fd, size - start, start)
+    match = _TRAILER.search(tail)
+    if not match or int(match[2]) != size:
+        return None
+    if int(match[1]) != FORMAT_VERSION:
+        raise UnsupportedFormatError(path=path, found=int(match[1]), supported=FORMAT_VERSION)
+    offset, crc, seq = int(match[3]), int(match[4], 16), int(match[5])
+    end = start + match.start()
+    if not 0 <= offset < end:
+        return None
+    line = tail[offset - start : match.start()] if offset >= start else fs.pread(fd, end - offset, offset)
+    line = line.rstrip(b",\n")
+    if zlib.crc32(line) != crc:
+        return None
+    head = decode(b"{" + line + b"}")["head"]
+    return head if isinstance(head, dict) and head.get("seq") == seq else None
