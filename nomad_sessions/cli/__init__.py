@@ -1,0 +1,22 @@
+"""The command `nomad-sessions`. Importing this loads neither typer nor rich; `main` says so where they are missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The entry point of the console script. Exits with the codes of `exits.Exit`."""
+    missing = [name for name in ("typer", "rich") if importlib.util.find_spec(name) is None]
+    if missing:
+        print(
+            f"nomad-sessions: the command line needs {' and '.join(missing)}: pip install 'nomad-sessions[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    from nomad_sessions.cli.app import app
+
+    app(prog_name="nomad-sessions")

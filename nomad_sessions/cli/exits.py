@@ -1,0 +1,100 @@
+"""Exit codes, and errors as one line on stderr. Scripts may rely on the codes; the README lists them too."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NoReturn, ParamSpec
+
+import typer
+
+from nomad_sessions.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    InvalidInputError,
+    LockTimeoutError,
+    NomadSessionsError,
+    NotFoundError,
+)
+
+__all__ = ["EXIT_CODES", "Exit", "exit_code", "guarded"]
+
+P = ParamSpec("P")
+
+
+class Exit(IntEnum):
+    """What a command's exit code says."""
+
+    OK = 0
+    PROBLEM = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    STORAGE = 5
+    LOCKED = 6
+    INTERRUPTED = 130
+    PIPE_CLOSED = 141
+
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 check found a problem, or an import left records out; 2 wrong usage or input; "
+    "3 not found; 4 conflict; 5 storage: damaged, full, read-only or not to be read; 6 lock timeout; 130 interrupted."
+)
+
+_CODES: tuple[tuple[type[BaseException], Exit], ...] = (  # the first that fits
+    (LockTimeoutError, Exit.LOCKED),
+    (NotFoundError, Exit.NOT_FOUND),
+    (InvalidInputError, Exit.USAGE),
+    (ConflictError, Exit.CONFLICT),
+    (AlreadyExistsError, Exit.CONFLICT),
+    (NomadSessionsError, Exit.STORAGE),
+    (BrokenPipeError, Exit.PIPE_CLOSED),
+    (FileNotFoundError, Exit.NOT_FOUND),
+    (IsADirectoryError, Exit.USAGE),
+    (OSError, Exit.STORAGE),
+    (KeyboardInterrupt, Exit.INTERRUPTED),
+)
+
+
+def exit_code(error: BaseException) -> Exit:
+    """The code for an error that a command ends with."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), Exit.PROBLEM)
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """A command whose errors end it with one line on stderr and the code that fits, and no traceback.
+
+    Only errors that name what is wrong are turned into lines: ours, the operating system's, and Ctrl-C. Anything else
+    is a bug and shows its traceback.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()  # a reader that went away is noticed here, not while the interpreter shuts down
+        except BrokenPipeError:
+            # Python flushes stdout once more at exit, and would print a warning about it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(Exit.PIPE_CLOSED) from None
+        except typer.Abort:  # Ctrl-C or the end of stdin at a question
+            _fail(KeyboardInterrupt())
+        except (NomadSessionsError, OSError, KeyboardInterrupt) as error:
+            _fail(error)
+
+    return run
+
+
+def _fail(error: BaseException) -> NoReturn:
+    text = "interrupted" if isinstance(error, KeyboardInterrupt) else _line(error)
+    print(f"nomad-sessions: {text}", file=sys.stderr)
+    raise typer.Exit(exit_code(error)) from None
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, NomadSessionsError) or not isinstance(error, OSError) or error.filename is None:
+        return " ".join(str(error).split())
+    return f"{error.filename}: {error.strerror or 'cannot be read'}"

@@ -1,0 +1,152 @@
+"""Commands on a whole workspace: check, repair, checkpoint, status, stats."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from nomad_sessions.cli.exits import Exit, guarded
+from nomad_sessions.cli.output import for_people, pairs, size, table, when, write_json
+from nomad_sessions.cli.progress import working
+from nomad_sessions.cli.store import AsJson, DataDir, Workspace, open_store
+from nomad_sessions.models.base import to_camel
+from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus
+from nomad_sessions.workspace.check import CheckReport
+from nomad_sessions.workspace.repair import RepairReport
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this group's commands."""
+    for command in (check, repair, checkpoint, status, stats):
+        app.command()(guarded(command))
+
+
+def check(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Verify everything, change nothing.
+
+    Exit code 1 when something is wrong.
+    """
+    with open_store(data_dir, workspace) as (manager, ws), working("Checking"):
+        report = manager.check(ws)
+    if for_people(as_json):
+        _print_check(Console(), report)
+    else:
+        write_json(_check_as_json(report))
+    if not report.ok:
+        raise typer.Exit(Exit.PROBLEM)
+
+
+def repair(
+    drop_corrupt: Annotated[
+        bool,
+        typer.Option("--drop-corrupt", help="Go on without records that are damaged. They are kept in quarantine/."),
+    ] = False,
+    workspace: Workspace = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Mend what can be mended.
+
+    Whatever is taken out is kept in quarantine/. Exit code 1 when something stays wrong.
+    """
+    with open_store(data_dir, workspace) as (manager, ws), working("Repairing"):
+        report: RepairReport = manager.repair(ws, drop_corrupt=drop_corrupt)
+    if for_people(as_json):
+        console = Console()
+        for action in report.actions or ["nothing to repair"]:
+            console.print(Text(action))
+        _print_check(console, report.after)
+    else:
+        before, after = _check_as_json(report.before), _check_as_json(report.after)
+        write_json({"actions": list(report.actions), "before": before, "after": after})
+    if not report.after.ok:
+        raise typer.Exit(Exit.PROBLEM)
+
+
+def checkpoint(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Fold the journal into sessions.json now.
+
+    Other programs, which read that file only, then see everything.
+    """
+    with open_store(data_dir, workspace) as (manager, ws), working("Folding the journal"):
+        folded = manager.checkpoint(ws)
+    if as_json:
+        write_json({"folded": folded})
+    else:
+        print("folded" if folded else "nothing to fold")
+
+
+def status(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Where the workspace is, and what is not folded yet."""
+    with open_store(data_dir, workspace) as (manager, ws):
+        found: WorkspaceStatus = manager.status(ws)
+    if not for_people(as_json):
+        write_json(_camel(found._asdict()))
+        return
+    waiting = f"{found.unfolded_records} changes, {size(found.unfolded_bytes)}, are in the journal only"
+    state = found.unreadable or (waiting if found.unfolded_records else "has everything")
+    Console().print(
+        pairs(
+            [
+                ("workspace", found.workspace_id),
+                ("folder", found.path),
+                ("changes", f"{found.seq} (sessions.json has {found.snapshot_seq})"),
+                ("sessions.json", f"{size(found.snapshot_bytes)}, {state}"),
+                ("journal", f"{size(found.journal_bytes)} in {found.segments} segments"),
+                ("written by", "another program" if found.foreign else "nomad-sessions"),
+                ("durability", found.durability),
+            ]
+        )
+    )
+
+
+def stats(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """How much is in the workspace."""
+    with open_store(data_dir, workspace) as (manager, ws), working("Counting"):
+        found: WorkspaceStats = manager.stats(ws)
+    if not for_people(as_json):
+        write_json(_camel(found._asdict()))
+        return
+    roles = ", ".join(f"{count} {role}" for role, count in sorted(found.roles.items()))
+    Console().print(
+        pairs(
+            [
+                ("sessions", f"{found.sessions}, {found.archived_sessions} archived"),
+                ("messages", f"{found.messages} ({roles})" if roles else "0"),
+                ("hidden by reverts", str(found.reverted_messages)),
+                ("parts", str(found.parts)),
+                ("oldest, newest", f"{when(found.oldest or 0)}, {when(found.newest or 0)}"),
+                ("sessions.json", size(found.bytes_snapshot)),
+                ("journal", size(found.bytes_journal)),
+                ("attachments", size(found.bytes_attachments)),
+            ]
+        )
+    )
+
+
+def _print_check(console: Console, report: CheckReport) -> None:
+    counts = f"{report.sessions} sessions, {report.messages} messages, {report.seq} changes"
+    if report.ok:
+        console.print(Text(f"ok: {counts}", style="green"))
+        return
+    columns = ("kind", "file", "offset", "length", "detail")
+    rows = ((p.kind, p.path, str(p.offset), str(p.length), p.detail) for p in report.problems)
+    console.print(table(columns, rows, right=("offset", "length")))
+    console.print(
+        Text(f"{len(report.problems)} problems; {counts} can be read. `nomad-sessions repair` mends.", style="red")
+    )
+
+
+def _check_as_json(report: CheckReport) -> dict[str, Any]:
+    problems = [problem._asdict() for problem in report.problems]
+    return {"ok": report.ok, **_camel(report._asdict()), "problems": problems}
+
+
+def _camel(fields: dict[str, Any]) -> dict[str, Any]:
+    """Field names as JSON spells them, here as everywhere."""
+    return {to_camel(name): value for name, value in fields.items()}

@@ -1,0 +1,183 @@
+"""Parsed sessions into a workspace: one atomic transaction for each session, and the same result when done again.
+
+Each imported record carries `imported: {format, digest}`, the digest being that of what the source said. So a second
+import leaves records alone whose source is unchanged, local edits included, and brings over what changed there since.
+
+Invariant: importing a file twice changes nothing the second time; an import that was interrupted is completed by
+repeating it. Verified by `tests/unit/test_import.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.formats.registry import recognise
+from nomad_sessions.formats.report import ImportReport, ParsedSession
+from nomad_sessions.models import Session, dump, normalise_fields, validate, validate_new_message
+from nomad_sessions.storage.codec import encode
+
+if TYPE_CHECKING:
+    from nomad_sessions.manager import NativeSessionManager
+    from nomad_sessions.sessions_api import SessionCalls
+
+__all__ = ["Progress", "import_bytes", "import_file"]
+
+Progress = Callable[[int, int], None]
+_FIXED = ("id", "sessionId", "workspaceId", "createdAt", "rev", "messageIds")
+
+
+def import_file(
+    manager: NativeSessionManager, workspace_id: str, path: str | Path, *, progress: Progress | None = None
+) -> ImportReport:
+    """Imports one file; the format is found by its content. Cost: the file is held in memory whole, some 4 times over.
+
+    `progress(done, total)` is called after each session. Durable as the manager's setting says, session by session.
+    Raises `OSError` when the file cannot be read, `InvalidInputError` when it is none of the known formats, and what
+    the manager raises. Records that cannot be kept are in the report, with their place.
+    """
+    return import_bytes(manager, workspace_id, Path(path).read_bytes(), source=str(path), progress=progress)
+
+
+def import_bytes(
+    manager: NativeSessionManager, workspace_id: str, data: bytes, *, source: str, progress: Progress | None = None
+) -> ImportReport:
+    """As `import_file`, for bytes that are at hand already; `source` names them in the report."""
+    found, value = recognise(data, source)
+    report = ImportReport(source=source, format=found.name)
+    sessions = found.parse(value, report)
+    for done, parsed in enumerate(sessions, 1):
+        _import_session(manager, workspace_id, parsed, report)
+        if progress is not None:
+            progress(done, len(sessions))
+    return report
+
+
+def _import_session(
+    manager: NativeSessionManager, workspace_id: str, parsed: ParsedSession, report: ImportReport
+) -> None:
+    """One session, in one transaction: its fields, the messages that are new or changed, and what a revert hides."""
+    session_id: str = parsed.session["id"]
+    if not _keep_acceptable(parsed, report):
+        return
+    session = _stamped(parsed.session, report.format, visible=parsed.visible if parsed.reverted else None)
+    with manager.transaction(workspace_id) as tx:
+        stored = tx.get_session(workspace_id, session_id)
+        before = dump(stored) if stored is not None else None
+        if before is None:
+            tx.create_session(workspace_id, session)
+        there = {} if before is None else _stored_messages(tx, workspace_id, session_id)
+        new = _new_and_changed(tx, workspace_id, parsed, there, report)
+        changes = {} if before is None else _changes(session, before)
+        rehide = before is None or bool(new) or _mark(session).get("visible") != _mark(before).get("visible")
+        if rehide and before is not None and before.get("revert"):
+            # Adding to a reverted session would make the revert final, and what it hides would be gone.
+            tx.unrevert(workspace_id, session_id)
+        if new:
+            tx.add_messages(workspace_id, session_id, new)
+        if rehide and parsed.reverted:
+            _hide(tx, workspace_id, parsed, f"reverted in {report.format}")
+        if before is None or changes or new:
+            # Adding and hiding count as changes of the session: its time is set back to the source's.
+            tx.update_session(workspace_id, session_id, {**changes, "updatedAt": session["updatedAt"]})
+    report.session_ids.append(session_id)
+    _count_session(report, is_new=before is None, is_changed=bool(changes))
+
+
+def _keep_acceptable(parsed: ParsedSession, report: ImportReport) -> bool:
+    """Takes out what the store would refuse, so that one bad record does not cost the others; False: the session is."""
+    try:
+        validate(Session, normalise_fields("session", parsed.session, {}))
+    except InvalidInputError as error:
+        report.sessions.skipped += 1
+        report.messages.skipped += len(parsed.messages)
+        report.skip(f"session {parsed.session['id']!r}", f"the session cannot be stored: {error.field}: {error.reason}")
+        return False
+    keep: list[int] = []
+    for index, message in enumerate(parsed.messages):
+        try:
+            validate_new_message(normalise_fields("message", message, {}))
+        except InvalidInputError as error:
+            reason = f"the message cannot be stored: {error.field}: {error.reason}"
+            report.skip_message(parsed.places[index], reason)
+        else:
+            keep.append(index)
+    parsed.visible = sum(index < parsed.visible for index in keep)
+    parsed.messages = [parsed.messages[index] for index in keep]
+    parsed.places = [parsed.places[index] for index in keep]
+    return True
+
+
+def _stored_messages(tx: SessionCalls, workspace_id: str, session_id: str) -> dict[str, dict[str, Any]]:
+    page = tx.get_session_messages(workspace_id, session_id, include_reverted=True)
+    return {message.id: dump(message) for message in page}
+
+
+def _new_and_changed(
+    tx: SessionCalls,
+    workspace_id: str,
+    parsed: ParsedSession,
+    there: Mapping[str, Mapping[str, Any]],
+    report: ImportReport,
+) -> list[dict[str, Any]]:
+    """Updates what the source has changed; returns what is to be added, in order."""
+    new: list[dict[str, Any]] = []
+    for message, place in zip(parsed.messages, parsed.places, strict=True):
+        stamped = _stamped(message, report.format)
+        before = there.get(message["id"])
+        if before is None:
+            if tx.get_message(workspace_id, message["id"]) is not None:
+                report.skip_message(place, "another session here has a message of that id")
+                continue
+            new.append(stamped)
+            report.messages.imported += 1
+            continue
+        changes = _changes(stamped, before)
+        if changes:
+            tx.update_message(workspace_id, message["id"], changes)
+            report.messages.updated += 1
+        else:
+            report.messages.unchanged += 1
+    return new
+
+
+def _hide(tx: SessionCalls, workspace_id: str, parsed: ParsedSession, reason: str) -> None:
+    session_id = parsed.session["id"]
+    if parsed.visible:
+        tx.revert(workspace_id, session_id, parsed.messages[parsed.visible - 1]["id"], reason=reason)
+        return
+    for _ in parsed.messages:  # no message is left to keep: each call hides the last one
+        tx.revert(workspace_id, session_id, reason=reason)
+
+
+def _stamped(mapping: Mapping[str, Any], name: str, visible: int | None = None) -> dict[str, Any]:
+    """The mapping with its `imported` mark. What another import noted there, in a file of ours, is kept beside it."""
+    plain = {key: value for key, value in mapping.items() if key != "imported"}
+    mark = {**_mark(mapping), "format": name, "digest": hashlib.sha256(encode(plain)).hexdigest()[:16]}
+    if visible is not None:
+        mark["visible"] = visible
+    return {**plain, "imported": mark}
+
+
+def _changes(stamped: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """What to write when the source is no longer what it was at the last import; nothing when it is."""
+    if _mark(stamped) == _mark(before):
+        return {}
+    return {key: value for key, value in stamped.items() if key not in _FIXED}
+
+
+def _mark(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    mark = mapping.get("imported")
+    return mark if isinstance(mark, dict) else {}
+
+
+def _count_session(report: ImportReport, *, is_new: bool, is_changed: bool) -> None:
+    if is_new:
+        report.sessions.imported += 1
+    elif is_changed:
+        report.sessions.updated += 1
+    else:
+        report.sessions.unchanged += 1

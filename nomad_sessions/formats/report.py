@@ -1,0 +1,90 @@
+"""What an importer found and what became of it.
+
+Invariant: for messages `read == imported + updated + unchanged + skipped`, so a report accounts for every record of its
+file. Verified by `tests/unit/test_formats.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["ImportReport", "ParsedSession", "Tally"]
+
+
+@dataclass
+class Tally:
+    """Counts of one kind of record. `updated` were there already and had changed in the source since."""
+
+    read: int = 0
+    imported: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+
+
+@dataclass
+class ImportReport:
+    """One import: counts of sessions and messages, what was left out and why, and where.
+
+    `skipped` maps a reason to how many records it cost; each of them has its place in `warnings` as well.
+    """
+
+    source: str = ""
+    format: str = ""
+    session_ids: list[str] = field(default_factory=list)
+    sessions: Tally = field(default_factory=Tally)
+    messages: Tally = field(default_factory=Tally)
+    skipped: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing in the source was left out."""
+        return not self.skipped
+
+    def warn(self, place: str, text: str) -> None:
+        """Note something worth knowing about a record that was read all the same."""
+        self.warnings.append(f"{place}: {text}")
+
+    def skip(self, place: str, reason: str) -> None:
+        """Note that what stands at `place` was left out."""
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+        self.warnings.append(f"{place}: left out, {reason}")
+
+    def skip_message(self, place: str, reason: str) -> None:
+        """As `skip`, for a message that was counted as read."""
+        self.messages.skipped += 1
+        self.skip(place, reason)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON-able values, in camelCase."""
+        return {
+            "source": self.source,
+            "format": self.format,
+            "sessionIds": list(self.session_ids),
+            "sessions": vars(self.sessions).copy(),
+            "messages": vars(self.messages).copy(),
+            "skipped": dict(self.skipped),
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass
+class ParsedSession:
+    """One session as a format's parser gives it: mappings in the store's own camelCase shape, nothing stored yet.
+
+    `session` has `id`, `createdAt`, `updatedAt`, no `messageIds`, and no `revert`; `messages` are in order, those that
+    the source hides included. `visible` says how many of them, from the first, are not hidden by a revert.
+    `places[i]` is where `messages[i]` stands in the source, for reports.
+    """
+
+    session: dict[str, Any]
+    messages: list[dict[str, Any]]
+    places: list[str]
+    visible: int
+
+    @property
+    def reverted(self) -> bool:
+        """Whether the source hides messages at the end."""
+        return self.visible < len(self.messages)

@@ -1,0 +1,1 @@
+"""What each call of the manager changes, decided against a view: values in, journal records out, no I/O."""

@@ -1,0 +1,59 @@
+"""File parts: bytes above 64 KiB go to `attachments/`, smaller ones stay in the message as a data: URL."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from typing import Any
+
+from nomad_sessions.errors import InvalidInputError
+
+__all__ = ["INLINE_BYTES", "detach_files"]
+
+INLINE_BYTES = 64 * 1024
+_DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*?)(;base64)?,", re.ASCII)
+
+
+def detach_files(body: dict[str, Any], keep: Callable[[bytes], str]) -> None:
+    """Puts the bytes of a message's file parts where they belong, in place. `keep(data)` stores an attachment and gives
+    its SHA-256.
+
+    A part's `file` may have `data`: bytes. A large base64 data: URL becomes an attachment too. Raises
+    `InvalidInputError` for `data` that is not bytes and base64 that is none.
+    """
+    for part in body["parts"]:
+        file = part.get("file")
+        if not isinstance(file, dict):
+            continue
+        data = _given(file)
+        if data is None:
+            continue
+        file["size"] = len(data)
+        if len(data) > INLINE_BYTES:
+            file["sha256"] = keep(data)
+            file.pop("url", None)
+        elif "url" not in file:
+            encoded = base64.b64encode(data).decode("ascii")
+            file["url"] = f"data:{file.get('mime') or 'application/octet-stream'};base64,{encoded}"
+
+
+def _given(file: dict[str, Any]) -> bytes | None:
+    """The bytes that came with the part, if any did."""
+    if "data" in file:
+        data = file.pop("data")
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise InvalidInputError(field="file.data", value=data, reason="must be bytes")
+        return bytes(data)
+    url = file.get("url")
+    match = _DATA_URL.match(url) if isinstance(url, str) and len(url) > INLINE_BYTES else None
+    if match is None or not match[3]:
+        return None
+    try:
+        data = base64.b64decode(str(url)[match.end() :], validate=True)
+    except binascii.Error as error:
+        raise InvalidInputError(field="file.url", value=url, reason=f"is no valid base64: {error}") from error
+    if match[1] and not file.get("mime"):
+        file["mime"] = match[1]
+    return data

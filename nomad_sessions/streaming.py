@@ -1,0 +1,176 @@
+"""Streaming a model's answer into a message: a token costs one small journal record, not the message again.
+
+Invariant: what was passed to `text`, `thinking` and `tool_call` before a crash is a prefix of what is found afterwards,
+with status `streaming` and nobody writing; after a clean end the message is complete and synced. Verified by
+`tests/unit/test_streaming.py` and `tests/processes/`.
+
+A live stream is known by a lock: its writer holds the kernel lock of a file in `streams/`, and the message names the
+file. When the writer dies the kernel frees it, so no clock and no process number is trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from nomad_sessions.errors import InvalidInputError, TransactionError
+from nomad_sessions.models import Message
+from nomad_sessions.operations import listing, messages
+from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.workspace.state import Body
+from nomad_sessions.workspace.view import View
+
+if TYPE_CHECKING:
+    from nomad_sessions.manager import NativeSessionManager
+
+__all__ = ["MessageStream", "interrupted"]
+
+WRITER = "writer"
+_FOLDER = "streams"
+
+
+class _Alive:
+    """The lock that says that a stream's writer lives."""
+
+    def __init__(self, fs: FileSystem, workspace: str, name: str) -> None:
+        self._fs = fs
+        self.name = name
+        folder = f"{workspace}/{_FOLDER}"
+        fs.mkdir(folder, 0o700)
+        self._path = f"{folder}/{name}"
+        self._fd = fs.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fs.lock(self._fd)
+
+    def end(self) -> None:
+        """The writer is done."""
+        self._fs.unlink(self._path)
+        self._fs.close(self._fd)
+
+
+def _lives(fs: FileSystem, workspace: str, name: str) -> bool:
+    try:
+        fd = fs.open(f"{workspace}/{_FOLDER}/{name}", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not fs.lock(fd)
+    finally:
+        fs.close(fd)
+
+
+def interrupted(view: View, fs: FileSystem, workspace: str) -> list[Message]:
+    """The messages with status `streaming` whose writer is gone."""
+    found = []
+    for message in listing.with_status(view, "streaming"):
+        name = (message.model_extra or {}).get(WRITER)
+        if not (isinstance(name, str) and "/" not in name and _lives(fs, workspace, name)):
+            found.append(message)
+    return found
+
+
+class MessageStream:
+    """A message while it is written; `manager.stream_message(…)` makes it, as a context manager.
+
+    Each call appends at once and is synced soon (within `batch_interval`). The end of the block completes and syncs; an
+    exception gives status `error` with its name, and goes on; cancellation, Ctrl-C and `abort()` give
+    `error{name: "aborted"}`. The text is kept in every case. Not for several threads at once.
+    """
+
+    def __init__(
+        self, manager: NativeSessionManager, workspace_id: str, session_id: str, fields: dict[str, Any]
+    ) -> None:
+        self._manager = manager
+        self._workspace_id = workspace_id
+        self._session_id = session_id
+        self._fields = fields
+        self._alive: _Alive | None = None
+        self._message: Message | None = None
+        self._calls: dict[str, int] = {}
+        self._part: tuple[str, int] | None = None
+        self._usage: Body | None = None
+        self._aborted: str | None = None
+
+    @property
+    def message(self) -> Message:
+        """The message as it was added, and after the end as it is."""
+        if self._message is None:
+            raise TransactionError(message="this stream has not begun: use it as a context manager")
+        return self._message
+
+    def __enter__(self) -> MessageStream:
+        """Adds the message, with status `streaming`, durably."""
+        if self._message is not None:
+            raise TransactionError(message="a stream is used once: begin another")
+        fs, folder = self._manager.place_of(self._workspace_id)
+        body = messages.prepare({"role": "assistant", "status": "streaming", "parts": []}, self._fields)
+        added = self._manager.add_message(self._workspace_id, self._session_id, body)
+        self._alive = _Alive(fs, folder, f"{added.id}.{os.getpid()}")
+        self._message = self._manager.update_message(self._workspace_id, added.id, {WRITER: self._alive.name})
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Completes the message, or says why it is not complete; synced on return."""
+        changes: Body = {"status": "completed", WRITER: None}
+        if kind is not None or self._aborted is not None:
+            changes["status"] = "error"
+            changes["error"] = self._reason(kind, error)
+        if self._usage is not None:
+            changes["usage"] = self._usage
+        try:
+            self._message = self._manager.update_message(self._workspace_id, self.message.id, changes)
+        finally:
+            if self._alive is not None:
+                with contextlib.suppress(OSError):
+                    self._alive.end()
+
+    def _reason(self, kind: type[BaseException] | None, error: BaseException | None) -> Body:
+        cancelled = kind is not None and not issubclass(kind, Exception)
+        if kind is None or cancelled:
+            return {"name": "aborted", "message": self._aborted or (kind.__name__ if kind else "")}
+        return {"name": kind.__name__, "message": str(error)}
+
+    def text(self, delta: str) -> None:
+        """More of the answer."""
+        self._append("text", delta)
+
+    def thinking(self, delta: str) -> None:
+        """More of the model's reasoning."""
+        self._append("thinking", delta)
+
+    def tool_call(self, id: str, name: str, arguments_delta: str = "") -> None:
+        """A call of a tool, or more of its arguments (a piece of JSON text); calls may be interleaved."""
+        known = self._calls.get(id)
+        if known is not None:
+            self._send(arguments_delta, known, None)
+            return
+        call = {"id": id, "type": "function", "function": {"name": name, "arguments": ""}}
+        self._calls[id] = self._send(arguments_delta, None, {"type": "tool_call", "toolCall": call})
+        self._part = None
+
+    def usage(self, usage: Body | None = None, /, **tokens: Any) -> None:
+        """What the answer cost: `input`, `output`, … tokens; the last word counts. Written at the end."""
+        self._usage = {**(self._usage or {}), **(usage or {}), **tokens}
+
+    def abort(self, reason: str = "") -> None:
+        """Says that the answer ends here, incomplete; to be called before the block ends."""
+        self._aborted = reason or "abort() was called"
+
+    def _append(self, kind: str, delta: str) -> None:
+        if self._part is not None and self._part[0] == kind:
+            self._send(delta, self._part[1], None)
+        else:
+            self._part = (kind, self._send(delta, None, {"type": kind, "content": ""}))
+
+    def _send(self, delta: str, part: int | None, new: Body | None) -> int:
+        operation = messages.append(self.message.id, delta, part, new)
+        index = self._manager.commit_lazily(self._workspace_id, operation)
+        if index is None:
+            raise InvalidInputError(field="parts", value=self.message.id, reason="the message lost its parts meanwhile")
+        return index
+
+

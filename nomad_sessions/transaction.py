@@ -1,0 +1,114 @@
+"""Several calls as one: buffered, read by themselves, committed under the lock as one atomic group with one sync."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from nomad_sessions.errors import InvalidInputError, TransactionError
+from nomad_sessions.operations import sessions
+from nomad_sessions.operations.reading import Looking
+from nomad_sessions.sessions_api import SessionCalls
+from nomad_sessions.storage import attachments
+from nomad_sessions.workspace.overlay import Overlay
+from nomad_sessions.workspace.state import Body
+from nomad_sessions.workspace.store import Operation, Stamp, Workspace
+from nomad_sessions.workspace.view import View
+
+__all__ = ["Transaction"]
+
+T = TypeVar("T")
+
+
+class _Recorded:
+    """The time and ids that a call got, to be handed out again when it is repeated at the commit."""
+
+    def __init__(self, stamp: Stamp) -> None:
+        self._stamp = stamp
+        self.now = stamp.now
+        self._ids: list[str] = []
+        self._next = 0
+
+    def id(self) -> str:
+        if self._next == len(self._ids):
+            self._ids.append(self._stamp.id())
+        self._next += 1
+        return self._ids[self._next - 1]
+
+    def rewind(self) -> None:
+        self._next = 0
+
+
+class Transaction(SessionCalls):
+    """What `manager.transaction(workspace_id)` yields: the manager's calls on sessions and messages, not committed yet.
+
+    Reads see the transaction's own writes. Nothing is written until the block ends; an exception writes nothing. At the
+    end every call is decided again against the newest state: one that no longer fits (its session was deleted by
+    another process) raises, and then nothing of the transaction is written. Not for several threads at once.
+    """
+
+    def __init__(self, workspace_id: str, workspace: Workspace) -> None:
+        self._workspace_id = workspace_id
+        self._workspace = workspace
+        self._calls: list[tuple[Operation[Any], _Recorded]] = []
+        self._overlay = workspace.read(Overlay)
+        self._stamp = workspace.read(workspace.stamp)
+        self._ended = False
+
+    def _check(self, workspace_id: str) -> None:
+        if self._ended:
+            raise TransactionError(message="this transaction has ended: begin another")
+        if workspace_id != self._workspace_id:
+            raise TransactionError(
+                message=f"this transaction is of workspace {self._workspace_id!r}, not {workspace_id!r}"
+            )
+
+    def _read(self, workspace_id: str, look: Callable[[Looking], T]) -> T:
+        self._check(workspace_id)
+        return self._workspace.read(lambda _: look(self._overlay))
+
+    def _commit(self, workspace_id: str, operation: Operation[T], *, lazy: bool = False) -> T:
+        self._check(workspace_id)
+        stamp = _Recorded(self._stamp)
+
+        def run(_: View) -> T:
+            changes, result = operation(self._overlay, stamp)
+            try:
+                self._overlay.take(changes, stamp.now)
+            except ValueError as error:
+                raise InvalidInputError(field="value", value=changes, reason=str(error)) from error
+            return result(self._overlay)
+
+        value = self._workspace.read(run)
+        self._calls.append((operation, stamp))
+        return value
+
+    def hide_after(self, workspace_id: str, session_id: str, kept: int, point: Body) -> None:
+        """Hides all but the first `kept` messages, as a revert that was made elsewhere."""
+        self._commit(workspace_id, sessions.hide_after(session_id, kept, point))
+
+    def _attach(self, workspace_id: str, data: bytes) -> str:
+        self._check(workspace_id)
+        return attachments.store(self._workspace.fs, self._workspace.folder, data)
+
+    def commit(self) -> None:
+        """Writes everything as one group. What the context manager calls at the end of its block."""
+        self._check(self._workspace_id)
+        self._ended = True
+        if self._calls:
+            self._workspace.commit(self._all)
+
+    def rollback(self) -> None:
+        """Forgets everything; the transaction has ended."""
+        self._ended = True
+        self._calls.clear()
+
+    def _all(self, view: View, _: Stamp) -> tuple[list[Body], Callable[[View], None]]:
+        overlay = Overlay(view)
+        group: list[Body] = []
+        for operation, stamp in self._calls:
+            stamp.rewind()
+            changes, _result = operation(overlay, stamp)
+            overlay.take(changes, stamp.now)
+            group += changes
+        return group, lambda _: None

@@ -1,0 +1,190 @@
+"""Reading and verifying every byte of a workspace. Only reports: mending is `repair.py`'s.
+
+Invariant: changes no file, takes no lock, and never raises for damage; each problem names the file and, where it can,
+the place. Every crash test ends with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from nomad_sessions.errors import AttachmentMissingError, CorruptionError, StorageError, UnsupportedFormatError
+from nomad_sessions.storage import attachments
+from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.codec import decode
+from nomad_sessions.storage.journal import Journal, Sealed
+from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
+from nomad_sessions.workspace import recovery
+from nomad_sessions.workspace.foreign import normalise
+from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT
+from nomad_sessions.workspace.view import View
+
+__all__ = ["CheckReport", "Problem", "check_workspace", "whole"]
+
+
+class Problem(NamedTuple):
+    """Something that is not as it should be: what kind, in which file, at which byte offset and length (0 if unknown)."""
+
+    kind: str
+    path: str
+    offset: int
+    length: int
+    detail: str
+
+
+class CheckReport(NamedTuple):
+    """What `check` found; `ok` when nothing is wrong. `torn` bytes at the end of the journal are no problem: a write that
+    was never acknowledged, cut off by the next one."""
+
+    problems: list[Problem]
+    sessions: int
+    messages: int
+    seq: int
+    torn: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def check_workspace(fs: FileSystem, folder: str) -> CheckReport:
+    """Verifies snapshot, `.prev`, journal, every message, every attachment that one names."""
+    problems: list[Problem] = []
+    problems += _journal(fs, folder)
+    for name in (SNAPSHOT, PREVIOUS):
+        problems += _snapshot(fs, f"{folder}/{name}")
+    sessions = messages = seq = torn = 0
+    try:
+        opened = recovery.load(fs, folder, wait=False)
+        if opened.unreadable is not None:
+            problems.append(Problem("snapshot-unreadable", f"{folder}/{SNAPSHOT}", 0, 0, opened.unreadable))
+        view = opened.view
+        seq, torn = view.seq, view.journal.torn
+        sessions = len(view.summaries())
+        for problem, found in _messages(fs, folder, view):
+            messages += found
+            if problem is not None:
+                problems.append(problem)
+    except SnapshotChanged as error:
+        problems.append(Problem("snapshot-damaged", f"{folder}/{SNAPSHOT}", 0, 0, str(error)))
+    except (StorageError, OSError) as error:
+        problems.append(_problem("unreadable", folder, error))
+    return CheckReport(list(dict.fromkeys(problems)), sessions, messages, seq, torn)
+
+
+def _problem(kind: str, path: str, error: Exception) -> Problem:
+    offset, length = getattr(error, "offset", 0), getattr(error, "length", 0)
+    return Problem(kind, getattr(error, "path", None) or path, offset, length, getattr(error, "reason", str(error)))
+
+
+def _journal(fs: FileSystem, folder: str) -> Iterator[Problem]:
+    """Every line of every segment, and their order."""
+    journal = Journal(fs, folder)
+    expected: int | None = None
+    try:
+        firsts = journal.first_seqs()
+    except OSError as error:
+        yield _problem("unreadable", journal.folder, error)
+        return
+    for first in firsts:
+        try:
+            segment = journal.segment(first)
+            scan = segment.scan()
+        except (CorruptionError, UnsupportedFormatError, OSError) as error:
+            yield _problem("journal-damaged", journal.folder, error)
+            expected = None
+            continue
+        last = first != firsts[-1]
+        if last and scan.seal is None:
+            yield Problem("journal-damaged", segment.path, scan.end, scan.torn, "a segment before the last has no seal")
+        if expected is not None and first != expected:
+            yield Problem("journal-gap", segment.path, 0, 0, f"seq {expected} is due, the segment begins at {first}")
+        expected = scan.entries[-1].record["seq"] + 1 if scan.entries else first
+        if scan.seal is not None:
+            yield from _tables(journal, first)
+    journal.close()
+
+
+def _tables(journal: Journal, first: int) -> Iterator[Problem]:
+    segment = journal.segment(first)
+    seal = segment.seal()
+    if seal is None:
+        yield Problem("journal-damaged", segment.path, 0, 0, "the seal cannot be read from the end of the file")
+        return
+    for name in seal.tables:
+        try:
+            Sealed(segment, seal).rows(name)
+        except CorruptionError as error:
+            yield _problem("journal-damaged", segment.path, error)
+
+
+def _snapshot(fs: FileSystem, path: str) -> Iterator[Problem]:
+    """Every record and table of a snapshot of ours, and that the file is JSON; a foreign one only has to be JSON."""
+    try:
+        snapshot = Snapshot.open(fs, path)
+        if snapshot is None:
+            if fs.stat(path) is not None:
+                yield from _foreign(fs, path)
+            return
+        snapshot.verify()
+        snapshot.close()
+        decode(whole(fs, path))
+    except (SnapshotChanged, ValueError) as error:
+        yield Problem("snapshot-damaged", path, 0, 0, str(error)[:300])
+    except (StorageError, OSError) as error:
+        yield _problem("unreadable", path, error)
+
+
+def _foreign(fs: FileSystem, path: str) -> Iterator[Problem]:
+    if path.endswith(PREVIOUS):
+        yield Problem("previous-damaged", path, 0, 0, "it is no intact snapshot of ours")
+        return
+    stat = fs.stat(path)
+    assert stat is not None
+    found = recovery.parse(whole(fs, path), stat)
+    if not isinstance(found, str):
+        for sentence in normalise(found.data)[1]:
+            yield Problem("foreign-file", path, 0, 0, sentence)
+
+
+def whole(fs: FileSystem, path: str) -> bytes:
+    """All bytes of a file."""
+    fd = fs.open(path, os.O_RDONLY)
+    try:
+        return fs.pread(fd, fs.fstat(fd).size, 0)
+    finally:
+        fs.close(fd)
+
+
+def _messages(fs: FileSystem, folder: str, view: View) -> Iterator[tuple[Problem | None, int]]:
+    """Every message and attachment: a problem or none, and whether a visible message was read."""
+    for session in [*view.load_all(), view.workspace()]:
+        visible = set(session.order)
+        for message_id in session.ids():
+            state = session.message(message_id)
+            if state is None:
+                detail = f"session {session.id} lists message {message_id}, which is not there"
+                yield Problem("dangling-message", folder, 0, 0, detail), 0
+                continue
+            try:
+                body = state.body()
+            except CorruptionError as error:
+                yield _problem("journal-damaged", folder, error), 0
+                continue
+            yield None, int(message_id in visible)
+            for part in body.get("parts") or ():
+                yield from _attachment(fs, folder, message_id, part)
+
+
+def _attachment(fs: FileSystem, folder: str, message_id: str, part: object) -> Iterator[tuple[Problem | None, int]]:
+    file = part.get("file") if isinstance(part, dict) else None
+    digest = file.get("sha256") if isinstance(file, dict) else None
+    if not isinstance(digest, str):
+        return
+    try:
+        attachments.read(fs, folder, digest)
+    except AttachmentMissingError as error:
+        yield Problem("attachment-missing", str(error.path), 0, 0, f"message {message_id} names it"), 0

@@ -1,0 +1,159 @@
+"""Folding the journal into a fresh `sessions.json`.
+
+Invariant: at every moment, after any crash, `sessions.json` or `.prev` is an intact snapshot of ours and every record
+above the older of the two is in the journal; a file that is not the one that was read is never overwritten. Verified by
+`tests/crash/` and `tests/processes/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from nomad_sessions.storage import quarantine
+from nomad_sessions.storage._os import FileStat, FileSystem
+from nomad_sessions.storage.codec import encode
+from nomad_sessions.storage.snapshot import Snapshot
+from nomad_sessions.storage.snapshot_writer import Item, SnapshotWriter, line_of
+from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, Identity, identity
+from nomad_sessions.workspace.state import WORKSPACE, SessionState
+from nomad_sessions.workspace.view import Summary, View
+
+__all__ = ["Replaced", "remove_stale", "replace_snapshot", "write_snapshot"]
+
+_TEMPORARY = ".tmp"
+
+
+class Replaced(NamedTuple):
+    """Whether the snapshot is in place, and the bytes of a file that somebody put there in the last instant."""
+
+    done: bool
+    raced: bytes | None
+
+
+def write_snapshot(fs: FileSystem, path: str, view: View, now: int) -> int:
+    """Writes everything in `view` to a new file at `path`, synced; returns its size. `now` in ms goes into the head."""
+    created = {row.id: row.created for row in view.base.items()} if view.base is not None else {}
+    writer = SnapshotWriter(fs, path)
+    try:
+        states = list(view.load_all())
+        messages = 0
+        for state in states:
+            info = [*Summary.of(state)[1:], state.hidden, state.detached]
+            writer.group(state.id, encode(state.record()), info)
+        for state in states:
+            messages += len(state.order)
+            writer.items(state.id, _items(state, created))
+        workspace = view.workspace()
+        if workspace.detached:
+            writer.group_without_record(WORKSPACE, [workspace.detached])
+            writer.items(WORKSPACE, _items(workspace, created))
+        for key, value in workspace.fields.items():
+            writer.extra(key, encode(value))
+        head = {
+            "seq": view.seq,
+            "lastId": view.last_id,
+            "savedAt": now,
+            "journal": bool(view.journal.first_seqs()),
+            "counts": {"sessions": len(states), "messages": messages},
+            "settings": workspace.settings,
+            "workspaceRev": workspace.rev,
+        }
+        return writer.finish(head, {"tombstones": sorted([key, seq] for key, seq in view.tombstones().items())})
+    finally:
+        writer.close()
+
+
+def _items(state: SessionState, created: dict[str, int]) -> Iterator[Item]:
+    run = state.run
+    untouched = run.ids if run is not None else []
+    for number, message_id in enumerate(state.ids()):
+        if message_id not in state.changed and run is not None and untouched[number : number + 1] == [message_id]:
+            yield Item(message_id, run.line(number), created[message_id])
+            continue
+        message = state.message(message_id)
+        assert message is not None, "an order names messages that are there"
+        since = message.created if message.created is not None else created[message_id]
+        yield Item(message_id, line_of(message_id, encode(message.body())), since)
+
+
+def replace_snapshot(fs: FileSystem, folder: str, temporary: str, expected: Identity | None, ours: bool) -> Replaced:
+    """Moves `temporary` to `sessions.json`, if what stands there is still what was read, and keeps what it displaces:
+    as `.prev` where it was ours, in quarantine where it was not. Durable on return.
+
+    `expected` is the identity of the file that was read (None: there was none). Where another file is found, before or
+    in the very moment of the exchange, nothing of it is lost: it stays in place, or its bytes are returned.
+    """
+    path = fs.resolve(f"{folder}/{SNAPSHOT}")
+    current = fs.stat(path)
+    if identity(current) != expected:
+        return Replaced(False, None)
+    if current is None:
+        fs.replace(temporary, path)
+        fs.sync_dir(os.path.dirname(path))
+        return Replaced(True, None)
+    _like(fs, temporary, current)
+    if not fs.exchange(temporary, path):
+        return _replace_by_link(fs, folder, temporary, path, ours)
+    displaced = fs.stat(temporary)
+    raced = _whole(fs, temporary) if identity(displaced) != expected else None
+    _keep(fs, folder, temporary, ours and raced is None)
+    fs.sync_dir(os.path.dirname(path))
+    return Replaced(True, raced)
+
+
+def _replace_by_link(fs: FileSystem, folder: str, temporary: str, path: str, ours: bool) -> Replaced:
+    """Where two names cannot be exchanged: keep the old one under a second name, then rename over it."""
+    kept = f"{temporary}.old"
+    fs.link(path, kept)
+    _keep(fs, folder, kept, ours)
+    fs.replace(temporary, path)
+    fs.sync_dir(os.path.dirname(path))
+    return Replaced(True, None)
+
+
+def _keep(fs: FileSystem, folder: str, displaced: str, ours: bool) -> None:
+    if ours:
+        fs.replace(displaced, f"{folder}/{PREVIOUS}")
+        return
+    quarantine.keep(fs, folder, f"{SNAPSHOT}.foreign", _whole(fs, displaced))
+    fs.unlink(displaced)
+
+
+def ensure_previous(fs: FileSystem, folder: str, view: View, now: int) -> None:
+    """Writes `.prev` where there is no intact one: after a foreign file was displaced it is all that is ours beside
+    `sessions.json`, and has to be an inode of its own. Durable on return."""
+    path = f"{folder}/{PREVIOUS}"
+    if Snapshot.open(fs, path) is not None:
+        return
+    temporary = f"{path}{_TEMPORARY}"
+    fs.unlink(temporary)
+    write_snapshot(fs, temporary, view, now)
+    fs.replace(temporary, path)
+    fs.sync_dir(folder)
+
+
+def remove_stale(fs: FileSystem, folder: str) -> None:
+    """Removes temporary files that a crash left. Only under the lock: then nobody is writing one."""
+    for name in fs.listdir(folder):
+        if name.startswith(f"{SNAPSHOT}.") and name.endswith((_TEMPORARY, f"{_TEMPORARY}.old")):
+            with contextlib.suppress(OSError):
+                fs.unlink(f"{folder}/{name}")
+
+
+def _like(fs: FileSystem, path: str, stat: FileStat) -> None:
+    fd = fs.open(path, os.O_RDONLY)
+    try:
+        fs.chmod_like(fd, stat)
+    finally:
+        fs.close(fd)
+
+
+def _whole(fs: FileSystem, path: str) -> bytes:
+    fd = fs.open(path, os.O_RDONLY)
+    try:
+        return fs.pread(fd, fs.fstat(fd).size, 0)
+    finally:
+        fs.close(fd)

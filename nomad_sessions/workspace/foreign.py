@@ -1,0 +1,150 @@
+"""A `sessions.json` that somebody else wrote, and a view of ours, in one shape that can be compared.
+
+Invariant: `normalise` keeps every message and every unknown key. Where one message stands in two sessions (NomadArch's
+forks share ids) each session gets its own: the id of a copy is derived from both ids, so every reader derives the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+from nomad_sessions.ids import derive_id
+from nomad_sessions.storage._os import FileStat
+from nomad_sessions.workspace.state import WORKSPACE, Body
+from nomad_sessions.workspace.view import View
+
+__all__ = ["Content", "ForeignFile", "content_of", "normalise"]
+
+
+class Content(NamedTuple):
+    """A whole workspace as values. `order` is `messageIds` by session; `owner` the session of each message; `created`
+    and `rev` are seqs by id (ours only); `extras` the further top-level keys."""
+
+    sessions: dict[str, Body]
+    order: dict[str, list[str]]
+    messages: dict[str, Body]
+    owner: dict[str, str]
+    extras: Body
+    created: dict[str, int]
+    rev: dict[str, int]
+
+
+class ForeignFile(NamedTuple):
+    """A `sessions.json` that is not an intact snapshot of ours, but JSON."""
+
+    raw: bytes
+    data: Body
+    stat: FileStat
+
+    @property
+    def seq(self) -> int | None:
+        """Up to which change of ours its writer had seen, when our key came back."""
+        ours = self.data.get("nomad")
+        head = ours.get("head") if isinstance(ours, dict) else None
+        seq = head.get("seq") if isinstance(head, dict) else None
+        return seq if isinstance(seq, int) and not isinstance(seq, bool) else None
+
+    @property
+    def digest(self) -> str:
+        """What a merge of exactly this file is remembered by."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+
+def content_of(view: View) -> Content:
+    """All of a view. Reads everything."""
+    content = Content({}, {}, {}, {}, dict(view.workspace().fields), {}, {})
+    created = {row.id: row.created for row in view.base.items()} if view.base is not None else {}
+    for session in [*view.load_all(), view.workspace()]:
+        if session.id != WORKSPACE:
+            content.sessions[session.id] = dict(session.fields)
+            content.order[session.id] = list(session.order)
+            content.created[session.id] = session.created
+            content.rev[session.id] = session.rev
+        for message_id in session.ids():
+            state = session.message(message_id)
+            if state is None:
+                continue
+            body = state.body()
+            content.rev[message_id] = body.pop("rev", 0)
+            content.messages[message_id] = body
+            content.owner[message_id] = session.id
+            content.created[message_id] = state.created if state.created is not None else created[message_id]
+    return content
+
+
+def normalise(data: Body) -> tuple[Content, list[str]]:
+    """The content of a foreign file, and what in it is not as it should be (one sentence each).
+
+    What is no object where one must be is left out and said; a caller keeps the file itself.
+    """
+    problems: list[str] = []
+    sessions = _objects(data, "sessions", problems)
+    messages = _objects(data, "messages", problems)
+    extras = {key: value for key, value in data.items() if key not in ("sessions", "messages", "nomad")}
+    content = Content({}, {}, {}, {}, extras, {}, {})
+    for session_id, record in sessions.items():
+        content.sessions[session_id] = {
+            key: value for key, value in record.items() if key not in ("messageIds",)
+        }
+        content.sessions[session_id].setdefault("id", session_id)
+        content.order[session_id] = []
+    claims = _claims(sessions, messages, problems)
+    for message_id, body in messages.items():
+        owner = claims.get(message_id) or (body.get("sessionId") if body.get("sessionId") in sessions else None)
+        _put(content, message_id, str(owner) if owner is not None else WORKSPACE, body)
+    for session_id, record in sessions.items():
+        for message_id in dict.fromkeys(_ids(record)):
+            if message_id not in messages:
+                continue
+            if claims[message_id] == session_id:
+                content.order[session_id].append(message_id)
+            else:
+                content.order[session_id].append(_copy(content, message_id, session_id, messages[message_id]))
+    return content, problems
+
+
+def _objects(data: Body, key: str, problems: list[str]) -> dict[str, Body]:
+    found = data.get(key, {})
+    if not isinstance(found, dict):
+        problems.append(f"{key!r} is no object")
+        return {}
+    for identifier in [each for each, value in found.items() if not isinstance(value, dict)]:
+        problems.append(f"{key}[{identifier!r}] is no object")
+    return {each: value for each, value in found.items() if isinstance(value, dict)}
+
+
+def _ids(record: Body) -> list[str]:
+    ids = record.get("messageIds")
+    return [each for each in ids if isinstance(each, str)] if isinstance(ids, list) else []
+
+
+def _claims(sessions: dict[str, Body], messages: dict[str, Body], problems: list[str]) -> dict[str, str]:
+    """Which session keeps each message under its own id: the one that the message names, else the first to list it."""
+    claims: dict[str, str] = {}
+    for session_id, record in sessions.items():
+        for message_id in _ids(record):
+            body = messages.get(message_id)
+            if body is None:
+                problems.append(f"session {session_id!r} lists message {message_id!r}, which is not there")
+            elif message_id not in claims or body.get("sessionId") == session_id:
+                claims[message_id] = session_id
+    return claims
+
+
+def _put(content: Content, message_id: str, owner: str, body: Body) -> None:
+    kept = dict(body)
+    kept.setdefault("id", message_id)
+    if owner != WORKSPACE:
+        kept["sessionId"] = owner
+    content.messages[message_id] = kept
+    content.owner[message_id] = owner
+
+
+def _copy(content: Content, message_id: str, session_id: str, body: Body) -> str:
+    time: Any = body.get("createdAt")
+    made = derive_id(time if isinstance(time, int) and 0 <= time < 1 << 47 else 0, session_id, message_id)
+    copy = {**body, "id": made, "originId": message_id}
+    copy.pop("rev", None)
+    _put(content, made, session_id, copy)
+    return made

@@ -1,0 +1,159 @@
+"""Opening a workspace: which snapshot to start from, and what the journal adds.
+
+Invariant: a workspace is new only when there is no snapshot, no journal and no `.prev`; in every other case either all
+that was acknowledged is in the view, or an error names the file that is missing or damaged. Reading changes nothing.
+Verified by `tests/unit/test_recovery.py` (a table of file states) and `tests/crash/`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import NamedTuple
+
+from nomad_sessions.errors import JournalGapError, SnapshotUnreadableError
+from nomad_sessions.storage._os import FileStat, FileSystem
+from nomad_sessions.storage.codec import decode
+from nomad_sessions.storage.journal import Journal
+from nomad_sessions.storage.snapshot import Snapshot
+from nomad_sessions.workspace.foreign import ForeignFile
+from nomad_sessions.workspace.view import View
+
+__all__ = ["PREVIOUS", "SNAPSHOT", "Identity", "Opened", "identity", "load", "parse", "past"]
+
+_LOG = logging.getLogger("nomad_sessions")
+SNAPSHOT = "sessions.json"
+PREVIOUS = "sessions.json.prev"
+_RETRIES = 5
+_STABLE_WAIT = 1.0
+_STABLE_STEP = 0.01
+
+Identity = tuple[int, int, int, int]
+
+
+class Opened(NamedTuple):
+    """A view, with what stood at `sessions.json`: its identity (None: no file), a foreign file to merge, or a reason why
+    it could not be read (somebody may be in the middle of writing it)."""
+
+    view: View
+    seen: Identity | None
+    foreign: ForeignFile | None
+    unreadable: str | None
+
+
+def identity(stat: FileStat | None) -> Identity | None:
+    """What tells one state of a file from another."""
+    return None if stat is None else (stat.dev, stat.ino, stat.size, stat.mtime_ns)
+
+
+def load(fs: FileSystem, folder: str, *, wait: bool, distrust: bool = False) -> Opened:
+    """Opens a workspace's files as they are. `wait` gives a foreign writer up to a second to finish; `distrust` says
+    that the snapshot was found not to match its index: it is looked at as any program's file.
+
+    Raises `SnapshotUnreadableError`, `JournalCorruptError`, `JournalGapError`, `UnsupportedFormatError`, `OSError`.
+    """
+    deadline = fs.monotonic() + (_STABLE_WAIT if wait else 0.0)
+    attempt = 0
+    while True:
+        before = _shape(fs, folder)
+        try:
+            opened = _load(fs, folder, distrust)
+        except (FileNotFoundError, JournalGapError):
+            # Another process folded and pruned between our looking at the snapshot and at the journal.
+            attempt += 1
+            if attempt > _RETRIES and before == _shape(fs, folder):
+                raise
+            continue
+        except SnapshotUnreadableError:
+            if fs.monotonic() >= deadline:
+                raise
+        else:
+            if opened.unreadable is None or fs.monotonic() >= deadline:
+                return opened
+        fs.sleep(_STABLE_STEP)
+
+
+def past(fs: FileSystem, folder: str, seq: int) -> View | None:
+    """The workspace as it was after `seq`, from `.prev` or from the beginning; None where that cannot be rebuilt."""
+    for base in (Snapshot.open(fs, f"{folder}/{PREVIOUS}"), None):
+        if base is not None and base.seq > seq:
+            continue
+        journal = Journal(fs, folder)
+        try:
+            sealed, entries = journal.load(base.seq if base is not None else 0)
+        except JournalGapError:
+            continue
+        if journal.last_seq >= seq:
+            return View(base, journal, sealed, entries, limit=seq)
+    return None
+
+
+def _shape(fs: FileSystem, folder: str) -> tuple[Identity | None, list[str]]:
+    return identity(fs.stat(f"{folder}/{SNAPSHOT}")), sorted(fs.listdir(f"{folder}/journal"))
+
+
+def _load(fs: FileSystem, folder: str, distrust: bool) -> Opened:
+    path = f"{folder}/{SNAPSHOT}"
+    journal = Journal(fs, folder)
+    snapshot = None if distrust else Snapshot.open(fs, path)
+    if snapshot is not None:
+        sealed, entries = journal.load(snapshot.seq)
+        if snapshot.head.get("journal") and not journal.first_seqs():
+            _LOG.warning("%s: the journal that this snapshot knows of is missing; going on without it", folder)
+        return Opened(View(snapshot, journal, sealed, entries), identity(snapshot.stat), None, None)
+    stat = fs.stat(path)
+    foreign = _read(fs, path) if stat is not None else None
+    if isinstance(foreign, ForeignFile):
+        seen: Identity | None = identity(foreign.stat)
+    else:
+        seen = identity(stat)
+    view = _without_snapshot(fs, folder, journal, foreign)
+    return Opened(
+        view, seen, foreign if isinstance(foreign, ForeignFile) else None, foreign if isinstance(foreign, str) else None
+    )
+
+
+def _without_snapshot(fs: FileSystem, folder: str, journal: Journal, found: ForeignFile | str | None) -> View:
+    """What is ours when `sessions.json` is missing, foreign or unreadable: `.prev` and the journal above it."""
+    path = f"{folder}/{SNAPSHOT}"
+    previous = Snapshot.open(fs, f"{folder}/{PREVIOUS}")
+    reason = found if isinstance(found, str) else "it is missing" if found is None else "it is not ours"
+    if previous is None and fs.stat(f"{folder}/{PREVIOUS}") is not None:
+        raise SnapshotUnreadableError(path=path, reason=f"{reason}, and {PREVIOUS} is damaged")
+    firsts = journal.first_seqs()
+    if previous is None and not firsts and isinstance(found, str):
+        raise SnapshotUnreadableError(path=path, reason=reason)
+    if previous is None and firsts and firsts[0] != 1:
+        raise SnapshotUnreadableError(path=path, reason=f"{reason}, and the journal begins at seq {firsts[0]}")
+    sealed, entries = journal.load(previous.seq if previous is not None else 0)
+    return View(previous, journal, sealed, entries)
+
+
+def _read(fs: FileSystem, path: str) -> ForeignFile | str | None:
+    """A foreign file, or the reason why it cannot be read as one, or None when it has gone."""
+    try:
+        fd = fs.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        before = fs.fstat(fd)
+        raw = fs.pread(fd, before.size, 0)
+        after = fs.fstat(fd)
+    finally:
+        fs.close(fd)
+    if identity(before) != identity(after) or len(raw) != before.size:
+        return "it changes while it is read"
+    if not raw.strip(b" \t\r\n\0"):
+        return "it is empty"
+    return parse(raw, after)
+
+
+def parse(raw: bytes, stat: FileStat) -> ForeignFile | str:
+    """What another program wrote, or the reason why it cannot be taken for sessions."""
+    try:
+        data = decode(raw.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError as error:
+        return f"it is not JSON ({str(error)[:120]})"
+    if not isinstance(data, dict) or not {"sessions", "messages"} & data.keys():
+        return "it is no session file (no object with 'sessions' and 'messages')"
+    return ForeignFile(raw, data, stat)

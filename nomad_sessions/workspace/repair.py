@@ -1,0 +1,129 @@
+"""Mending a workspace: what `check` finds, as far as it can be mended; what is taken out is kept in quarantine."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nomad_sessions.errors import CorruptionError
+from nomad_sessions.storage import quarantine
+from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.journal import Journal
+from nomad_sessions.storage.segment import Entry, name_of
+from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
+from nomad_sessions.workspace import checkpoint
+from nomad_sessions.workspace.check import CheckReport, check_workspace, whole
+from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, identity
+from nomad_sessions.workspace.store import Workspace
+from nomad_sessions.workspace.view import View
+
+__all__ = ["RepairReport", "repair_workspace"]
+
+
+class RepairReport(NamedTuple):
+    """What was done, in sentences, and what `check` said before and after."""
+
+    actions: list[str]
+    before: CheckReport
+    after: CheckReport
+
+
+def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool) -> RepairReport:
+    """Cuts a torn tail, removes stale temporary files, rewrites an unreadable or foreign snapshot and a damaged `.prev`
+    from what is intact. With `drop_corrupt`, records that cannot be read are left out (their bytes kept).
+
+    Raises what opening raises for damage that only `drop_corrupt` gets past.
+    """
+    folder = workspace.folder
+    before = check_workspace(fs, folder)
+    actions: list[str] = []
+    if before.ok and not before.torn:
+        return RepairReport(actions, before, before)
+    with workspace.guarded(), workspace.locked():
+        checkpoint.remove_stale(fs, folder)
+        damaged = any(problem.kind.startswith(("journal", "unreadable")) for problem in before.problems)
+        if damaged and drop_corrupt:
+            actions += _rebuild(fs, workspace)
+        else:
+            actions += _refold(fs, workspace)
+    return RepairReport(actions, before, check_workspace(fs, folder))
+
+
+def _refold(fs: FileSystem, workspace: Workspace) -> list[str]:
+    """Everything is there in one place or another: write it down afresh."""
+    folder = workspace.folder
+    try:
+        view = workspace.current(writing=True)
+        for session in view.load_all():
+            for message_id in session.ids():
+                state = session.message(message_id)
+                if state is not None:
+                    state.body()
+    except SnapshotChanged:
+        workspace.reload(distrust=True)
+        view = workspace.current(writing=True)
+    if view.journal.torn:
+        size = view.journal.torn
+        view.journal.prepare()
+        return [f"cut an incomplete tail of {size} bytes off the journal", *_write(fs, workspace, view)]
+    return _write(fs, workspace, view)
+
+
+def _write(fs: FileSystem, workspace: Workspace, view: View) -> list[str]:
+    """A fresh snapshot, and a fresh `.prev` that is an inode of its own; what stood there and was not ours is kept."""
+    folder = workspace.folder
+    actions = []
+    for name in (SNAPSHOT, PREVIOUS):
+        path = f"{folder}/{name}"
+        stat = fs.stat(path)
+        if stat is not None:
+            kept = quarantine.keep(fs, folder, f"{name}.repair", whole(fs, path))
+            actions.append(f"kept the former {name} as {kept}")
+        temporary = f"{path}.tmp"
+        fs.unlink(temporary)
+        checkpoint.write_snapshot(fs, temporary, view, workspace.now())
+        if identity(fs.stat(path)) != identity(stat):
+            raise CorruptionError(path=path, reason="another program changed it during the repair", hint="try again")
+        fs.replace(temporary, path)
+        fs.sync_dir(folder)
+        actions.append(f"wrote {name} afresh")
+    workspace.reload()
+    return actions
+
+
+def _rebuild(fs: FileSystem, workspace: Workspace) -> list[str]:
+    """Takes every record that can be read, whatever is missing between them."""
+    folder = workspace.folder
+    base = _intact(fs, f"{folder}/{SNAPSHOT}") or _intact(fs, f"{folder}/{PREVIOUS}")
+    journal = Journal(fs, folder)
+    actions: list[str] = []
+    view = View(base, journal, [], [])
+    for first in journal.first_seqs():
+        segment = journal.segment(first)
+        entries, skipped = segment.salvage()
+        for entry in entries:
+            _absorb(view, entry, first)
+        for offset, length in skipped:
+            actions.append(f"skipped {length} bytes at offset {offset} of {segment.path}")
+        quarantine.keep(fs, folder, f"{name_of(first)}.repair", whole(fs, segment.path))
+    actions += _write(fs, workspace, view)
+    for first in journal.first_seqs():
+        fs.unlink(f"{journal.folder}/{name_of(first)}")
+    fs.sync_dir(journal.folder)
+    workspace.reload()
+    return [*actions, "moved the journal's segments to quarantine; the snapshot has all that could be read"]
+
+
+def _absorb(view: View, entry: Entry, first: int) -> None:
+    if "type" in entry.record or "delta" in entry.record or entry.record.get("to") in view.delta_targets:
+        view.absorb(entry, first)
+
+
+def _intact(fs: FileSystem, path: str) -> Snapshot | None:
+    """A snapshot whose every byte is right."""
+    try:
+        snapshot = Snapshot.open(fs, path)
+        if snapshot is not None:
+            snapshot.verify()
+    except (SnapshotChanged, CorruptionError):
+        return None
+    return snapshot

@@ -1,0 +1,51 @@
+"""A session's messages as a snapshot holds them: found by position, read a block at a time."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Any
+
+from nomad_sessions.storage.codec import decode
+from nomad_sessions.storage.snapshot import GroupRow, Snapshot, SnapshotChanged
+from nomad_sessions.workspace.state import Body, MessageState, Ref
+
+__all__ = ["SnapshotRun"]
+
+
+class SnapshotRun:
+    """The run of one session. `ids` are its messages in the order in which they lie there."""
+
+    __slots__ = ("_block", "_ends", "_lines", "_positions", "_row", "_snapshot", "ids")
+
+    def __init__(self, snapshot: Snapshot, row: GroupRow, ids: list[str]) -> None:
+        self._snapshot = snapshot
+        self._row = row
+        self.ids = ids
+        self._positions: dict[str, int] | None = None
+        self._ends = list(accumulate(block.count for block in row.blocks))
+        if (self._ends[-1] if self._ends else 0) != len(ids):
+            raise SnapshotChanged(f"{snapshot.path}: session {row.id} has another number of messages than its run")
+        self._block = -1
+        self._lines: list[bytes] = []
+
+    def find(self, message_id: str) -> MessageState | None:
+        """The place of one message. The first call costs a dict of all ids."""
+        if self._positions is None:
+            self._positions = {each: number for number, each in enumerate(self.ids)}
+        position = self._positions.get(message_id)
+        return None if position is None else MessageState(Ref(self, position, 1))
+
+    def line(self, position: int) -> bytes:
+        """The line of the message at this position. Reads its block, unless that was the last one read."""
+        block = bisect_right(self._ends, position)
+        if block != self._block:
+            self._lines = self._snapshot.block(self._row, block)
+            self._block = block
+        return self._lines[position - (self._ends[block - 1] if block else 0)]
+
+    def record(self, offset: int, length: int) -> dict[str, Any]:
+        """The message at position `offset`, wrapped as a journal record wraps it."""
+        ((_, body),) = decode(b"{" + self.line(offset) + b"}").items()
+        message: Body = body
+        return {"message": message}

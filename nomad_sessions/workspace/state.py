@@ -1,0 +1,345 @@
+"""What a session is after a change: `apply(session, record, ref, source) -> session`, without any I/O.
+
+Invariant: the state of a session is a function of its base (a snapshot's record, or nothing) and the records that name
+it, in the order of their seq; nothing else enters, no clock, no random number, no file. So every process that reads the
+same bytes has the same state. Verified by `tests/unit/test_state.py` and `tests/properties/`.
+
+A session's messages are held as places (file, offset, length), never as bodies; `body` reads one when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["WORKSPACE", "Body", "MessageState", "Ref", "SessionState", "Source", "apply", "copy_message", "patch"]
+
+WORKSPACE = ""
+"""The id under which the workspace's own fields, and messages that belong to no session, are kept."""
+
+Body = dict[str, Any]
+
+
+class Source(Protocol):
+    """Somewhere a record or a message's body can be read from."""
+
+    def record(self, offset: int, length: int) -> dict[str, Any]:
+        """The JSON object at this place."""
+        ...
+
+
+class Ref(NamedTuple):
+    """The place of a JSON object."""
+
+    source: Source
+    offset: int
+    length: int
+
+    def load(self) -> dict[str, Any]:
+        """Reads it."""
+        return self.source.record(self.offset, self.length)
+
+
+class MessageState:
+    """Where a message's body is: a base, patches in order, and what a fork says differently.
+
+    `created` and `rev` are seqs; None means "as the snapshot says" (the table row, the body).
+    """
+
+    __slots__ = ("created", "over", "patches", "ref", "rev", "shape")
+
+    def __init__(
+        self,
+        ref: Ref,
+        created: int | None = None,
+        rev: int | None = None,
+        patches: tuple[Ref, ...] | list[Ref] = (),
+        over: Body | None = None,
+    ) -> None:
+        self.ref = ref
+        self.created = created
+        self.rev = rev
+        self.patches = patches
+        self.over = over
+        self.shape: list[str] | None = None
+
+    def body(self) -> Body:
+        """The message as JSON: reads the base and each patch."""
+        body: Body = self.ref.load()["message"]
+        streamed = False
+        for ref in self.patches:
+            streamed = patch(body, ref.load()) or streamed
+        if streamed and body.get("parts"):
+            _join(body)
+        if self.over:
+            body.update(self.over)
+        if self.rev is not None:
+            body["rev"] = self.rev
+        return body
+
+    def copy(self) -> MessageState:
+        """One that can be patched without this one noticing."""
+        return MessageState(self.ref, self.created, self.rev, tuple(self.patches), self.over)
+
+    def parts(self) -> list[str]:
+        """The types of its parts, in order. Read once; deltas keep it up to date."""
+        if self.shape is None:
+            self.shape = [str(part.get("type")) for part in self.body().get("parts") or ()]
+        return self.shape
+
+    def patched(self, record: Body, ref: Ref) -> MessageState:
+        """This message after one more patch. Appends to the list that it already owns: a stream of n deltas is O(n)."""
+        patches = self.patches if isinstance(self.patches, list) else list(self.patches)
+        patches.append(ref)
+        self.patches, self.rev = patches, record["seq"]
+        if record["type"] != "message.delta":
+            self.shape = None
+        elif self.shape is not None and "new" in record:
+            self.shape.append(str(record["new"].get("type")))
+        return self
+
+
+class Run(Protocol):
+    """The messages that a snapshot holds for a session."""
+
+    ids: list[str]
+
+    def find(self, message_id: str) -> MessageState | None:
+        """One message of the run."""
+        ...
+
+
+class SessionState:
+    """A session: its fields (camelCase, without `messageIds` and `rev`), the order of its messages, their places.
+
+    `order` is what is visible, `hidden` what a revert hid, `detached` what a foreign file had without naming it in
+    `messageIds`. `changed` overlays `run`, None marking what is gone.
+    """
+
+    __slots__ = ("changed", "created", "detached", "fields", "hidden", "id", "order", "rev", "run", "settings")
+
+    def __init__(self, identifier: str, fields: Body, created: int, rev: int, run: Run | None = None) -> None:
+        self.id = identifier
+        self.fields = fields
+        self.created = created
+        self.rev = rev
+        self.run = run
+        self.order: list[str] = []
+        self.hidden: list[str] = []
+        self.detached: list[str] = []
+        self.changed: dict[str, MessageState | None] = {}
+        self.settings: Body = {}
+
+    def message(self, message_id: str) -> MessageState | None:
+        """The state of one message of this session, visible or not."""
+        if message_id in self.changed:
+            return self.changed[message_id]
+        return self.run.find(message_id) if self.run is not None else None
+
+    def ids(self) -> list[str]:
+        """All its messages, in the order in which a snapshot writes them."""
+        return [*self.order, *self.hidden, *self.detached]
+
+    def record(self) -> Body:
+        """The session as JSON."""
+        return {**self.fields, "messageIds": list(self.order), "rev": self.rev}
+
+    def copy(self) -> SessionState:
+        """One that can be changed without this one noticing; the places of messages are shared."""
+        made = SessionState(self.id, dict(self.fields), self.created, self.rev, self.run)
+        made.order, made.hidden, made.detached = list(self.order), list(self.hidden), list(self.detached)
+        made.changed = {key: state and state.copy() for key, state in self.changed.items()}
+        made.settings = self.settings
+        return made
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """Forgets messages by id, from every list."""
+        gone = set(ids)
+        if not gone:
+            return
+        for name in ("order", "hidden", "detached"):
+            kept = [each for each in getattr(self, name) if each not in gone]
+            setattr(self, name, kept)
+        for each in gone:
+            self.changed[each] = None
+
+
+def patch(body: Body, record: Body) -> bool:
+    """Applies an update or a delta, as it lies in the journal, to a message's body; whether it was a delta."""
+    if "text" in record:
+        _delta(body, record)
+        return True
+    body.update(record.get("set", {}))
+    for key in record.get("unset", ()):
+        body.pop(key, None)
+    return False
+
+
+def _delta(body: Body, record: Body) -> None:
+    text, index = record["text"], record.get("part")
+    if index is None:
+        body["content"] = (body.get("content") or "") + text
+        return
+    parts: list[Body] = body.setdefault("parts", [])
+    if "new" in record:
+        parts.append(dict(record["new"]))
+    part = parts[index]
+    if part.get("type") == "tool_call":
+        function = part.setdefault("toolCall", {}).setdefault("function", {})
+        function["arguments"] = (function.get("arguments") or "") + text
+    else:
+        part["content"] = (part.get("content") or "") + text
+
+
+def _join(body: Body) -> None:
+    """Where there are parts they are canonical: content is their text, `toolCalls` their calls."""
+    body["content"] = "".join(part.get("content") or "" for part in body["parts"] if part.get("type") == "text")
+    calls = [part["toolCall"] for part in body["parts"] if part.get("type") == "tool_call" and part.get("toolCall")]
+    if calls:
+        body["toolCalls"] = calls
+
+
+def copy_message(source: MessageState, message_id: str, session_id: str, origin: str, seq: int) -> MessageState:
+    """A fork's copy: the same places, its own id, session and history from here on."""
+    over = {**(source.over or {}), "id": message_id, "sessionId": session_id, "originId": origin}
+    return MessageState(source.ref, seq, seq, tuple(source.patches), over)
+
+
+def apply(
+    session: SessionState | None, record: Body, ref: Ref, source: Callable[[str], SessionState | None]
+) -> SessionState | None:
+    """The session after `record`, which lies at `ref`; None when the session is gone.
+
+    Changes `session` in place where there is one. `source` gives the session that a fork copies, as it was just before
+    the record. A record of a kind that this version does not know changes nothing (a later version may write it).
+    """
+    handler = _HANDLERS.get(record["type"])
+    if handler is None:
+        return session
+    if handler in _CREATING:
+        return handler(session, record, ref, source)
+    if session is None:
+        return None
+    handler(session, record, ref, source)
+    session.rev = record["seq"]
+    return session
+
+
+def _touch(session: SessionState, time: int) -> None:
+    if time > session.fields.get("updatedAt", 0):
+        session.fields["updatedAt"] = time
+
+
+def _created(session: SessionState | None, record: Body, ref: Ref, source: Any) -> SessionState:
+    return SessionState(record["sessionId"], dict(record["session"]), record["seq"], record["seq"])
+
+
+def _forked(session: SessionState | None, record: Body, ref: Ref, source: Any) -> SessionState:
+    original: SessionState | None = source(record["sourceId"])
+    made = SessionState(record["sessionId"], dict(record["session"]), record["seq"], record["seq"])
+    for old, new in record["messageIds"]:
+        state = original.message(old) if original is not None else None
+        if state is not None:
+            made.changed[new] = copy_message(state, new, made.id, old, record["seq"])
+            made.order.append(new)
+    return made
+
+
+def _deleted(session: SessionState | None, record: Body, ref: Ref, source: Any) -> None:
+    return None
+
+
+def _updated(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
+    session.fields.update(record.get("set", {}))
+    for key in record.get("unset", ()):
+        session.fields.pop(key, None)
+    if "messageIds" in record:
+        _reorder(session, record["messageIds"])
+    if "updatedAt" not in record.get("set", {}):
+        _touch(session, record["ts"])
+
+
+def _reorder(session: SessionState, order: list[str]) -> None:
+    """Gives the visible messages this order. What it leaves out is kept, out of sight; nothing is lost by an order."""
+    wanted = set(order)
+    left = [each for each in session.order if each not in wanted]
+    session.order = [each for each in order if session.message(each) is not None]
+    session.hidden = [each for each in session.hidden if each not in wanted]
+    session.detached = [each for each in [*session.detached, *left] if each not in wanted]
+
+
+def _reverted(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
+    kept = record["kept"]
+    session.hidden = session.order[kept:] + session.hidden
+    session.order = session.order[:kept]
+    session.fields["revert"] = record["revert"]
+    _touch(session, record["ts"])
+
+
+def _unreverted(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
+    session.order += session.hidden
+    session.hidden = []
+    session.fields.pop("revert", None)
+    _touch(session, record["ts"])
+
+
+def _added(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
+    if session.hidden:  # The next message makes a revert final.
+        session.drop(session.hidden)
+    session.fields.pop("revert", None)
+    message_id = record["messageId"]
+    session.changed[message_id] = MessageState(ref, record["seq"], record["seq"])
+    session.order.append(message_id)
+    _touch(session, record["message"].get("updatedAt", record["ts"]))
+
+
+def _merged(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
+    """A message as a foreign file has it: new or replaced; its place in the order comes with the session's record."""
+    message_id = record["messageId"]
+    known = session.message(message_id)
+    created = record["seq"] if known is None else known.created
+    session.changed[message_id] = MessageState(ref, created, record["seq"])
+    if known is None:
+        session.detached.append(message_id)
+
+
+def _message_changed(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
+    message_id = record["messageId"]
+    state = session.message(message_id)
+    if state is not None:
+        session.changed[message_id] = state.patched(record, ref)
+    if record["type"] == "message.updated":
+        _touch(session, record["ts"])
+
+
+def _message_deleted(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
+    session.drop([record["messageId"]])
+    _touch(session, record["ts"])
+
+
+def _configured(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
+    session.settings = {**session.settings, **record["settings"]}
+
+
+def _workspace_updated(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
+    session.fields.update(record.get("set", {}))
+    for key in record.get("unset", ()):
+        session.fields.pop(key, None)
+
+
+_HANDLERS: dict[str, Callable[..., Any]] = {
+    "session.created": _created,
+    "session.forked": _forked,
+    "session.deleted": _deleted,
+    "session.updated": _updated,
+    "session.reverted": _reverted,
+    "session.unreverted": _unreverted,
+    "message.added": _added,
+    "message.merged": _merged,
+    "message.updated": _message_changed,
+    "message.delta": _message_changed,
+    "message.deleted": _message_deleted,
+    "workspace.configured": _configured,
+    "workspace.updated": _workspace_updated,
+}
+_CREATING = {_created, _forked, _deleted}

@@ -1,0 +1,394 @@
+"""An open workspace: reads without a lock, commits one synced append at a time, folds when it is worth it.
+
+Invariant: a commit is one group of journal lines, decided under the workspace's lock against a view that has every
+record before it; it is acknowledged after a sync that began when the lines were written. Verified by `tests/crash/`,
+`tests/processes/` and `tests/faults/`.
+
+The way of one commit: `commit` takes the thread mutex and the process lock, `_current` reads what others appended, the
+operation looks at the view and returns its changes, `_append` writes them as lines and applies them, the lock is given
+back, and `GroupSync.wait` syncs, together with whoever else is waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from nomad_sessions.clock import Clock
+from nomad_sessions.errors import DataDirError, InvalidInputError, StorageError, StoreClosedError
+from nomad_sessions.ids import IdSource
+from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.codec import decode, encode, frame
+from nomad_sessions.storage.group_sync import GroupSync, Position
+from nomad_sessions.storage.lock import StoreLock
+from nomad_sessions.storage.segment import Entry
+from nomad_sessions.storage.snapshot import SnapshotChanged
+from nomad_sessions.workspace import recovery
+from nomad_sessions.workspace.adopt import absorb_foreign, merge_foreign
+from nomad_sessions.workspace.faults import FULL, translated
+from nomad_sessions.workspace.folding import Folding
+from nomad_sessions.workspace.recovery import SNAPSHOT, Opened, identity
+from nomad_sessions.workspace.state import Body
+from nomad_sessions.workspace.view import View
+
+__all__ = ["SEGMENT_BYTES", "Durability", "Operation", "Options", "Stamp", "Workspace"]
+
+T = TypeVar("T")
+Durability = Literal["full", "batch", "os"]
+_LOG = logging.getLogger("nomad_sessions")
+SEGMENT_BYTES = 256 * 1024
+_RELOADS = 4
+
+
+class Stamp:
+    """What an operation may ask for beside the view: the time (ms) and new ids, each greater than any in the store."""
+
+    def __init__(self, ids: IdSource, now: int) -> None:
+        self._ids = ids
+        self.now = now
+
+    def id(self) -> str:
+        """A new id."""
+        return self._ids.next(self.now)
+
+
+Operation = Callable[[Any, Any], tuple[list[Body], Callable[[Any], T]]]
+"""`operation(view, stamp) -> (changes, result)`: decides what to change; `result(view)` is asked after it is applied.
+It may run more than once, against a fresher view, and must not have effects of its own."""
+
+
+class Options(NamedTuple):
+    """How a workspace is kept: `durability`, `lock_timeout` and `batch_interval` in seconds."""
+
+    durability: Durability = "full"
+    lock_timeout: float = 10.0
+    batch_interval: float = 0.05
+
+
+def _delta(view: View, seq: int, change: Body) -> Body:
+    """A delta as the journal holds it: a stream is mostly envelope otherwise. See `View._expand`."""
+    head = view.delta_heads.get(change["messageId"])
+    record: Body = {"seq": seq, "delta": change["messageId"]} if head is None else {"seq": seq, "to": head}
+    return record | {key: value for key, value in change.items() if key in ("text", "part", "new")}
+
+
+_OPEN: weakref.WeakSet[Workspace] = weakref.WeakSet()
+
+
+class Workspace:
+    """One workspace folder. Safe for any number of threads; any number of processes may have it open."""
+
+    def __init__(self, fs: FileSystem, folder: str, clock: Clock, options: Options) -> None:
+        self.fs = fs
+        self.folder = folder
+        self.options = options
+        self._clock = clock
+        self._lock = StoreLock(fs, f"{folder}/lock", options.lock_timeout)
+        self._folding = Folding(self)
+        self._closed = False
+        self._wrote = False
+        self._reset()
+        _OPEN.add(self)
+
+    def _reset(self) -> None:
+        """Forgets all that was read. Also what a forked child does first: mutexes may be held by threads it has not."""
+        self._mutex = threading.RLock()
+        self._sync = GroupSync(self.fs)
+        self._ids = IdSource(self._clock)
+        self._view: View | None = None
+        self._opened: Opened | None = None
+        self._borrowed = False
+        self._applying = False
+        self._timer: threading.Timer | None = None
+
+    # Reading
+
+    def read(self, look: Callable[[View], T]) -> T:
+        """`look(view)` at the newest state. Takes no lock of the file system, changes no file."""
+        with self._mutex:
+            for _ in range(_RELOADS):
+                try:
+                    return look(self.current())
+                except SnapshotChanged:
+                    self.reload(distrust=True)
+                except FileNotFoundError:
+                    # A segment that another process has folded and pruned since we looked.
+                    self.reload()
+            return look(self.current())
+
+    def current(self, *, writing: bool = False) -> View:
+        """The view, brought up to date. With `writing` the lock is held, and a foreign file is merged for good."""
+        if self._closed:
+            raise StoreClosedError(path=self.folder)
+        if self._view is None or self._opened is None or self._applying:
+            self.reload()
+        elif identity(self.fs.stat(f"{self.folder}/{SNAPSHOT}")) != self._opened.seen:
+            self.reload()
+        else:
+            self._catch_up()
+        view = self._view
+        assert view is not None
+        if writing and self._opened is not None and self._opened.foreign is not None:
+            view = self._merge(self._opened)
+        return view
+
+    def _catch_up(self) -> None:
+        assert self._view is not None
+        journal = self._view.journal
+        entries = journal.refresh()
+        if entries is None or (entries and self._borrowed):
+            self.reload()
+        elif entries:
+            for entry in entries:
+                self._view.absorb(entry, journal.live_first)
+            self._note_written(self._view)
+
+    def reload(self, *, distrust: bool = False) -> None:
+        """Reads the files afresh. `distrust`: the snapshot does not match its index."""
+        first = self._view is None
+        self._applying = False
+        try:
+            opened = recovery.load(self.fs, self.folder, wait=first, distrust=distrust)
+        except NotADirectoryError as error:
+            raise DataDirError(path=self.folder) from error
+        self._opened, self._view = opened, opened.view
+        self._borrowed = False
+        self._note_written(opened.view)
+        if opened.foreign is not None:
+            self._borrowed = absorb_foreign(self.fs, self.folder, opened.view, opened.foreign)
+
+    def _note_written(self, view: View) -> None:
+        if view.journal.live is not None:
+            self._sync.wrote(view.journal.live, view.journal.end)
+
+    @property
+    def opened(self) -> Opened | None:
+        """What the last look at the files found."""
+        return self._opened
+
+    # Writing
+
+    def commit(self, operation: Operation[T], *, lazy: bool = False) -> T:
+        """Runs `operation` under the lock, appends its changes as one atomic group, and returns its result.
+
+        At durability `full` everything is on the disk when this returns, unless `lazy`: then it is soon. Raises what the operation raises (nothing is
+        written then), `LockTimeoutError`, `DiskFullError`, `StoreReadOnlyError`, `DurabilityLostError`.
+        """
+        with self._mutex:
+            with self.locked():
+                view = self._for_writing()
+                stamp = self.stamp(view)
+                changes, result = operation(view, stamp)
+                if changes:
+                    self.append(view, changes, stamp)
+                live = view.journal.live
+                goal = self._sync.wrote(live, view.journal.end) if live is not None else None
+            value = result(view)
+        if goal is not None:
+            self._settle(goal, lazy)
+        if changes:
+            self._folding.after_commit()
+        return value
+
+    def _for_writing(self) -> View:
+        for _ in range(_RELOADS):
+            try:
+                return self.current(writing=True)
+            except SnapshotChanged:
+                self.reload(distrust=True)
+        return self.current(writing=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the workspace's lock; makes the folder first. Raises when a sync failed before: see `GroupSync`."""
+        if self._closed:
+            raise StoreClosedError(path=self.folder)
+        if self._sync.error is not None:
+            raise self._sync.error
+        with translated(self.folder):
+            self._make_folder()
+        self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _make_folder(self) -> None:
+        if self._view is None or self._view.journal.live is None:
+            self._make(self.folder)
+
+    def make_parents(self) -> None:
+        """Makes the data folder, durably."""
+        self._make(os.path.dirname(self.folder))
+
+    def _make(self, folder: str) -> None:
+        missing = []
+        while self.fs.stat(folder) is None:
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        for folder in reversed(missing):
+            self.fs.mkdir(folder, 0o700)
+            self.fs.sync_dir(os.path.dirname(folder))
+
+    def stamp(self, view: View) -> Stamp:
+        """Time and ids for the next commit."""
+        self._ids.observe(view.last_id)
+        return Stamp(self._ids, self._clock.now())
+
+    def append(self, view: View, changes: list[Body], stamp: Stamp) -> None:
+        """Writes changes as one group and applies them to the view. Under the lock; not durable yet."""
+        journal = view.journal
+        with translated(self.folder):
+            journal.prepare()
+        lines, records = self._lines(view, changes, stamp)
+        self._applying = True
+        try:
+            with translated(journal.folder):
+                offset = journal.append(b"".join(lines))
+        except StorageError:
+            self._applying = False
+            raise
+        journal.last_seq = view.seq + len(records)
+        for record, line in zip(records, lines, strict=True):
+            view.absorb(Entry(record, offset, len(line)), journal.live_first)
+            offset += len(line)
+        self._applying = False
+        self._wrote = True
+        if journal.end >= SEGMENT_BYTES:
+            self.rotate(view)
+
+    def _lines(self, view: View, changes: list[Body], stamp: Stamp) -> tuple[list[bytes], list[Body]]:
+        lines, records = [], []
+        until = view.seq + len(changes)
+        for seq, change in enumerate(changes, view.seq + 1):
+            if change["type"] == "message.delta" and len(changes) == 1:
+                record = _delta(view, seq, change)
+            else:
+                record = {"seq": seq, "id": stamp.id(), "ts": stamp.now, "durable": view.journal.durable, **change}
+            if seq != until or len(changes) > 1:
+                record["until"] = until
+            try:
+                body = encode(record)
+            except ValueError as error:
+                raise InvalidInputError(field="value", value=change, reason=str(error)) from error
+            lines.append(frame(body))
+            # The caller keeps what it handed in, and may change it: what the view keeps comes from the bytes.
+            records.append(record if change["type"] == "message.added" else decode(body))
+        return lines, records
+
+    def rotate(self, view: View) -> None:
+        """Seals the live segment. What is in it is durable on return. Under the lock."""
+        journal = view.journal
+        assert journal.live is not None
+        self._sync.wait(self._sync.wrote(journal.live, journal.end))
+        sealing = view.seal_tables()
+        try:
+            with translated(journal.folder):
+                part = journal.rotate(sealing.tables, sealing.covers, sealing.note)
+        except StorageError as error:
+            if getattr(error, "errno", None) not in FULL:
+                raise
+            # The records are safe where they are; sealing can wait until there is room.
+            _LOG.warning("%s: could not seal the journal segment: %s", self.folder, error)
+            self._applying = True
+            return
+        view.sealed_now(sealing.kept, part)
+        self._sync.note(self._sync.wrote(journal.live, journal.end))
+
+    def _merge(self, opened: Opened) -> View:
+        """Makes the merge with a foreign file permanent: records first, then (soon) a checkpoint. Under the lock."""
+        assert opened.foreign is not None
+        fresh = recovery.load(self.fs, self.folder, wait=False, distrust=opened.view.base is None or self._borrowed)
+        if fresh.foreign is None:
+            self._opened, self._view, self._borrowed = fresh, fresh.view, False
+            return fresh.view
+        self.absorb_into(fresh.view, merge_foreign(self.fs, self.folder, fresh.view, fresh.foreign))
+        self._opened, self._view, self._borrowed = fresh._replace(foreign=None), fresh.view, False
+        self._folding.wanted = True
+        return fresh.view
+
+    def absorb_into(self, view: View, changes: list[Body]) -> None:
+        """Appends the changes of a merge and syncs them."""
+        self._view = view
+        self.append(view, changes, self.stamp(view))
+        assert view.journal.live is not None
+        self._sync.wait(self._sync.wrote(view.journal.live, view.journal.end))
+
+    def _settle(self, goal: Position, lazy: bool) -> None:
+        """Makes a commit as durable as asked for."""
+        if self.options.durability == "full" and not lazy:
+            self.sync_to(goal)
+        elif self.options.durability != "os" and self._timer is None:
+            self._timer = threading.Timer(self.options.batch_interval, self._sync_batch)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def sync_to(self, goal: Position) -> None:
+        """Returns when everything before `goal` is durable."""
+        self._sync.wait(goal)
+        view = self._view
+        if view is not None and view.journal.live_first == goal.segment:
+            view.journal.durable = max(view.journal.durable, goal.offset)
+
+    def _sync_batch(self) -> None:
+        self._timer = None
+        try:
+            self.flush()
+        except StorageError as error:
+            _LOG.error("%s: %s", self.folder, error)  # Kept in the sync, and raised by the next write.
+
+    def flush(self) -> None:
+        """Makes everything written so far durable, whatever the durability."""
+        with self._mutex:
+            view = self._view
+            goal = None
+            if view is not None and view.journal.live is not None:
+                goal = self._sync.wrote(view.journal.live, view.journal.end)
+        if goal is not None:
+            self.sync_to(goal)
+
+    # Folding and the end
+
+    def checkpoint(self) -> bool:
+        """Folds the journal into `sessions.json`; False when there was nothing to fold. Durable on return."""
+        return self._folding.checkpoint()
+
+    def guarded(self) -> contextlib.AbstractContextManager[Any]:
+        """The mutex of this handle's threads (reentrant)."""
+        return self._mutex
+
+    def now(self) -> int:
+        """The time in ms."""
+        return self._clock.now()
+
+    def close(self, *, checkpoint: bool = False, fold: bool = True) -> None:
+        """Syncs what is not synced, folds a small workspace that was written to (unless `fold` is False), gives every
+        descriptor back."""
+        with self._mutex:
+            if self._closed:
+                return
+            try:
+                if self._sync.error is None and self._wrote:
+                    self.flush()
+                    if fold:
+                        self._folding.at_close(demanded=checkpoint)
+                elif checkpoint:
+                    self._folding.checkpoint()
+            finally:
+                self._closed = True
+                self._view = self._opened = None
+                self._lock.close()
+
+
+def _after_fork_in_child() -> None:
+    for workspace in list(_OPEN):
+        workspace._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,416 @@
+"""One consistent picture of a workspace: a snapshot, the journal above it, and the sessions that were asked for.
+
+Invariant: `session(id)` is the snapshot's record of that session with every record of the journal above the snapshot's
+seq applied, in order; what is not asked for is neither read nor kept. Opening costs the index of the live segment.
+Verified by `tests/unit/test_view.py` and the state machine in `tests/properties/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from nomad_sessions.storage.journal import Journal, Sealed
+from nomad_sessions.storage.segment import Entry
+from nomad_sessions.storage.snapshot import GroupRow, Snapshot
+from nomad_sessions.storage.table import Region
+from nomad_sessions.workspace.run import SnapshotRun
+from nomad_sessions.workspace.state import WORKSPACE, Body, MessageState, Ref, SessionState, Source, apply
+
+__all__ = ["Place", "Summary", "View"]
+
+
+class Place(NamedTuple):
+    """Where a record lies: seq, first seq of its segment, byte offset, length; the session that it copies, if it is a
+    fork; the message that it adds text to, if it is a delta."""
+
+    seq: int
+    segment: int
+    offset: int
+    length: int
+    source: str | None = None
+    message: str | None = None
+
+
+class Sealing(NamedTuple):
+    """What a seal says: the older seals that it does not stand for, the rows of its tables, the first seqs of the
+    segments that they cover, and a note: the last id, and the bytes of the records."""
+
+    kept: list[Sealed]
+    tables: dict[str, list[list[Any]]]
+    covers: list[int]
+    note: dict[str, Any]
+
+
+class Summary(NamedTuple):
+    """What lists sort and filter by. Times in ms; `rev` and `created` are seqs; `count` is of visible messages."""
+
+    id: str
+    updated_at: int
+    rev: int
+    created: int
+    created_at: int
+    parent_id: str | None
+    archived_at: int | None
+    closed_at: int | None
+    count: int
+    hidden: int
+
+    @classmethod
+    def of(cls, session: SessionState) -> Summary:
+        get = session.fields.get
+        return cls(
+            session.id,
+            get("updatedAt") or 0,
+            session.rev,
+            session.created,
+            get("createdAt") or 0,
+            get("parentId"),
+            get("archivedAt"),
+            get("closedAt"),
+            len(session.order),
+            len(session.hidden),
+        )
+
+
+class View:
+    """A picture of a workspace. Not for several threads at once; reads of several are serialised by the caller.
+
+    `limit` stops the journal at a seq, to look at the past.
+    """
+
+    def __init__(
+        self,
+        base: Snapshot | None,
+        journal: Journal,
+        sealed: list[Sealed],
+        entries: Iterable[Entry],
+        limit: int | None = None,
+    ) -> None:
+        self.base = base
+        self.journal = journal
+        self.sealed = sealed
+        self.limit = limit
+        self.floor = base.seq if base is not None else 0
+        self.seq = self.floor
+        self.last_id: str = base.head.get("lastId", "") if base is not None else ""
+        self.records = 0
+        self._sessions: dict[str, SessionState | None] = {}
+        self._live: dict[str, list[Place]] = {}
+        self._owners: dict[str, str] = {}
+        self._tombstones: dict[str, int] = {}
+        self._summaries: dict[str, Summary] | None = None
+        self._stale: set[str] = set()
+        self._folded: list[tuple[Entry, int]] = []
+        self.delta_targets: dict[int, str] = {}
+        self.delta_heads: dict[str, int] = {}
+        self.pending_bytes = 0
+        for part in sealed:
+            self.pending_bytes += part.seal.note["bytes"]
+            self.last_id = part.seal.note["lastId"]
+            self.seq = max(self.seq, part.seal.last_seq)
+        for entry in entries:
+            self.absorb(entry, journal.live_first)
+
+    # Reading
+
+    def session(self, session_id: str) -> SessionState | None:
+        """A session as it is, or None. The object is the view's own: read it, do not change it."""
+        try:
+            return self._sessions[session_id]
+        except KeyError:
+            state = self._sessions[session_id] = self._materialise(session_id)
+            return state
+
+    def owner(self, message_id: str) -> str | None:
+        """The id of the session that has this message (or had it last), or None for one never seen."""
+        found = self._owners.get(message_id)
+        if found is not None:
+            return found
+        for part in reversed(self.sealed):
+            row = part.lookup("messages", message_id)
+            if row is not None:
+                return str(row[1])
+        item = self.base.item(message_id) if self.base is not None else None
+        return item.group if item is not None else None
+
+    def message(self, message_id: str) -> tuple[SessionState, MessageState] | None:
+        """A message with its session, visible or not; None when there is none (any more)."""
+        owner = self.owner(message_id)
+        session = self.session(owner) if owner is not None else None
+        state = session.message(message_id) if session is not None else None
+        return (session, state) if session is not None and state is not None else None
+
+    def message_body(self, message_id: str) -> Body | None:
+        """A message as JSON. One that only the snapshot knows is read without its session."""
+        if message_id not in self._owners and self.base is not None:
+            item = self.base.item(message_id)
+            if item is not None and self._untouched(item.group):
+                body: Body = self.base.value(item.line)
+                return body
+        found = self.message(message_id)
+        return found[1].body() if found is not None else None
+
+    def summaries(self) -> dict[str, Summary]:
+        """The summary of every session, by id. The first call reads the snapshot's session table."""
+        if self._summaries is None:
+            self._stale.update(self._live)
+            self._summaries = self._stored_summaries()
+        for session_id in self._stale:
+            state = self.session(session_id) if session_id != WORKSPACE else None
+            if state is None:
+                self._summaries.pop(session_id, None)
+            else:
+                self._summaries[session_id] = Summary.of(state)
+        self._stale.clear()
+        return self._summaries
+
+    def workspace(self) -> SessionState:
+        """The workspace's own fields: top-level keys that are not sessions or messages, settings, ownerless messages."""
+        return self.session(WORKSPACE) or SessionState(WORKSPACE, {}, 0, 0)
+
+    def settings(self) -> Body:
+        """The workspace's own settings."""
+        touched = WORKSPACE in self._sessions or WORKSPACE in self._live or self.sealed
+        if not touched:
+            settings: Body = self.base.head["settings"] if self.base is not None else {}
+            return settings
+        return self.workspace().settings
+
+    def tombstone(self, identifier: str) -> int | None:
+        """The seq at which this id was deleted, if it was."""
+        if identifier in self._tombstones:
+            return self._tombstones[identifier]
+        for part in reversed(self.sealed):
+            row = part.lookup("tombstones", identifier)
+            if row is not None:
+                return int(row[1])
+        row = self.base.lookup("tombstones", identifier) if self.base is not None else None
+        return int(row[1]) if row is not None else None
+
+    def tombstones(self) -> dict[str, int]:
+        """All deletions that are remembered: id -> seq."""
+        rows = self.base.table("tombstones") if self.base is not None else []
+        for part in self.sealed:
+            rows = rows + part.rows("tombstones")
+        return {**{row[0]: row[1] for row in rows}, **self._tombstones}
+
+    # Moving on
+
+    def absorb(self, entry: Entry, segment: int) -> None:
+        """Takes in the next record, which lies in the segment with this first seq."""
+        record = entry.record
+        seq = record["seq"]
+        if "type" not in record:
+            self._expand(record)
+        if self.limit is not None and seq > self.limit:
+            return
+        if seq <= self.floor:
+            self._folded.append((entry, segment))
+            return
+        place = _place(entry, segment)
+        self.take(record, Ref(self.journal.segment(segment), entry.offset, entry.length))
+        self._live.setdefault(record["sessionId"], []).append(place)
+        self.records += 1
+        self.pending_bytes += entry.length
+        self.last_id = record.get("id", self.last_id)
+
+    def _expand(self, record: Body) -> None:
+        """A delta names its message only the first time in a segment, and that record's seq (`to`) from then on."""
+        message_id = record.get("delta")
+        if message_id is None:
+            message_id = self.delta_targets[record["to"]]
+        else:
+            self.delta_targets[record["seq"]] = message_id
+            self.delta_heads[message_id] = record["seq"]
+        owner = self._owners.get(message_id) or self.owner(message_id) or WORKSPACE
+        self._owners[message_id] = owner  # The next token asks again.
+        record |= {"type": "message.delta", "messageId": message_id, "sessionId": owner}
+
+    def take(self, record: Body, ref: Ref) -> None:
+        """Applies a record that lies at `ref`, wherever that is."""
+        session_id = record["sessionId"]
+        if session_id in self._sessions:
+            self._sessions[session_id] = apply(self._sessions[session_id], record, ref, self.session)
+        self._index(record, session_id)
+        self.seq = record["seq"]
+        self._stale.add(session_id)
+
+    def _index(self, record: Body, session_id: str) -> None:
+        index_record(record, session_id, self._owners, self._tombstones)
+
+    # Sealing and folding
+
+    def seal_tables(self) -> Sealing:
+        """What the live segment's seal says.
+
+        A seal takes over its predecessors of the same size, as a binary counter carries.
+        """
+        kept, covers = list(self.sealed), [self.journal.live_first]
+        merged: list[Sealed] = []
+        while kept and len(kept[-1].seal.covers) == len(covers):
+            merged.insert(0, kept.pop())
+            covers = merged[0].seal.covers + covers
+        sessions: dict[str, list[Any]] = {}
+        messages: dict[str, str] = {}
+        tombstones: dict[str, int] = {}
+        for part in merged:
+            for session_id, places, summary in part.rows("sessions"):
+                sessions[session_id] = [[*sessions.get(session_id, [[]])[0], *places], summary]
+            messages.update((row[0], row[1]) for row in part.rows("messages"))
+            tombstones.update((row[0], row[1]) for row in part.rows("tombstones"))
+        live: dict[str, list[Place]] = {}
+        for entry, segment in self._folded:  # A view of the past, from an older snapshot, needs these too.
+            session_id = entry.record["sessionId"]
+            live.setdefault(session_id, []).append(_place(entry, segment))
+            index_record(entry.record, session_id, messages, tombstones)
+        for session_id, places in self._live.items():
+            live.setdefault(session_id, []).extend(places)
+        for session_id, places in live.items():
+            state = self.session(session_id)
+            summary = list(Summary.of(state)[1:]) if state is not None else None
+            sessions[session_id] = [[*sessions.get(session_id, [[]])[0], *map(_trimmed, places)], summary]
+        messages.update(self._owners)
+        tombstones.update(self._tombstones)
+        tables = {
+            "sessions": [[key, *value] for key, value in sorted(sessions.items())],
+            "messages": [[key, value] for key, value in sorted(messages.items())],
+            "tombstones": [[key, value] for key, value in sorted(tombstones.items())],
+        }
+        note = {
+            "lastId": self.last_id,
+            "bytes": sum(place.length for places in live.values() for place in places)
+            + sum(part.seal.note["bytes"] for part in merged),
+        }
+        return Sealing(kept, tables, covers, note)
+
+    def sealed_now(self, kept: list[Sealed], part: Sealed) -> None:
+        """The live segment has become `part`; what was known of it is found there from now on."""
+        self.sealed = [*kept, part]
+        if self._summaries is not None:
+            self.summaries()
+        self._live.clear()
+        self._folded.clear()
+        self.delta_targets.clear()
+        self.delta_heads.clear()
+        self._owners.clear()
+        self._tombstones.clear()
+
+    def load_all(self) -> Iterator[SessionState]:
+        """Every session, in the order of creation, without keeping those that nobody asked for before."""
+        for summary in sorted(self.summaries().values(), key=lambda each: (each.created, each.id)):
+            state = self._sessions.get(summary.id) or self._materialise(summary.id)
+            assert state is not None, "a summary stands for a session"
+            yield state
+
+    # Loading a session
+
+    def _untouched(self, session_id: str) -> bool:
+        """Whether the snapshot alone says what this session is."""
+        return session_id not in self._live and not any(part.lookup("sessions", session_id) for part in self.sealed)
+
+    def _places(self, session_id: str) -> list[Place]:
+        places: list[Place] = []
+        for part in self.sealed:
+            row = part.lookup("sessions", session_id)
+            if row is not None:
+                places += [Place(*fields) for fields in row[1]]
+        places += self._live.get(session_id, ())
+        return [place for place in places if place.seq > self.floor and (not self.limit or place.seq <= self.limit)]
+
+    def _materialise(self, session_id: str, before: int | None = None) -> SessionState | None:
+        """Builds a session, and first the ones that it was forked from, each as it was at that moment.
+
+        Keeps its own stack: a chain of forks may be longer than the interpreter's.
+        """
+        made: dict[tuple[str, int | None], SessionState | None] = {}
+        stack: list[tuple[str, int | None]] = [(session_id, before)]
+        while stack:
+            wanted = stack[-1]
+            places = [place for place in self._places(wanted[0]) if wanted[1] is None or place.seq < wanted[1]]
+            sources = [(place.source, place.seq) for place in places if place.source is not None]
+            missing = [source for source in sources if source not in made]
+            if missing:
+                stack += missing
+                continue
+            state = self._stored(wanted[0])
+            for place in places:
+                ref = Ref(self.journal.segment(place.segment), place.offset, place.length)
+                origin = made.get((place.source, place.seq)) if place.source is not None else None
+                record = ref.load()
+                if place.message is not None:
+                    record |= {"type": "message.delta", "messageId": place.message}
+                state = apply(state, record, ref, {place.source: origin}.get)
+            made[wanted] = state
+            stack.pop()
+        return made[session_id, before]
+
+    def _stored(self, session_id: str) -> SessionState | None:
+        """The session as the snapshot has it."""
+        if self.base is None:
+            return SessionState(WORKSPACE, {}, 0, 0) if session_id == WORKSPACE else None
+        row = self.base.group(session_id)
+        if session_id == WORKSPACE:
+            return self._stored_workspace(row)
+        return self._session_of(row) if row is not None else None
+
+    def _session_of(self, row: GroupRow) -> SessionState:
+        assert self.base is not None
+        fields: Body = self.base.value(row.record)
+        order: list[str] = fields.pop("messageIds")
+        rev = fields.pop("rev")
+        created, hidden, detached = row.info[2], row.info[-2], row.info[-1]
+        state = SessionState(row.id, fields, created, rev, SnapshotRun(self.base, row, [*order, *hidden, *detached]))
+        state.order, state.hidden, state.detached = order, hidden, detached
+        return state
+
+    def _stored_workspace(self, row: GroupRow | None) -> SessionState:
+        assert self.base is not None
+        fields = {key: self.base.value(Region(*place)) for key, place in self.base.head["extras"].items()}
+        detached: list[str] = row.info[-1] if row is not None else []
+        run = SnapshotRun(self.base, row, list(detached)) if row is not None else None
+        state = SessionState(WORKSPACE, fields, 0, self.base.head["workspaceRev"], run)
+        state.detached = list(detached)
+        state.settings = self.base.head["settings"]
+        return state
+
+    def _stored_summaries(self) -> dict[str, Summary]:
+        stored: dict[str, Summary | None] = {}
+        if self.base is not None:
+            for row in self.base.groups():
+                if row.id != WORKSPACE:
+                    stored[row.id] = Summary(row.id, *row.info[:-2])
+        for part in self.sealed:
+            for session_id, _, summary in part.rows("sessions"):
+                if self.limit is not None:  # The seal tells of a later moment than the one looked at.
+                    self._stale.add(session_id)
+                elif session_id != WORKSPACE:
+                    stored[session_id] = Summary(session_id, *summary) if summary is not None else None
+        return {key: value for key, value in stored.items() if value is not None}
+
+
+def index_record(record: Body, session_id: str, owners: dict[str, str], tombstones: dict[str, int]) -> None:
+    """Notes whose message is whose, and what is deleted."""
+    kind = record["type"]
+    if kind in ("message.added", "message.merged"):
+        owners[record["messageId"]] = session_id
+        for gone in record.get("dropped", ()):
+            tombstones[gone] = record["seq"]
+    elif kind == "session.forked":
+        for _, new in record["messageIds"]:
+            owners[new] = session_id
+    elif kind == "message.deleted":
+        tombstones[record["messageId"]] = record["seq"]
+    elif kind == "session.deleted":
+        tombstones[session_id] = record["seq"]
+
+
+def _place(entry: Entry, segment: int) -> Place:
+    record = entry.record
+    message = record["messageId"] if record["type"] == "message.delta" else None
+    return Place(record["seq"], segment, entry.offset, entry.length, record.get("sourceId"), message)
+
+
+def _trimmed(place: Place) -> list[Any]:
+    """As a table row holds it: without what is None at the end."""
+    return list(place[: 6 if place.message is not None else 5 if place.source is not None else 4])
