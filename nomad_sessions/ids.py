@@ -8,7 +8,7 @@ importing ulid-py costs more than all of this package's layer 0, and encoding th
 from __future__ import annotations
 
 import hashlib
-import os
+import random
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -60,8 +60,8 @@ class IdSource:
         """
         ms = self._clock.now() if now is None else now
         if self._ms < ms <= _MAX_MS:
-            # From the kernel each time: bytes kept for later would be given out twice after a fork.
-            value = ms << _RANDOM_BITS | int.from_bytes(os.urandom(10), "big")
+            # The module's generator, not one of our own: `random` seeds it afresh in a forked child.
+            value = ms << _RANDOM_BITS | random.getrandbits(_RANDOM_BITS)
         else:
             value = self._value + 1
             if value > _MAX_VALUE:

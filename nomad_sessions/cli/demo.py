@@ -87,7 +87,7 @@ def _import(console: Console, manager: NativeSessionManager) -> None:
 
 def _look(console: Console, manager: NativeSessionManager) -> None:
     _heading(console, "2. What is there now")
-    console.print(sessions_table(manager.list_sessions(WORKSPACE)))
+    console.print(sessions_table(manager.list_sessions(WORKSPACE), console.width))
     session = next(s for s in manager.list_sessions(WORKSPACE) if s.title == "Fix the failing slugify test")
     _heading(console, "3. One of them")
     conversation(console, session, manager.get_session_messages(WORKSPACE, session.id))

@@ -63,7 +63,7 @@ def _print_reports(reports: list[ImportReport], as_json: bool) -> None:
 
 def report_table(reports: list[ImportReport]) -> object:
     """One line for each file: what became of its sessions and messages."""
-    columns = ("file", "format", "sessions", "messages", "imported", "updated", "unchanged", "left out")
+    columns = ("file", "format", "sessions", "messages", "new", "changed", "same", "left out")
     rows = (
         (
             Path(report.source).name,
@@ -77,7 +77,7 @@ def report_table(reports: list[ImportReport]) -> object:
         )
         for report in reports
     )
-    return table(columns, rows, right=columns[2:])
+    return table(columns, rows, right=columns[2:], tight=True)
 
 
 def _print_warnings(console: Console, report: ImportReport) -> None:

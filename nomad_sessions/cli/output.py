@@ -37,6 +37,7 @@ __all__ = [
 _SHOWN = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)}
 _SHOWN |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
 _SILENT = ("step-start", "step-finish", "snapshot")  # OpenCode's bookkeeping, which says nothing to a reader
+_WIDE, _SHORT_ID = 100, 8  # characters
 _CUT = 2_000  # characters of one part that a terminal shows
 
 
@@ -52,7 +53,9 @@ def write_json(value: Any) -> None:
     except (UnicodeEncodeError, RecursionError):  # lone surrogates, deep nesting
         data = encode(value)
     sys.stdout.flush()
-    sys.stdout.buffer.write(data + b"\n")
+    rest = memoryview(data + b"\n")
+    while rest:  # with PYTHONUNBUFFERED a single write to a pipe takes 64 KiB and drops the rest
+        rest = rest[sys.stdout.buffer.write(rest) :]
     sys.stdout.buffer.flush()
 
 
@@ -84,13 +87,17 @@ def size(count: int) -> str:
     return f"{amount:.1f} GiB"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = ()) -> Table:
-    """A plain table; the columns named in `right` are numbers."""
-    result = Table(box=None, pad_edge=False, header_style="bold")
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = (), tight: bool = False
+) -> Table:
+    """A plain table of these columns; those named in `right` are numbers; a `tight` one has many for 80 characters."""
+    result = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=tight)
     for name in columns:
-        result.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=name == "id")
+        result.add_column(
+            name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in ("id", "updated")
+        )
     for row in rows:
-        result.add_row(*(Text(plain(cell)) if isinstance(cell, str) else cell for cell in row))
+        result.add_row(*(Text(plain(cell)) for cell in row))
     return result
 
 
@@ -102,9 +109,10 @@ def pairs(values: Iterable[tuple[str, str]]) -> Table:
     return result
 
 
-def sessions_table(page: Page[Session]) -> Table:
-    """The list of sessions."""
-    rows = ((s.id, s.title, str(len(s.message_ids)), when(s.updated_at), _marks(s)) for s in page)
+def sessions_table(page: Page[Session], width: int) -> Table:
+    """The list of sessions. Where `width` (characters) is scarce an id is cut to its end, which every command takes."""
+    keep = 0 if width >= _WIDE else -_SHORT_ID
+    rows = ((s.id[keep:], s.title, str(len(s.message_ids)), when(s.updated_at), _marks(s)) for s in page)
     return table(("id", "title", "messages", "updated", ""), rows, right=("messages",))
 
 

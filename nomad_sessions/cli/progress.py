@@ -18,7 +18,7 @@ DELAY = 1.0  # seconds
 def working(label: str) -> Iterator[Callable[[int, int], None]]:
     """Shows `label` once the block has run for a second; gives a function to call with (done, total)."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_interactive:
         yield lambda done, total: None
         return
     columns = (

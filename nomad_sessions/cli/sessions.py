@@ -90,7 +90,7 @@ def ls(
         return
     console = Console()
     if page.total:
-        console.print(sessions_table(page))
+        console.print(sessions_table(page, console.width))
         show_page(console, page, "sessions")
     else:
         console.print("No sessions here yet. `nomad-sessions new` makes one, `nomad-sessions import` brings some.")

@@ -4,8 +4,8 @@ Invariant: seqs run without a gap from segment to segment; every segment but the
 successor exists; bytes are only ever added at the end of the last segment, or cut there by a writer under the lock
 after they were kept in quarantine. Verified by `tests/unit/test_journal.py` and `tests/crash/`.
 
-Opening reads the live segment and, of the sealed ones, only the few seals whose tables together cover the rest: the
-tables of the n-th segment cover the last `lowbit(n)` segments, as in a Fenwick tree, so log2(n) of them suffice.
+Opening reads the live segment and, of the sealed ones, only the few seals whose tables together cover the rest: a seal
+may stand for several segments before its own, as in the levels of an LSM tree, so that log(n) of them suffice.
 """
 
 from __future__ import annotations
@@ -90,14 +90,15 @@ class Journal:
         self._open.clear()
         self.live = None
 
-    def load(self, after: int) -> tuple[list[Sealed], list[Entry]]:
+    def load(self, after: int, hint: int = 0) -> tuple[list[Sealed], list[Entry]]:
         """Finds all records above seq `after`: seals whose tables cover the sealed ones (oldest first; they may reach
         further back than asked), and the entries of the live segment.
 
-        Sets `last_seq` and the state of the live segment. Raises `JournalGapError` where records above `after` are
+        `hint` is the first seq of the segment that was live when the base was written: where it still is, the folder
+        need not be listed. Sets `last_seq` and the state of the live segment. Raises `JournalGapError` where records above `after` are
         missing, `JournalCorruptError`.
         """
-        firsts = self.first_seqs()
+        firsts = [hint] if 0 < hint <= after + 1 and self._is_live(hint) else self.first_seqs()
         self.last_seq, self.live, self.end, self.torn, self.durable = after, None, 0, 0, 0
         self.live_first = after + 1
         if not firsts:
@@ -106,8 +107,10 @@ class Journal:
             raise JournalGapError(path=self.folder, expected_seq=after + 1, found_seq=firsts[0])
         last = self.segment(firsts[-1])
         seal = last.seal()
+        if seal is not None and seal.last_seq <= after:
+            return [], []
         if seal is not None:
-            self.last_seq = max(after, seal.last_seq)
+            self.last_seq = seal.last_seq
             self.live_first = self.last_seq + 1
             return self._covering(firsts, len(firsts) - 1, after), []
         scan = last.scan()
@@ -125,6 +128,12 @@ class Journal:
             found = sealed[-1].seal.last_seq + 1
             raise JournalGapError(path=self.folder, expected_seq=found, found_seq=firsts[-1])
         return sealed, scan.entries
+
+    def _is_live(self, first_seq: int) -> bool:
+        try:
+            return self.segment(first_seq).seal() is None
+        except FileNotFoundError:
+            return False
 
     def _covering(self, firsts: list[int], newest: int, after: int) -> list[Sealed]:
         """The seals that cover everything above `after`, from segment number `newest` down."""
@@ -185,7 +194,7 @@ class Journal:
         was cut short, moves a torn tail to quarantine and cuts it off. Durable on return."""
         if self.torn and self.live is not None:
             self._heal(self.live)
-        if self.live is None or not self.end:
+        if self.live is None or not self.end:  # `end` is 0 without a live segment, too.
             self._create(self.live_first if self.live is not None else self.last_seq + 1)
 
     def append(self, data: bytes) -> int:

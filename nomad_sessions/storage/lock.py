@@ -38,7 +38,7 @@ class StoreLock:
     child's copy is not held; it opens the file itself when it first acquires.
     """
 
-    __slots__ = ("__weakref__", "_fd", "_fs", "_held", "_path", "_timeout")
+    __slots__ = ("__weakref__", "_fd", "_fs", "_held", "_inode", "_path", "_timeout")
 
     def __init__(self, fs: FileSystem, path: str, timeout: float = 10.0) -> None:
         """Touches nothing yet. `path` lies in an existing folder; `timeout` is in seconds, for `acquire`."""
@@ -46,6 +46,7 @@ class StoreLock:
         self._path = path
         self._timeout = timeout
         self._fd = -1
+        self._inode = (0, 0)
         self._held = False
 
     @property
@@ -136,8 +137,7 @@ class StoreLock:
         found = self._fs.stat(self._path)
         if found is None:
             return False
-        mine = self._fs.fstat(self._fd)
-        return found.ino == mine.ino and found.dev == mine.dev
+        return (found.dev, found.ino) == self._inode
 
     def _open(self) -> None:
         try:
@@ -147,6 +147,9 @@ class StoreLock:
                 # Never O_TRUNC, never unlinked: the file may be a holder's.
                 self._fd = self._fs.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
                 _opened.add(self)
+            # What an open descriptor stands for cannot change: asked once, not for each commit.
+            mine = self._fs.fstat(self._fd)
+            self._inode = (mine.dev, mine.ino)
         except OSError as error:
             if error.errno in _READ_ONLY:
                 raise StoreReadOnlyError(path=self._path) from error

@@ -126,7 +126,11 @@ class Snapshot:
 
     def groups(self) -> Iterator[GroupRow]:
         """The rows of all groups, sorted by id."""
-        return map(GroupRow.of, self._rows(self._groups))
+        return map(GroupRow.of, self.group_fields())
+
+    def group_fields(self) -> list[list[Any]]:
+        """The same as the table holds them, for `GroupRow.of`: the id first, `info` last."""
+        return self._rows(self._groups)
 
     def item(self, identifier: str) -> ItemRow | None:
         """The row of one item."""

@@ -56,7 +56,7 @@ def write_snapshot(fs: FileSystem, path: str, view: View, now: int) -> int:
             "seq": view.seq,
             "lastId": view.last_id,
             "savedAt": now,
-            "journal": bool(view.journal.first_seqs()),
+            "journal": view.journal.live_first if view.journal.live is not None else 0,
             "counts": {"sessions": len(states), "messages": messages},
             "settings": workspace.settings,
             "workspaceRev": workspace.rev,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-from collections.abc import Iterator
+from types import TracebackType
 
 from nomad_sessions.errors import DataDirError, DiskFullError, DurabilityLostError, StorageError, StoreReadOnlyError
 
@@ -14,14 +13,26 @@ FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOS
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
-@contextlib.contextmanager
-def translated(path: str) -> Iterator[None]:
-    """Turns an `OSError` out of the block into the error of ours that says what it means for the store at `path`."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
+class translated:  # noqa: N801 - read as a word: `with translated(path):`
+    """Turns an `OSError` out of the block into the error of ours that says what it means for the store at `path`.
+
+    A class, not a generator: every commit enters two of these.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, OSError) or isinstance(error, StorageError):
+            return
+        path = self._path
         number = error.errno or errno.EIO
         if number in FULL:
             raise DiskFullError(path=path, errno=number) from error
@@ -31,4 +42,3 @@ def translated(path: str) -> Iterator[None]:
             raise DataDirError(path=path, errno=number) from error
         if number == errno.EIO:
             raise DurabilityLostError(path=path, errno=number) from error
-        raise

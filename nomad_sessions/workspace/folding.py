@@ -43,6 +43,10 @@ class Folding:
         self.wanted = False
         self._postponed_to = 0
 
+    def due(self, view: View) -> bool:
+        """Whether `after_commit` has to look closer. Cheap: asked after every commit."""
+        return self.wanted or view.pending_bytes >= FLOOR or view.settings().get("fold") == "always"
+
     def after_commit(self) -> None:
         """Folds if the policy says so. A failure postpones the next attempt: the commit itself is safe already."""
         workspace = self._workspace

@@ -54,14 +54,15 @@ def load(fs: FileSystem, folder: str, *, wait: bool, distrust: bool = False) -> 
     """
     deadline = fs.monotonic() + (_STABLE_WAIT if wait else 0.0)
     attempt = 0
+    shape: object = None
     while True:
-        before = _shape(fs, folder)
         try:
             opened = _load(fs, folder, distrust)
         except (FileNotFoundError, JournalGapError):
             # Another process folded and pruned between our looking at the snapshot and at the journal.
             attempt += 1
-            if attempt > _RETRIES and before == _shape(fs, folder):
+            before, shape = shape, _shape(fs, folder)
+            if attempt > _RETRIES and before == shape:
                 raise
             continue
         except SnapshotUnreadableError:
@@ -97,8 +98,9 @@ def _load(fs: FileSystem, folder: str, distrust: bool) -> Opened:
     journal = Journal(fs, folder)
     snapshot = None if distrust else Snapshot.open(fs, path)
     if snapshot is not None:
-        sealed, entries = journal.load(snapshot.seq)
-        if snapshot.head.get("journal") and not journal.first_seqs():
+        hint = int(snapshot.head["journal"])
+        sealed, entries = journal.load(snapshot.seq, hint)
+        if hint and journal.live is None and not journal.first_seqs():
             _LOG.warning("%s: the journal that this snapshot knows of is missing; going on without it", folder)
         return Opened(View(snapshot, journal, sealed, entries), identity(snapshot.stat), None, None)
     stat = fs.stat(path)

@@ -176,51 +176,57 @@ class Workspace:
     def commit(self, operation: Operation[T], *, lazy: bool = False) -> T:
         """Runs `operation` under the lock, appends its changes as one atomic group, and returns its result.
 
-        At durability `full` everything is on the disk when this returns, unless `lazy`: then it is soon. Raises what the operation raises (nothing is
-        written then), `LockTimeoutError`, `DiskFullError`, `StoreReadOnlyError`, `DurabilityLostError`.
+        At durability `full` everything is on the disk when this returns, unless `lazy`: then it is soon. Raises what
+        the operation raises (nothing is written then), `LockTimeoutError`, `DiskFullError`, `StoreReadOnlyError`, `DurabilityLostError`.
         """
         with self._mutex:
-            with self.locked():
-                view = self._for_writing()
-                stamp = self.stamp(view)
-                changes, result = operation(view, stamp)
+            self._begin()
+            try:
+                view, stamp, (changes, result) = self._decide(operation)
                 if changes:
                     self.append(view, changes, stamp)
                 live = view.journal.live
                 goal = self._sync.wrote(live, view.journal.end) if live is not None else None
+            finally:
+                self._lock.release()
             value = result(view)
         if goal is not None:
             self._settle(goal, lazy)
-        if changes:
+        if changes and self._folding.due(view):
             self._folding.after_commit()
         return value
 
-    def _for_writing(self) -> View:
+    def _decide(self, operation: Operation[T]) -> tuple[View, Stamp, tuple[list[Body], Callable[[Any], T]]]:
+        """Asks the operation, at the newest state. A snapshot that turns out not to match its index is looked at afresh."""
         for _ in range(_RELOADS):
             try:
-                return self.current(writing=True)
+                view = self.current(writing=True)
+                stamp = self.stamp(view)
+                return view, stamp, operation(view, stamp)
             except SnapshotChanged:
                 self.reload(distrust=True)
-        return self.current(writing=True)
+        view = self.current(writing=True)
+        stamp = self.stamp(view)
+        return view, stamp, operation(view, stamp)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the workspace's lock; makes the folder first. Raises when a sync failed before: see `GroupSync`."""
-        if self._closed:
-            raise StoreClosedError(path=self.folder)
-        if self._sync.error is not None:
-            raise self._sync.error
-        with translated(self.folder):
-            self._make_folder()
-        self._lock.acquire()
+        self._begin()
         try:
             yield
         finally:
             self._lock.release()
 
-    def _make_folder(self) -> None:
+    def _begin(self) -> None:
+        if self._closed:
+            raise StoreClosedError(path=self.folder)
+        if self._sync.error is not None:
+            raise self._sync.error
         if self._view is None or self._view.journal.live is None:
-            self._make(self.folder)
+            with translated(self.folder):
+                self._make(self.folder)
+        self._lock.acquire()
 
     def make_parents(self) -> None:
         """Makes the data folder, durably."""
@@ -243,8 +249,9 @@ class Workspace:
     def append(self, view: View, changes: list[Body], stamp: Stamp) -> None:
         """Writes changes as one group and applies them to the view. Under the lock; not durable yet."""
         journal = view.journal
-        with translated(self.folder):
-            journal.prepare()
+        if journal.torn or not journal.end:
+            with translated(self.folder):
+                journal.prepare()
         lines, records = self._lines(view, changes, stamp)
         self._applying = True
         try:

@@ -17,7 +17,9 @@ from nomad_sessions.storage.table import Region
 from nomad_sessions.workspace.run import SnapshotRun
 from nomad_sessions.workspace.state import WORKSPACE, Body, MessageState, Ref, SessionState, Source, apply
 
-__all__ = ["Place", "Summary", "View"]
+__all__ = ["Place", "Sealing", "Summary", "View"]
+
+_CARRY = 3
 
 
 class Place(NamedTuple):
@@ -100,6 +102,7 @@ class View:
         self._owners: dict[str, str] = {}
         self._tombstones: dict[str, int] = {}
         self._summaries: dict[str, Summary] | None = None
+        self._rows: dict[str, list[Any]] | None = None
         self._stale: set[str] = set()
         self._folded: list[tuple[Entry, int]] = []
         self.delta_targets: dict[int, str] = {}
@@ -244,13 +247,15 @@ class View:
     def seal_tables(self) -> Sealing:
         """What the live segment's seal says.
 
-        A seal takes over its predecessors of the same size, as a binary counter carries.
+        A seal takes over its predecessors when `_CARRY` of them have its size, as a counter carries: n segments need
+        about 3 log4(n) seals to be read, and each record stands in log4(n) tables.
         """
         kept, covers = list(self.sealed), [self.journal.live_first]
         merged: list[Sealed] = []
-        while kept and len(kept[-1].seal.covers) == len(covers):
-            merged.insert(0, kept.pop())
-            covers = merged[0].seal.covers + covers
+        while len(kept) >= _CARRY and all(len(part.seal.covers) == len(covers) for part in kept[-_CARRY:]):
+            merged = kept[-_CARRY:] + merged
+            del kept[-_CARRY:]
+            covers = [first for part in merged for first in part.seal.covers] + [self.journal.live_first]
         sessions: dict[str, list[Any]] = {}
         messages: dict[str, str] = {}
         tombstones: dict[str, int] = {}
@@ -349,7 +354,10 @@ class View:
         """The session as the snapshot has it."""
         if self.base is None:
             return SessionState(WORKSPACE, {}, 0, 0) if session_id == WORKSPACE else None
-        row = self.base.group(session_id)
+        if self._rows is None:
+            row = self.base.group(session_id)
+        else:
+            row = GroupRow.of(self._rows[session_id]) if session_id in self._rows else None
         if session_id == WORKSPACE:
             return self._stored_workspace(row)
         return self._session_of(row) if row is not None else None
@@ -377,9 +385,10 @@ class View:
     def _stored_summaries(self) -> dict[str, Summary]:
         stored: dict[str, Summary | None] = {}
         if self.base is not None:
-            for row in self.base.groups():
-                if row.id != WORKSPACE:
-                    stored[row.id] = Summary(row.id, *row.info[:-2])
+            self._rows = {fields[0]: fields for fields in self.base.group_fields()}
+            for session_id, fields in self._rows.items():
+                if session_id != WORKSPACE:
+                    stored[session_id] = Summary(session_id, *fields[-1][:-2])
         for part in self.sealed:
             for session_id, _, summary in part.rows("sessions"):
                 if self.limit is not None:  # The seal tells of a later moment than the one looked at.
