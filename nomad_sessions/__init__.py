@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nomad_sessions.aio import AsyncMessageStream, AsyncSessionManager
+from typing import TYPE_CHECKING, Any
+
 from nomad_sessions.clock import Clock, ManualClock, SystemClock
 from nomad_sessions.errors import (
     AlreadyExistsError,
@@ -56,6 +57,9 @@ from nomad_sessions.streaming import MessageStream
 from nomad_sessions.transaction import Transaction
 from nomad_sessions.workspace.check import CheckReport, Problem
 from nomad_sessions.workspace.repair import RepairReport
+
+if TYPE_CHECKING:
+    from nomad_sessions.aio import AsyncMessageStream, AsyncSessionManager
 
 __all__ = [
     "AlreadyExistsError",
@@ -116,3 +120,12 @@ __all__ = [
     "get_session_manager",
     "init_session_manager",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # asyncio costs a third of the whole import: loaded when the async manager is first asked for (PEP 562).
+    if name in ("AsyncMessageStream", "AsyncSessionManager"):
+        from nomad_sessions import aio
+
+        return getattr(aio, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

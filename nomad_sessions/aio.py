@@ -7,78 +7,102 @@ commit finishes, whatever happens to the one who awaited it. Verified by `tests/
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
+import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+from nomad_sessions.aio_calls import AsyncCalls
+from nomad_sessions.clock import Clock
+from nomad_sessions.errors import TransactionError
 from nomad_sessions.manager import NativeSessionManager
+from nomad_sessions.models import Message
+from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.streaming import MessageStream
-
-if TYPE_CHECKING:
-    from nomad_sessions.transaction import Transaction
+from nomad_sessions.transaction import Transaction
+from nomad_sessions.workspace.store import Durability
 
 __all__ = ["AsyncMessageStream", "AsyncSessionManager"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _THREADS = 8
-_OWN = frozenset({"transaction", "stream_message", "close", "commit_lazily", "place_of", "carry_attachments"})
+_IN_TRANSACTION: ContextVar[frozenset[int]] = ContextVar("nomad_sessions_in_transaction", default=frozenset())
 
 
-class AsyncSessionManager:
+class AsyncSessionManager(AsyncCalls):
     """`NativeSessionManager` for asyncio: every call of it is a coroutine here, with the same arguments, result, errors
-    and durability. An async context manager. Takes the same options, or shares an existing `manager` (which it then
-    does not close).
+    and durability. An async context manager.
 
-    Calls run on up to eight threads; concurrent writes share syncs.
+    Takes the same options, or shares an existing `manager`, which it then does not close. Calls run on up to eight
+    threads; concurrent writes share syncs. A write that is cancelled while it waits for a thread is not done; later it
+    is finished.
     """
 
     def __init__(
         self,
         data_dir: str | os.PathLike[str] | None = None,
         *,
+        durability: Durability = "full",
+        lock_timeout: float = 10.0,
+        batch_interval: float = 0.05,
+        clock: Clock | None = None,
+        filesystem: FileSystem | None = None,
         manager: NativeSessionManager | None = None,
-        **options: Any,
     ) -> None:
+        """Raises as `NativeSessionManager` does."""
         self._owned = manager is None
-        self._manager = NativeSessionManager(data_dir, **options) if manager is None else manager
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="nomad-sessions")
+        if manager is None:
+            manager = NativeSessionManager(
+                data_dir,
+                durability=durability,
+                lock_timeout=lock_timeout,
+                batch_interval=batch_interval,
+                clock=clock,
+                filesystem=filesystem,
+            )
+        super().__init__(manager, ThreadPoolExecutor(_THREADS, thread_name_prefix="nomad-sessions"))
 
-    async def _run(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, functools.partial(call, *args, **kwargs))
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Callable[..., Any]: ...
+    @property
+    def data_dir(self) -> str:
+        """The folder of all workspaces."""
+        return self._manager.data_dir
 
     def stream_message(self, workspace_id: str, session_id: str, **fields: Any) -> AsyncMessageStream:
         """As `NativeSessionManager.stream_message`, for `async with`."""
-        return AsyncMessageStream(self, self._manager.stream_message(workspace_id, session_id, **fields))
+        return AsyncMessageStream(self._threads, self._manager.stream_message(workspace_id, session_id, **fields))
 
     @asynccontextmanager
     async def transaction(self, workspace_id: str) -> AsyncIterator[Transaction]:
-        """As `NativeSessionManager.transaction`. Calls on the yielded object only buffer, and are plain calls; the
-        commit is awaited at the end of the block."""
-        from nomad_sessions.transaction import Transaction
+        """As `NativeSessionManager.transaction`, for `async with`; nesting in one task raises `TransactionError`.
 
-        workspace = self._manager.workspace(workspace_id)
-        transaction = await self._run(Transaction, workspace_id, workspace)
+        Calls on the yielded object only buffer, and are plain calls: no `await`. The commit is awaited at the end of
+        the block; it finishes even when the task is cancelled meanwhile.
+        """
+        active = _IN_TRANSACTION.get()
+        if id(self) in active:
+            raise TransactionError(message="transactions do not nest: use the one that is open")
+        transaction = await self._run(Transaction, workspace_id, self._manager.workspace(workspace_id))
+        _IN_TRANSACTION.set(active | {id(self)})
         try:
             yield transaction
         except BaseException:
             transaction.rollback()
             raise
-        await asyncio.shield(self._run(transaction.commit))
+        else:
+            await asyncio.shield(self._run(transaction.commit))
+        finally:
+            _IN_TRANSACTION.set(active)
 
     async def close(self, *, checkpoint: bool = False) -> None:
-        """As `NativeSessionManager.close`; waits for calls that are under way."""
+        """As `NativeSessionManager.close`, after the calls that are under way."""
         if self._owned:
-            await self._run(self._manager.close, checkpoint=checkpoint)
+            await asyncio.shield(self._run(self._manager.close, checkpoint=checkpoint))
         self._threads.shutdown(wait=False)
 
     async def __aenter__(self) -> AsyncSessionManager:
@@ -87,60 +111,68 @@ class AsyncSessionManager:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.shield(self.close())
-
-
-def _coroutine(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(call)
-    async def method(self: AsyncSessionManager, /, *args: Any, **kwargs: Any) -> Any:
-        return await self._run(getattr(self._manager, name), *args, **kwargs)
-
-    return method
-
-
-for _name, _call in inspect.getmembers(NativeSessionManager, inspect.isfunction):
-    if not _name.startswith("_") and _name not in _OWN:
-        setattr(AsyncSessionManager, _name, _coroutine(_name, _call))
+        await self.close()
 
 
 class AsyncMessageStream:
-    """A message while it is written, for `async with`: the calls of `MessageStream`, as coroutines."""
+    """A message while it is written, for `async with`: the calls of `MessageStream`, as coroutines.
 
-    def __init__(self, manager: AsyncSessionManager, stream: MessageStream) -> None:
-        self._manager = manager
+    Cancelling the task that streams ends the message as `aborted`, with the text that had arrived.
+    """
+
+    def __init__(self, threads: ThreadPoolExecutor, stream: MessageStream) -> None:
+        self._threads = threads
         self._stream = stream
+        # A cancelled call may still be at work on its thread when the next one, or the end, comes.
+        self._one_at_a_time = threading.Lock()
+
+    def _submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        def alone() -> T:
+            with self._one_at_a_time:
+                return call(*args, **kwargs)
+
+        return self._threads.submit(alone)
 
     @property
-    def message(self) -> Any:
+    def message(self) -> Message:
         """The message as it was added, and after the end as it is."""
         return self._stream.message
 
     async def __aenter__(self) -> AsyncMessageStream:
-        await self._manager._run(self._stream.__enter__)
+        """As `MessageStream`. Cancelled while the message is being added, it ends it at once, as `aborted`."""
+        entering = self._submit(self._stream.__enter__)
+        try:
+            await asyncio.shield(asyncio.wrap_future(entering))
+        except asyncio.CancelledError as error:
+            if not entering.cancel():  # It is being added, or was: nobody else will end it.
+                with contextlib.suppress(Exception):
+                    await asyncio.wrap_future(entering)
+                    await self.__aexit__(type(error), error, None)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # The end must be written also when the task that streams is being cancelled.
-        await asyncio.shield(self._manager._run(self._stream.__exit__, kind, error, trace))
+        await asyncio.shield(asyncio.wrap_future(self._submit(self._stream.__exit__, kind, error, trace)))
 
     async def text(self, delta: str) -> None:
         """More of the answer."""
-        await self._manager._run(self._stream.text, delta)
+        await asyncio.wrap_future(self._submit(self._stream.text, delta))
 
     async def thinking(self, delta: str) -> None:
         """More of the model's reasoning."""
-        await self._manager._run(self._stream.thinking, delta)
+        await asyncio.wrap_future(self._submit(self._stream.thinking, delta))
 
     async def tool_call(self, id: str, name: str, arguments_delta: str = "") -> None:
-        """A call of a tool, or more of its arguments."""
-        await self._manager._run(self._stream.tool_call, id, name, arguments_delta)
+        """A call of a tool, or more of its arguments (a piece of JSON text); calls may be interleaved."""
+        await asyncio.wrap_future(self._submit(self._stream.tool_call, id, name, arguments_delta))
 
-    def usage(self, usage: dict[str, Any] | None = None, /, **tokens: Any) -> None:
-        """What the answer cost; written at the end."""
+    def usage(self, usage: Mapping[str, Any] | None = None, /, **tokens: Any) -> None:
+        """What the answer cost; written at the end. Not a coroutine: nothing is written yet."""
         self._stream.usage(usage, **tokens)
 
     def abort(self, reason: str = "") -> None:
-        """Says that the answer ends here, incomplete."""
+        """Says that the answer ends here, incomplete. Not a coroutine: nothing is written yet."""
         self._stream.abort(reason)

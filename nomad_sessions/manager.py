@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat as stat_bits
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -17,21 +18,24 @@ from nomad_sessions import workspaces
 from nomad_sessions.clock import Clock, SystemClock
 from nomad_sessions.config import default_data_dir, validate_workspace_id
 from nomad_sessions.errors import (
+    ConflictError,
     DataDirError,
     InvalidInputError,
+    SessionNotFoundError,
     StoreClosedError,
     TransactionError,
     WorkspaceNotFoundError,
 )
 from nomad_sessions.models import Message, Session
-from nomad_sessions.operations import movement
+from nomad_sessions.operations import movement, sessions
+from nomad_sessions.operations.plain import plain
 from nomad_sessions.operations.reading import Looking
 from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus, stats_of, status_of
 from nomad_sessions.sessions_api import SessionCalls
 from nomad_sessions.storage import attachments
 from nomad_sessions.storage._os import REAL, FileSystem
 from nomad_sessions.streaming import MessageStream, interrupted
-from nomad_sessions.transaction import Transaction
+from nomad_sessions.transaction import Transaction, attach
 from nomad_sessions.workspace.check import CheckReport, check_workspace
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.removal import remove_workspace
@@ -42,6 +46,7 @@ from nomad_sessions.workspace.store import Durability, Operation, Options, Works
 __all__ = ["NativeSessionManager", "get_session_manager", "init_session_manager"]
 
 T = TypeVar("T")
+_MOVES = 5
 
 
 class NativeSessionManager(SessionCalls):
@@ -77,13 +82,10 @@ class NativeSessionManager(SessionCalls):
         self._workspaces: dict[str, Workspace] = {}
         self._in_transaction = threading.local()
         self._closed = False
-        stat = self._stat(self.data_dir)
-        if stat is not None and not os.path.stat.S_ISDIR(stat.mode):  # type: ignore[attr-defined]
+        with translated(self.data_dir):
+            stat = self._fs.stat(self.data_dir)
+        if stat is not None and not stat_bits.S_ISDIR(stat.mode):
             raise DataDirError(path=self.data_dir)
-
-    def _stat(self, path: str) -> Any:
-        with translated(path):
-            return self._fs.stat(path)
 
     # The three that all calls come down to
 
@@ -101,34 +103,34 @@ class NativeSessionManager(SessionCalls):
                 self._workspaces[workspace_id] = Workspace(self._fs, folder, self._clock, self._options)
             return self._workspaces[workspace_id]
 
+    def _use(self, workspace_id: str, use: Callable[[Workspace], T]) -> T:
+        workspace = self.workspace(workspace_id)
+        try:
+            return use(workspace)
+        except StoreClosedError:
+            # Another thread has cleared this workspace since we looked it up; nothing was done.
+            if self._closed or self._workspaces.get(workspace_id) is workspace:
+                raise
+        return use(self.workspace(workspace_id))
+
     def _read(self, workspace_id: str, look: Callable[[Looking], T]) -> T:
-        return self.workspace(workspace_id).read(look)
+        return self._use(workspace_id, lambda workspace: workspace.read(look))
 
     def _commit(self, workspace_id: str, operation: Operation[T], *, lazy: bool = False) -> T:
-        return self.workspace(workspace_id).commit(operation, lazy=lazy)
+        return self._use(workspace_id, lambda workspace: workspace.commit(operation, lazy=lazy))
 
     def _attach(self, workspace_id: str, data: bytes) -> str:
-        workspace = self.workspace(workspace_id)
-        with translated(workspace.folder):
-            self._fs.mkdir(self.data_dir, 0o700) if self._fs.stat(self.data_dir) is None else None
-            return attachments.store(self._fs, workspace.folder, data)
-
-    def commit_lazily(self, workspace_id: str, operation: Operation[T]) -> T:
-        """Commits an operation that is synced soon rather than on return (a streamed token)."""
-        return self._commit(workspace_id, operation, lazy=True)
-
-    def place_of(self, workspace_id: str) -> tuple[FileSystem, str]:
-        """The file system and the folder of a workspace."""
-        return self._fs, self.workspace(workspace_id).folder
+        return attach(self.workspace(workspace_id), data)
 
     # Several calls as one, streaming, attachments
 
     @contextlib.contextmanager
     def transaction(self, workspace_id: str) -> Iterator[Transaction]:
-        """Yields an object with this manager's calls; what they write is committed as one atomic group at the end of the
-        block, with one sync, or not at all when an exception leaves it. Nesting raises `TransactionError`.
+        """Yields an object with this manager's calls on sessions and messages; see `Transaction`.
 
-        The lock is taken only for the commit. Durable on return.
+        What they write is committed as one atomic group at the end of the block, with one sync, or not at all when an
+        exception leaves it. The lock is taken only for the commit. Durable on return. Nesting raises
+        `TransactionError`.
         """
         if getattr(self._in_transaction, "active", False):
             raise TransactionError(message="transactions do not nest: use the one that is open")
@@ -152,13 +154,16 @@ class NativeSessionManager(SessionCalls):
         return MessageStream(self, workspace_id, session_id, fields)
 
     def interrupted_messages(self, workspace_id: str) -> list[Message]:
-        """The messages that still say `streaming` though nobody writes them: their writer died. The text that had
-        arrived is there. Reads every message once."""
-        workspace = self.workspace(workspace_id)
-        return workspace.read(lambda view: interrupted(view, self._fs, workspace.folder))
+        """The messages that still say `streaming` though nobody writes them: their writer died.
+
+        The text that had arrived is there. Reads every message once.
+        """
+        return self._use(workspace_id, lambda each: each.read(lambda view: interrupted(view, self._fs, each.folder)))
 
     def read_attachment(self, workspace_id: str, sha256: str) -> bytes:
         """The bytes of a file part. Raises `AttachmentMissingError`."""
+        if not isinstance(sha256, str):
+            raise InvalidInputError(field="sha256", value=sha256, reason="must be a str: the sha256 of a file part")
         return attachments.read(self._fs, self.workspace(workspace_id).folder, sha256)
 
     def move_session(
@@ -167,16 +172,40 @@ class NativeSessionManager(SessionCalls):
         """Gives a session another `directory`, or moves it with its messages and ids to another workspace.
 
         The move is a copy that is durable there before it is deleted here: after a crash it may be in both, never in
-        none, and repeating the call finishes it.
+        none, and repeating the call finishes it, also one that had finished. Raises `AlreadyExistsError` where another
+        session there has its id. Cost: the session is read and written once.
         """
-        return movement.move(self, workspace_id, session_id, to_workspace, directory)
+        if to_workspace is not None:
+            validate_workspace_id(to_workspace)
+        if to_workspace is None or to_workspace == workspace_id:
+            if directory is None and to_workspace is None:
+                raise InvalidInputError(field="to_workspace", value=None, reason="say where to: this or directory")
+            return self.update_session(workspace_id, session_id, {} if directory is None else {"directory": directory})
+        for attempt in range(_MOVES):
+            try:
+                luggage = self._read(workspace_id, movement.pack(session_id))
+            except SessionNotFoundError:
+                if self.get_session(to_workspace, session_id) is None:
+                    raise
+                changes = {} if directory is None else {"directory": directory}
+                return self.update_session(to_workspace, session_id, changes)
+            self._carry_attachments(workspace_id, to_workspace, luggage)
+            moved = self._commit(to_workspace, movement.arrive(to_workspace, luggage, directory))
+            try:
+                leave = sessions.delete(session_id, children=False, forks=False, if_rev=luggage.rev)
+                self._commit(workspace_id, leave)
+                break
+            except ConflictError:  # Somebody wrote to it meanwhile.
+                if attempt == _MOVES - 1:
+                    raise
+        return moved
 
-    def carry_attachments(self, workspace_id: str, to_workspace: str, body: Body) -> None:
-        """Copies the attachments that a message names to another workspace, durably."""
-        for part in body.get("parts") or ():
-            digest = (part.get("file") or {}).get("sha256") if isinstance(part, dict) else None
-            if digest is not None:
-                self._attach(to_workspace, self.read_attachment(workspace_id, digest))
+    def _carry_attachments(self, workspace_id: str, to_workspace: str, luggage: movement.Luggage) -> None:
+        for body in [*luggage.messages, *luggage.detached]:
+            for part in body.get("parts") or ():
+                digest = (part.get("file") or {}).get("sha256") if isinstance(part, dict) else None
+                if digest is not None:
+                    self._attach(to_workspace, self.read_attachment(workspace_id, digest))
 
     # Workspaces
 
@@ -186,32 +215,35 @@ class NativeSessionManager(SessionCalls):
         for name in self._fs.listdir(self.data_dir):
             folder = f"{self.data_dir}/{name}"
             names = ("sessions.json", "journal", "sessions.json.prev")
-            if any(self._fs.stat(f"{folder}/{each}") is not None for each in names if self._is_dir(folder)):
+            stat = self._fs.stat(folder)
+            if stat is None or not stat_bits.S_ISDIR(stat.mode):
+                continue
+            if any(self._fs.stat(f"{folder}/{each}") is not None for each in names):
                 found.append(name)
         return sorted(found)
 
-    def _is_dir(self, path: str) -> bool:
-        stat = self._fs.stat(path)
-        return stat is not None and (stat.mode & 0o170000) == 0o040000
-
     def workspace_for(self, path: str | os.PathLike[str], *, create: bool = True) -> str:
-        """The workspace of a project folder, found from any of its subfolders: that of the nearest known folder, else
-        of the git root, else of the folder itself. The folder is remembered, unless `create` is False."""
+        """The workspace of a project folder: of the nearest known folder above it, else of the git root, else its own.
+
+        So any subfolder gives the same. The folder is remembered, unless `create` is False. Durable on return.
+        """
+        folder = workspaces.folder_of(self._fs, path)
         known = workspaces.known_folders(self._fs, self.data_dir)
-        project = workspaces.find_project(self._fs, os.fspath(path), known)
+        project = workspaces.find_project(self._fs, folder, known)
         if project in known:
             return known[project]
-        workspace_id = workspaces.workspace_id_of(project)
-        if create:
-            self.link_workspace(workspace_id, project)
-        return workspace_id
+        if not create:
+            return workspaces.workspace_id_of(project, known)
+        with translated(self.data_dir):
+            workspaces.make_folder(self._fs, self.data_dir)
+            return workspaces.remember(self._fs, self.data_dir, project, self._options.lock_timeout)
 
     def link_workspace(self, workspace_id: str, path: str | os.PathLike[str]) -> None:
         """Says that a project folder (a moved one, say) belongs to this workspace. Durable on return."""
         validate_workspace_id(workspace_id)
-        folder = self._fs.resolve(os.path.abspath(os.fspath(path)))
+        folder = workspaces.folder_of(self._fs, path)
         with translated(self.data_dir):
-            self.workspace(workspace_id).make_parents()
+            workspaces.make_folder(self._fs, self.data_dir)
             workspaces.link(self._fs, self.data_dir, folder, workspace_id, self._options.lock_timeout)
 
     def delete_workspace(self, workspace_id: str) -> None:
@@ -235,20 +267,18 @@ class NativeSessionManager(SessionCalls):
             workspace.close(fold=False)
 
     def configure_workspace(self, workspace_id: str, **settings: Any) -> Body:
-        """Changes settings of a workspace and returns them all. `fold="always"` folds after each commit, for folders
-        shared with a tool that knows only `sessions.json`; `retention={"bytes": n, "days": n}` bounds the journal that
-        is kept for replay. Durable on return."""
-        for key in settings:
-            if key not in ("fold", "retention"):
-                raise InvalidInputError(field=key, value=settings[key], reason="is no setting: fold, retention")
-        if settings.get("fold", "auto") not in ("auto", "always"):
-            raise InvalidInputError(field="fold", value=settings["fold"], reason='must be "auto" or "always"')
+        """Changes settings of a workspace and returns them all. Durable on return.
+
+        `fold="always"` folds after each commit, for folders shared with a tool that knows only `sessions.json` ("auto"
+        is the default); `retention={"bytes": n, "days": n}` bounds the journal that is kept for replay.
+        """
+        workspaces.check_settings(settings)
         change = {"type": "workspace.configured", "sessionId": WORKSPACE, "settings": settings}
-        return self._commit(workspace_id, lambda _view, _stamp: ([change], lambda view: dict(view.settings())))
+        return self._commit(workspace_id, lambda _view, _stamp: ([change], lambda view: plain(view.settings())))
 
     def checkpoint(self, workspace_id: str) -> bool:
         """Folds the journal into a fresh `sessions.json`; False when it has everything already. Durable on return."""
-        return self.workspace(workspace_id).checkpoint()
+        return self._use(workspace_id, lambda workspace: workspace.checkpoint())
 
     def check(self, workspace_id: str) -> CheckReport:
         """Reads and verifies every byte of a workspace; only reports, and never raises for damage."""
@@ -256,8 +286,10 @@ class NativeSessionManager(SessionCalls):
         return check_workspace(self._fs, workspace.folder)
 
     def repair(self, workspace_id: str, *, drop_corrupt: bool = False) -> RepairReport:
-        """Mends what can be mended without losing anything; with `drop_corrupt` also skips damaged records, which are
-        kept in quarantine. Durable on return."""
+        """Mends what can be mended without losing anything. Durable on return.
+
+        With `drop_corrupt` also skips damaged records; they are kept in quarantine.
+        """
         workspace = self.workspace(workspace_id)
         try:
             return repair_workspace(self._fs, workspace, drop_corrupt=drop_corrupt)
@@ -266,20 +298,20 @@ class NativeSessionManager(SessionCalls):
 
     def stats(self, workspace_id: str) -> WorkspaceStats:
         """Counts over all sessions and messages, and bytes on disk. Reads everything."""
-        workspace = self.workspace(workspace_id)
-        return workspace.read(lambda view: stats_of(self._fs, workspace.folder, view))
+        return self._use(workspace_id, lambda each: each.read(lambda view: stats_of(self._fs, each.folder, view)))
 
     def status(self, workspace_id: str) -> WorkspaceStatus:
         """How the files stand: what the snapshot has, what only the journal has yet. Costs an open."""
-        workspace = self.workspace(workspace_id)
-        return workspace.read(lambda view: status_of(self._fs, workspace_id, workspace, view))
+        return self._use(
+            workspace_id, lambda each: each.read(lambda view: status_of(self._fs, workspace_id, each, view))
+        )
 
     def get_active_session_count(self, workspace_id: str | None = None) -> int:
         """How many sessions are neither closed nor archived, in one workspace or in all."""
         ids = self.list_workspaces() if workspace_id is None else [workspace_id]
         count = 0
         for each in ids:
-            rows = self.workspace(each).read(lambda view: list(view.summaries().values()))
+            rows = self._read(each, lambda view: list(view.summaries().values()))
             count += sum(1 for row in rows if row.closed_at is None and row.archived_at is None)
         return count
 
@@ -291,13 +323,22 @@ class NativeSessionManager(SessionCalls):
             workspace.flush()
 
     def close(self, *, checkpoint: bool = False) -> None:
-        """Syncs, folds small workspaces that were written to (all of those open, with `checkpoint`), gives every
-        descriptor back. Safe to call twice; every other call then raises `StoreClosedError`."""
+        """Syncs, folds small workspaces that were written to (with `checkpoint` all that are open), closes every file.
+
+        Safe to call twice; every other call then raises `StoreClosedError`. Where one workspace cannot be closed as it
+        should (a full disk), the others are, and its error is raised.
+        """
         with self._mutex:
             self._closed = True
             open_ones = list(self._workspaces.values())
-        for workspace in open_ones:
-            workspace.close(checkpoint=checkpoint)
+        with contextlib.ExitStack() as ending:
+            for workspace in open_ones:
+                ending.callback(workspace.close, checkpoint=checkpoint)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     def __enter__(self) -> NativeSessionManager:
         return self
@@ -311,24 +352,31 @@ class NativeSessionManager(SessionCalls):
         return f"NativeSessionManager({self.data_dir!r})"
 
 
-_default: NativeSessionManager | None = None
+_default: dict[str, NativeSessionManager] = {}
 _default_mutex = threading.Lock()
 
 
 def init_session_manager(data_dir: str | os.PathLike[str] | None = None, **options: Any) -> NativeSessionManager:
-    """Makes the manager that `get_session_manager` gives from now on; one made before is closed."""
-    global _default
+    """Makes the manager that `get_session_manager` gives from now on; one made before is closed.
+
+    `options` are those of `NativeSessionManager`, and so are the errors.
+    """
     with _default_mutex:
-        if _default is not None:
-            _default.close()
-        _default = NativeSessionManager(data_dir, **options)
-        return _default
+        made = NativeSessionManager(data_dir, **options)
+        before = _default.get("manager")
+        _default["manager"] = made
+    if before is not None:
+        before.close()
+    return made
 
 
 def get_session_manager(data_dir: str | os.PathLike[str] | None = None) -> NativeSessionManager:
-    """The manager of this process, made when it is first asked for. `data_dir` counts only then."""
-    global _default
+    """The manager of this process, made when it is first asked for, or after it was closed.
+
+    `data_dir` counts only then. Raises as `NativeSessionManager` does.
+    """
     with _default_mutex:
-        if _default is None:
-            _default = NativeSessionManager(data_dir)
-        return _default
+        manager = _default.get("manager")
+        if manager is None or manager.closed:
+            manager = _default["manager"] = NativeSessionManager(data_dir)
+        return manager

@@ -13,7 +13,11 @@ __all__ = ["WorkspaceStats", "WorkspaceStatus", "stats_of", "status_of"]
 
 
 class WorkspaceStats(NamedTuple):
-    """Counts over everything in a workspace. `messages` and `roles` are of visible messages; times in ms, bytes on disk."""
+    """Counts over everything in a workspace; `bytes_…` are on disk.
+
+    `messages`, `parts` and `roles` are of visible messages; `oldest` is the first creation of a session, `newest` the
+    last change of one, both in ms, None in an empty workspace.
+    """
 
     sessions: int
     archived_sessions: int
@@ -29,8 +33,11 @@ class WorkspaceStats(NamedTuple):
 
 
 class WorkspaceStatus(NamedTuple):
-    """How a workspace's files stand. `unfolded_bytes` of the journal are not in `sessions.json` yet; `foreign` says that
-    another program wrote that file last, `unreadable` why it cannot be read at the moment."""
+    """How a workspace's files stand.
+
+    `unfolded_records` changes, `unfolded_bytes` of the journal, are not in `sessions.json` yet; `foreign` says that
+    another program wrote that file last, `unreadable` why it cannot be read at the moment.
+    """
 
     workspace_id: str
     path: str

@@ -1,7 +1,7 @@
-"""The calls on sessions and messages, in terms of three: read, commit, attach. The manager and a transaction share them.
+"""The calls on sessions and messages, in terms of three: read, commit, attach. Manager and transaction share them.
 
 Invariant: a call that returns has been decided by one operation against one state; what it returns shares nothing with
-the store.
+the store, nor with what was passed in. Verified by `tests/unit/test_sessions.py` and `test_messages.py`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.models import Message, Page, Session
 from nomad_sessions.operations import listing, messages, sessions
-from nomad_sessions.operations.files import detach_files
+from nomad_sessions.operations.changes import prepare_changes
 from nomad_sessions.operations.listing import UNSET, Unset
-from nomad_sessions.operations.reading import Looking, message_model, session_model
+from nomad_sessions.operations.reading import Looking, check_text, message_model, session_model
+from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.store import Operation
 
 __all__ = ["SessionCalls"]
@@ -22,8 +24,12 @@ T = TypeVar("T")
 
 
 class SessionCalls:
-    """The calls on sessions and messages. All take the `workspace_id` first, return models that are snapshots, and raise
-    `SessionNotFoundError` or `MessageNotFoundError` (both `KeyError`) when asked to change what is not there."""
+    """The calls on sessions and messages; `docs/api.md` has them in a table.
+
+    All take the `workspace_id` first and return models that are snapshots: changing one, or a dict that was passed in,
+    changes nothing in the store. Asked to change what is not there they raise `SessionNotFoundError` or
+    `MessageNotFoundError` (both `KeyError`), for values that cannot be stored `InvalidInputError` (`ValueError`).
+    """
 
     def _read(self, workspace_id: str, look: Callable[[Looking], T]) -> T:
         raise NotImplementedError
@@ -59,7 +65,7 @@ class SessionCalls:
         """One session, or None."""
 
         def look(view: Looking) -> Session | None:
-            session = view.session(session_id) if session_id else None
+            session = view.session(session_id) if check_text("session_id", session_id) else None
             return session_model(session) if session is not None else None
 
         return self._read(workspace_id, look)
@@ -68,7 +74,8 @@ class SessionCalls:
         """Creates a session, from a mapping in either spelling, keywords, or both.
 
         With an `id` that exists already the session that is there is returned, unchanged: a repeated call is harmless.
-        Durable on return. Raises `InvalidInputError`, `ProtectedFieldError`, `StorageError`.
+        `created_at` may be given too. Durable on return. Raises `InvalidInputError`, `ProtectedFieldError`,
+        `StorageError`.
         """
         return self._commit(workspace_id, sessions.create(workspace_id, data, fields))
 
@@ -84,7 +91,9 @@ class SessionCalls:
     ) -> Session:
         """Changes fields; None removes one. With `if_rev`, only if the session is at that `rev`.
 
-        Durable on return. Raises `ConflictError` (with `.current`), `ProtectedFieldError`, `InvalidInputError`.
+        A value replaces the one that was there whole, `metadata` too. What changes nothing writes nothing, and
+        leaves `updated_at`. Durable on return. Raises `ConflictError` (with `.current`), `ProtectedFieldError`,
+        `InvalidInputError`.
         """
         return self._commit(workspace_id, sessions.update(session_id, changes, fields, if_rev))
 
@@ -93,7 +102,8 @@ class SessionCalls:
     ) -> list[str]:
         """Deletes a session with its messages; returns the ids of the sessions that went. Durable on return.
 
-        Children and forks stay, whole, unless asked for.
+        Children and forks stay, whole, unless asked for: `children` are the sessions below it by `parent_id`, and
+        theirs; `forks` what was forked from it, and from those. A fork is no child of its original.
         """
         return self._commit(workspace_id, sessions.delete(session_id, children=children, forks=forks))
 
@@ -111,7 +121,8 @@ class SessionCalls:
     ) -> Session:
         """Keeps `message_id` and hides what follows; without it, hides the last message. Durable on return.
 
-        `unrevert` brings back what is hidden, until the next message is added: that makes the revert final.
+        `unrevert` brings back what is hidden, until the next message is added: that makes the revert final. Raises
+        `MessageNotFoundError` for a message that is not visible in this session.
         """
         return self._commit(workspace_id, sessions.revert(session_id, message_id, reason))
 
@@ -151,9 +162,10 @@ class SessionCalls:
         cursor: str | None = None,
         include_reverted: bool = False,
     ) -> Page[Message]:
-        """A session's messages in order; an empty page for an unknown session. All, or the `last` n, or pages of `limit`.
+        """A session's messages in order: all, or the `last` n, or pages of `limit`; none for an unknown session.
 
-        `include_reverted` adds what a revert hid. Cost: the messages returned.
+        `include_reverted` adds what a revert hid. `cursor` is a page's `next_cursor`: messages that are added or
+        deleted meanwhile make none appear twice, and none be left out. Cost: the messages returned.
         """
         query = listing.MessageQuery(session_id, last, include_reverted)
         return self._read(workspace_id, lambda view: listing.messages(view, query, limit, cursor))
@@ -162,7 +174,7 @@ class SessionCalls:
         """One message, visible or hidden by a revert, or None."""
 
         def look(view: Looking) -> Message | None:
-            body = view.message_body(message_id)
+            body = view.message_body(check_text("message_id", message_id))
             return message_model(body) if body is not None else None
 
         return self._read(workspace_id, look)
@@ -173,7 +185,8 @@ class SessionCalls:
         """Adds a message at the end of a session: `add_message(ws, sid, {"role": "user", "content": "hi"})`.
 
         One append and, at durability `full`, one sync, however large the workspace is; durable on return. With an `id`
-        that is there already, the message that is there is returned: a repeated call is harmless. Raises
+        that is there already, the message that is there is returned: a repeated call is harmless. A given `created_at`
+        is kept. A part's `file` may have `data` (bytes): above 64 KiB they become an attachment. Raises
         `InvalidInputError`, `AlreadyExistsError` (the id is another session's), `StorageError`.
         """
         body = self._prepared(workspace_id, data, fields)
@@ -181,6 +194,8 @@ class SessionCalls:
 
     def add_messages(self, workspace_id: str, session_id: str, items: Iterable[Mapping[str, Any]]) -> list[Message]:
         """Adds several messages as one atomic group with one sync. As `add_message` otherwise."""
+        if not isinstance(items, Iterable):
+            raise InvalidInputError(field="items", value=items, reason="must be an iterable of mappings")
         bodies = [self._prepared(workspace_id, item, {}) for item in items]
         return self._commit(workspace_id, messages.add(session_id, bodies))
 
@@ -196,17 +211,21 @@ class SessionCalls:
     ) -> Message:
         """Changes fields of a message; None removes one. With `if_rev`, only if it is at that `rev`. Durable on return.
 
-        Where a message has text parts, `content` is their text: change the parts. Raises `ConflictError` (with
-        `.current`), `ProtectedFieldError`, `InvalidInputError`.
+        A value replaces the one that was there whole, `metadata` and `parts` too. Where a message has one text part, a
+        new `content` is that part's; where it has several, `InvalidInputError`: change the parts. Raises
+        `ConflictError` (with `.current`), `ProtectedFieldError`, `InvalidInputError`.
         """
-        return self._commit(workspace_id, messages.update(message_id, changes, fields, if_rev))
+        given = prepare_changes(changes, fields, lambda data: self._attach(workspace_id, data))
+        return self._commit(workspace_id, messages.update(given, message_id, if_rev))
 
     def append_to_message(
         self, workspace_id: str, message_id: str, text: str, *, part: int | None = None, sync: bool = True
     ) -> None:
         """Adds text at the end of a message's content, or of part number `part`. Cost: the text and some 50 bytes.
 
-        Durable on return unless `sync` is False: then soon (`batch_interval`), and with the next synced write.
+        Where there are text parts, `part` None is the last of them. The times of message and session stay as they are: a
+        token has none of its own. Durable on return unless `sync` is False: then soon (`batch_interval`), and with the
+        next synced write.
         """
         self._commit(workspace_id, messages.append(message_id, text, part), lazy=not sync)
 
@@ -217,16 +236,12 @@ class SessionCalls:
     def compact_session(
         self, workspace_id: str, session_id: str, summary: str, *, before: str | None = None, **fields: Any
     ) -> Message:
-        """Adds `summary` as an assistant message that stands for everything before message `before` (by default, all
-        so far). Nothing is removed: `metadata.compaction.tailStart` of the new message says where the kept tail starts,
-        and readers that build a model's context start there. Durable on return.
+        """Adds `summary` as an assistant message that stands for everything before message `before` (None: all so far).
+
+        Nothing is removed: `metadata.compaction.tailStart` of the new message says where the kept tail starts, and
+        readers that build a model's context start there. `fields` as for `add_message`. Durable on return.
         """
         return self._commit(workspace_id, messages.compact(session_id, summary, before, fields))
 
-    def _prepared(
-        self, workspace_id: str, data: Mapping[str, Any] | None, fields: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        body = messages.prepare(data, fields)
-        if "parts" in body:
-            detach_files(body, lambda data: self._attach(workspace_id, data))
-        return body
+    def _prepared(self, workspace_id: str, data: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Body:
+        return messages.prepare(data, fields, lambda data: self._attach(workspace_id, data))

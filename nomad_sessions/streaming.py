@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from nomad_sessions.errors import InvalidInputError, TransactionError
-from nomad_sessions.models import Message
+from nomad_sessions.errors import AlreadyExistsError, InvalidInputError, SessionNotFoundError, TransactionError
+from nomad_sessions.models import Message, Usage, dump, normalise_fields, validate
 from nomad_sessions.operations import listing, messages
+from nomad_sessions.operations.plain import plain
 from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
@@ -38,15 +40,16 @@ class _Alive:
     def __init__(self, fs: FileSystem, workspace: str, name: str) -> None:
         self._fs = fs
         self.name = name
-        folder = f"{workspace}/{_FOLDER}"
-        fs.mkdir(folder, 0o700)
-        self._path = f"{folder}/{name}"
-        self._fd = fs.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fs.lock(self._fd)
+        self._path = f"{workspace}/{_FOLDER}/{name}"
+        with translated(workspace):
+            fs.mkdir(f"{workspace}/{_FOLDER}", 0o700)
+            self._fd = fs.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            fs.lock(self._fd)
 
     def end(self) -> None:
         """The writer is done."""
-        self._fs.unlink(self._path)
+        with contextlib.suppress(OSError):  # A file that stays says nothing once its lock is free.
+            self._fs.unlink(self._path)
         self._fs.close(self._fd)
 
 
@@ -101,15 +104,34 @@ class MessageStream:
         return self._message
 
     def __enter__(self) -> MessageStream:
-        """Adds the message, with status `streaming`, durably."""
-        if self._message is not None:
+        """Adds the message, with status `streaming`, durably. Raises as `add_message` does, and `AlreadyExistsError`
+        where a given `id` is taken."""
+        if self._message is not None or self._alive is not None:
             raise TransactionError(message="a stream is used once: begin another")
-        fs, folder = self._manager.place_of(self._workspace_id)
-        body = messages.prepare({"role": "assistant", "status": "streaming", "parts": []}, self._fields)
-        added = self._manager.add_message(self._workspace_id, self._session_id, body)
-        self._alive = _Alive(fs, folder, f"{added.id}.{os.getpid()}")
-        self._message = self._manager.update_message(self._workspace_id, added.id, {WRITER: self._alive.name})
+        if self._manager.get_session(self._workspace_id, self._session_id) is None:
+            raise SessionNotFoundError(session_id=self._session_id)
+        workspace = self._manager.workspace(self._workspace_id)
+        # Locked before the message names it: a message that says `streaming` has a writer from the first moment.
+        self._alive = _Alive(workspace.fs, workspace.folder, f"{os.getpid()}-{os.urandom(8).hex()}")
+        try:
+            self._message = self._added(self._alive.name)
+        except BaseException:
+            self._alive.end()
+            raise
         return self
+
+    def _added(self, writer: str) -> Message:
+        body = normalise_fields("message", {"role": "assistant", "status": "streaming"}, self._fields) | {
+            WRITER: writer
+        }
+        content, parts = body.get("content"), body.get("parts")
+        if content and not parts:  # What is streamed goes to parts, which then are the content.
+            body["parts"] = [{"type": "text", "content": content}]
+            self._part = ("text", 0)
+        message = self._manager.add_message(self._workspace_id, self._session_id, body)
+        if (message.model_extra or {}).get(WRITER) != writer:
+            raise AlreadyExistsError(kind="message", id=message.id, current=message)
+        return message
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -125,8 +147,7 @@ class MessageStream:
             self._message = self._manager.update_message(self._workspace_id, self.message.id, changes)
         finally:
             if self._alive is not None:
-                with contextlib.suppress(OSError):
-                    self._alive.end()
+                self._alive.end()
 
     def _reason(self, kind: type[BaseException] | None, error: BaseException | None) -> Body:
         cancelled = kind is not None and not issubclass(kind, Exception)
@@ -152,9 +173,16 @@ class MessageStream:
         self._calls[id] = self._send(arguments_delta, None, {"type": "tool_call", "toolCall": call})
         self._part = None
 
-    def usage(self, usage: Body | None = None, /, **tokens: Any) -> None:
-        """What the answer cost: `input`, `output`, … tokens; the last word counts. Written at the end."""
-        self._usage = {**(self._usage or {}), **(usage or {}), **tokens}
+    def usage(self, usage: Mapping[str, Any] | None = None, /, **tokens: Any) -> None:
+        """What the answer cost: `input`, `output`, … tokens; the last word counts. Written at the end.
+
+        Raises `InvalidInputError` at once for what is no usage.
+        """
+        try:
+            given = {**(self._usage or {}), **dump(validate(Usage, {**(usage or {}), **tokens}))}
+        except TypeError as error:
+            raise InvalidInputError(field="usage", value=usage, reason="must be a mapping of numbers") from error
+        self._usage = plain(given)
 
     def abort(self, reason: str = "") -> None:
         """Says that the answer ends here, incomplete; to be called before the block ends."""
@@ -168,9 +196,6 @@ class MessageStream:
 
     def _send(self, delta: str, part: int | None, new: Body | None) -> int:
         operation = messages.append(self.message.id, delta, part, new)
-        index = self._manager.commit_lazily(self._workspace_id, operation)
-        if index is None:
-            raise InvalidInputError(field="parts", value=self.message.id, reason="the message lost its parts meanwhile")
+        index = self._manager.workspace(self._workspace_id).commit(operation, lazy=True)
+        assert index is not None, "a part was named or begun"
         return index
-
-

@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from nomad_sessions.errors import InvalidInputError, TransactionError
-from nomad_sessions.operations import sessions
+from nomad_sessions.errors import TransactionError
 from nomad_sessions.operations.reading import Looking
 from nomad_sessions.sessions_api import SessionCalls
 from nomad_sessions.storage import attachments
+from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.overlay import Overlay
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.store import Operation, Stamp, Workspace
 from nomad_sessions.workspace.view import View
 
-__all__ = ["Transaction"]
+__all__ = ["Transaction", "attach"]
 
 T = TypeVar("T")
+
+
+def attach(workspace: Workspace, data: bytes) -> str:
+    """Keeps the bytes of a file part, before any record names them; returns their SHA-256. Durable on return."""
+    with workspace.syncing():
+        workspace.make_parents()
+        return attachments.store(workspace.fs, workspace.folder, data)
 
 
 class _Recorded:
@@ -42,9 +49,10 @@ class _Recorded:
 class Transaction(SessionCalls):
     """What `manager.transaction(workspace_id)` yields: the manager's calls on sessions and messages, not committed yet.
 
-    Reads see the transaction's own writes. Nothing is written until the block ends; an exception writes nothing. At the
-    end every call is decided again against the newest state: one that no longer fits (its session was deleted by
-    another process) raises, and then nothing of the transaction is written. Not for several threads at once.
+    Reads see the transaction's own writes. Nothing is written until the block ends (but the bytes of attachments, which
+    nothing names then); an exception writes nothing. At the end every call is decided again against the newest state:
+    one that no longer fits (its session was deleted by another process) raises, and then nothing of the transaction is
+    written. `rev` of what it returns is what it will be if nobody else writes meanwhile. Not for several threads.
     """
 
     def __init__(self, workspace_id: str, workspace: Workspace) -> None:
@@ -52,7 +60,6 @@ class Transaction(SessionCalls):
         self._workspace = workspace
         self._calls: list[tuple[Operation[Any], _Recorded]] = []
         self._overlay = workspace.read(Overlay)
-        self._stamp = workspace.read(workspace.stamp)
         self._ended = False
 
     def _check(self, workspace_id: str) -> None:
@@ -69,27 +76,20 @@ class Transaction(SessionCalls):
 
     def _commit(self, workspace_id: str, operation: Operation[T], *, lazy: bool = False) -> T:
         self._check(workspace_id)
-        stamp = _Recorded(self._stamp)
 
-        def run(_: View) -> T:
+        def run(view: View) -> tuple[_Recorded, T]:
+            stamp = _Recorded(self._workspace.stamp(view))
             changes, result = operation(self._overlay, stamp)
-            try:
-                self._overlay.take(changes, stamp.now)
-            except ValueError as error:
-                raise InvalidInputError(field="value", value=changes, reason=str(error)) from error
-            return result(self._overlay)
+            self._overlay.take(changes, stamp.now)
+            return stamp, result(self._overlay)
 
-        value = self._workspace.read(run)
+        stamp, value = self._workspace.read(run)
         self._calls.append((operation, stamp))
         return value
 
-    def hide_after(self, workspace_id: str, session_id: str, kept: int, point: Body) -> None:
-        """Hides all but the first `kept` messages, as a revert that was made elsewhere."""
-        self._commit(workspace_id, sessions.hide_after(session_id, kept, point))
-
     def _attach(self, workspace_id: str, data: bytes) -> str:
         self._check(workspace_id)
-        return attachments.store(self._workspace.fs, self._workspace.folder, data)
+        return attach(self._workspace, data)
 
     def commit(self) -> None:
         """Writes everything as one group. What the context manager calls at the end of its block."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -77,8 +77,8 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
             sys.stdout.flush()  # a reader that went away is noticed here, not while the interpreter shuts down
         except BrokenPipeError:
-            # Python flushes stdout once more at exit, and would print a warning about it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            with contextlib.suppress(BrokenPipeError):
+                sys.stdout.close()  # else Python flushes it once more at exit, and prints a warning about that
             raise typer.Exit(Exit.PIPE_CLOSED) from None
         except typer.Abort:  # Ctrl-C or the end of stdin at a question
             _fail(KeyboardInterrupt())

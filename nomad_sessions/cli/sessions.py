@@ -13,6 +13,7 @@ from nomad_sessions.cli.exits import Exit, guarded
 from nomad_sessions.cli.output import for_people, page_as_json, sessions_table, show_page, write_json
 from nomad_sessions.cli.store import AsJson, DataDir, SessionId, Workspace, find_session, open_store
 from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Model, Session, dump
 
 __all__ = ["register"]
@@ -126,12 +127,26 @@ def edit(
         if text is not None:
             raise InvalidInputError(field="text", value=target, reason="is a message's; no message has this id")
         session = find_session(manager, ws, target)
-        with manager.transaction(ws) as tx:
-            if shared or of_session or if_rev is not None:
-                session = tx.update_session(ws, session.id, {**shared, **of_session}, if_rev=if_rev)
-            if archive is not None:
-                session = tx.archive_session(ws, session.id) if archive else tx.unarchive_session(ws, session.id)
+        session = _edit_session(manager, ws, session, {**shared, **of_session}, archive, if_rev)
         report_written(session, session.id, as_json)
+
+
+def _edit_session(
+    manager: NativeSessionManager,
+    workspace_id: str,
+    session: Session,
+    changes: dict[str, Any],
+    archive: bool | None,
+    if_rev: int | None,
+) -> Session:
+    """All the changes, or none of them."""
+    with manager.transaction(workspace_id) as tx:
+        if changes or if_rev is not None:
+            session = tx.update_session(workspace_id, session.id, changes, if_rev=if_rev)
+        if archive is not None:
+            mark = tx.archive_session if archive else tx.unarchive_session
+            session = mark(workspace_id, session.id)
+    return session
 
 
 def text_changes(parts: list[Any], text: str) -> dict[str, Any]:

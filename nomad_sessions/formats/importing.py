@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
 from nomad_sessions.formats.registry import recognise
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.models import Session, dump, normalise_fields, validate, validate_new_message
@@ -77,7 +77,7 @@ def _import_session(
             # Adding to a reverted session would make the revert final, and what it hides would be gone.
             tx.unrevert(workspace_id, session_id)
         if new:
-            tx.add_messages(workspace_id, session_id, new)
+            _add(tx, workspace_id, parsed, new, report)
         if rehide and parsed.reverted:
             _hide(tx, workspace_id, parsed, f"reverted in {report.format}")
         if before is None or changes or new:
@@ -105,10 +105,15 @@ def _keep_acceptable(parsed: ParsedSession, report: ImportReport) -> bool:
             report.skip_message(parsed.places[index], reason)
         else:
             keep.append(index)
-    parsed.visible = sum(index < parsed.visible for index in keep)
-    parsed.messages = [parsed.messages[index] for index in keep]
-    parsed.places = [parsed.places[index] for index in keep]
+    _keep(parsed, keep)
     return True
+
+
+def _keep(parsed: ParsedSession, indexes: list[int]) -> None:
+    """Leaves only these messages; the visible ones stay visible."""
+    parsed.visible = sum(index < parsed.visible for index in indexes)
+    parsed.messages = [parsed.messages[index] for index in indexes]
+    parsed.places = [parsed.places[index] for index in indexes]
 
 
 def _stored_messages(tx: SessionCalls, workspace_id: str, session_id: str) -> dict[str, dict[str, Any]]:
@@ -125,15 +130,11 @@ def _new_and_changed(
 ) -> list[dict[str, Any]]:
     """Updates what the source has changed; returns what is to be added, in order."""
     new: list[dict[str, Any]] = []
-    for message, place in zip(parsed.messages, parsed.places, strict=True):
+    for message in parsed.messages:
         stamped = _stamped(message, report.format)
         before = there.get(message["id"])
         if before is None:
-            if tx.get_message(workspace_id, message["id"]) is not None:
-                report.skip_message(place, "another session here has a message of that id")
-                continue
             new.append(stamped)
-            report.messages.imported += 1
             continue
         changes = _changes(stamped, before)
         if changes:
@@ -142,6 +143,23 @@ def _new_and_changed(
         else:
             report.messages.unchanged += 1
     return new
+
+
+def _add(
+    tx: SessionCalls, workspace_id: str, parsed: ParsedSession, new: list[dict[str, Any]], report: ImportReport
+) -> None:
+    """Adds messages; those whose id another session has are reported, and leave `parsed`."""
+    try:
+        tx.add_messages(workspace_id, parsed.session["id"], new)
+    except AlreadyExistsError:  # rare, so the ids are looked up only now: a lookup for each costs as much as adding it
+        taken = {message["id"] for message in new if tx.get_message(workspace_id, message["id"]) is not None}
+        for message, place in zip(parsed.messages, parsed.places, strict=True):
+            if message["id"] in taken:
+                report.skip_message(place, "another session here has a message of that id")
+        new = [message for message in new if message["id"] not in taken]
+        _keep(parsed, [index for index, message in enumerate(parsed.messages) if message["id"] not in taken])
+        tx.add_messages(workspace_id, parsed.session["id"], new)
+    report.messages.imported += len(new)
 
 
 def _hide(tx: SessionCalls, workspace_id: str, parsed: ParsedSession, reason: str) -> None:

@@ -10,15 +10,18 @@ from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
 
-__all__ = ["INLINE_BYTES", "detach_files"]
+__all__ = ["INLINE_BYTES", "Keep", "detach_files"]
 
 INLINE_BYTES = 64 * 1024
 _DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*?)(;base64)?,", re.ASCII)
 
 
-def detach_files(body: dict[str, Any], keep: Callable[[bytes], str]) -> None:
-    """Puts the bytes of a message's file parts where they belong, in place. `keep(data)` stores an attachment and gives
-    its SHA-256.
+Keep = Callable[[bytes], str]
+"""Stores the bytes of an attachment and gives their SHA-256."""
+
+
+def detach_files(body: dict[str, Any], keep: Keep) -> None:
+    """Puts the bytes of a message's file parts where they belong, in place.
 
     A part's `file` may have `data`: bytes. A large base64 data: URL becomes an attachment too. Raises
     `InvalidInputError` for `data` that is not bytes and base64 that is none.
@@ -33,7 +36,7 @@ def detach_files(body: dict[str, Any], keep: Callable[[bytes], str]) -> None:
         file["size"] = len(data)
         if len(data) > INLINE_BYTES:
             file["sha256"] = keep(data)
-            file.pop("url", None)
+            file.pop("url", None)  # Whatever it named, the bytes are here now.
         elif "url" not in file:
             encoded = base64.b64encode(data).decode("ascii")
             file["url"] = f"data:{file.get('mime') or 'application/octet-stream'};base64,{encoded}"

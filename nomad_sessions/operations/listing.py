@@ -1,19 +1,21 @@
 """Pages of sessions and messages: sorting, filters, and cursors that stay put while rows change.
 
 A cursor names the last row that was given, by its place in the order, not by a count: rows that come or go before it
-shift nothing.
+shift nothing. For messages it names the next row too: a caller may delete each page before it asks for the next.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+from bisect import bisect_right
 from enum import Enum
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from nomad_sessions.errors import InvalidCursorError, InvalidInputError
 from nomad_sessions.models import Message, Page, Session
-from nomad_sessions.operations.reading import Looking, message_model, session_model
+from nomad_sessions.operations.reading import Looking, check_text, listed_session, message_model
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.view import Summary
 
@@ -60,14 +62,15 @@ def _order(summary: Summary) -> tuple[int, int, str]:
 def sessions(view: Looking, query: SessionQuery, limit: int | None, cursor: str | None) -> Page[Session]:
     """Sessions by `updatedAt`, newest first, ties by seq."""
     _check_count("limit", limit)
+    _check_filters(query)
     rows = sorted([row for row in view.summaries().values() if query.keeps(row)], key=_order)
     total = len(rows)
     if cursor is not None:
-        after = _opened(cursor, "s", 3)
+        after = _opened(cursor, "s")
         rows = [row for row in rows if _order(row) > after]
     page = rows if limit is None else rows[:limit]
     following = _closed("s", _order(page[-1])) if page and len(page) < len(rows) else None
-    models = [session_model(state) for state in map(view.session, [row.id for row in page]) if state is not None]
+    models = [model for model in (listed_session(view, row.id) for row in page) if model is not None]
     return Page(models, total=total, next_cursor=following)
 
 
@@ -77,19 +80,20 @@ def messages(view: Looking, query: MessageQuery, limit: int | None, cursor: str 
     _check_count("last", query.last)
     if query.last is not None and (limit is not None or cursor is not None):
         raise InvalidInputError(field="last", value=query.last, reason="goes with neither limit nor cursor")
-    session = view.session(query.session_id) if query.session_id else None
+    session = view.session(query.session_id) if check_text("session_id", query.session_id) else None
     if session is None:
         return Page([], total=0)
     ids = [*session.order, *session.hidden] if query.include_reverted else session.order
     total = len(ids)
     if query.last is not None:
-        chosen = ids[total - query.last :] if query.last < total else ids
+        start, stop = max(0, total - query.last), total
     else:
-        start = _after(ids, cursor) if cursor is not None else 0
-        chosen = ids[start:] if limit is None else ids[start : start + limit]
-    page = [message_model(state.body()) for state in map(session.message, chosen) if state is not None]
-    more = query.last is None and chosen and chosen[-1] != ids[-1]
-    following = _closed("m", (chosen[-1], ids.index(chosen[-1]))) if more else None
+        start = _after(session.id, ids, cursor) if cursor is not None else 0
+        stop = total if limit is None else min(start + limit, total)
+    page = [message_model(state.body()) for state in map(session.message, ids[start:stop]) if state is not None]
+    following = None
+    if start < stop < total:
+        following = _closed("m", (session.id, ids[stop - 1], ids[stop], stop))
     return Page(page, total=total, next_cursor=following)
 
 
@@ -105,31 +109,48 @@ def with_status(view: Looking, status: str) -> list[Message]:
     return found
 
 
-def _after(ids: list[str], cursor: str) -> int:
-    """Where a page goes on: after the message that the cursor names, or where it was when it has gone."""
-    message_id, position = _opened(cursor, "m", 2)
-    if message_id in ids:
-        return ids.index(message_id) + 1
-    return min(int(position), len(ids))
+def _after(session_id: str, ids: list[str], cursor: str) -> int:
+    """Where a page goes on: after the message that was last, or at the one that was next. Where both have gone, after
+    what is smaller than the last, if the ids are in order (ours are), and else where it was."""
+    of, last, following, position = _opened(cursor, "m")
+    if of != session_id:
+        raise InvalidCursorError(cursor=cursor)
+    if last in ids:
+        return ids.index(last) + 1
+    if following in ids:
+        return ids.index(following)
+    if all(one < other for one, other in pairwise(ids)):
+        return bisect_right(ids, last)
+    return min(max(int(position), 0), len(ids))
 
 
 def _closed(kind: str, place: tuple[Any, ...]) -> str:
     return base64.urlsafe_b64encode(encode([kind, *place])).decode("ascii").rstrip("=")
 
 
-def _opened(cursor: str, kind: str, size: int) -> tuple[Any, ...]:
+def _opened(cursor: str, kind: str) -> tuple[Any, ...]:
     try:
         found = decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError, TypeError, AttributeError) as error:
+    except (binascii.Error, ValueError, TypeError) as error:
         raise InvalidCursorError(cursor=cursor) from error
-    types = (int, int, str) if kind == "s" else (str, int)
-    if not isinstance(found, list) or len(found) != size + 1 or found[0] != kind:
-        raise InvalidCursorError(cursor=cursor)
-    if not all(isinstance(value, type_) for value, type_ in zip(found[1:], types, strict=True)):
+    types = _PLACES[kind]
+    if not isinstance(found, list) or found[:1] != [kind] or [type(value) for value in found[1:]] != types:
         raise InvalidCursorError(cursor=cursor)
     return tuple(found[1:])
 
 
-def _check_count(field: str, value: int | None) -> None:
+_PLACES: dict[str, list[type]] = {"s": [int, int, str], "m": [str, str, str, int]}
+
+
+def _check_count(field: str, value: object) -> None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise InvalidInputError(field=field, value=value, reason="must be a whole number, 1 or more")
+
+
+def _check_filters(query: SessionQuery) -> None:
+    if query.archived is not None and not isinstance(query.archived, bool):
+        raise InvalidInputError(field="archived", value=query.archived, reason="must be True, False or None")
+    if query.parent_id is not None and query.parent_id is not UNSET:
+        check_text("parent_id", query.parent_id)
+    if query.updated_since is not None and not isinstance(query.updated_since, int):
+        raise InvalidInputError(field="updated_since", value=query.updated_since, reason="must be a time in ms")

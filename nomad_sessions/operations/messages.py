@@ -6,34 +6,44 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nomad_sessions.errors import AlreadyExistsError, InvalidInputError, MessageNotFoundError
-from nomad_sessions.models import (
-    PROTECTED_MESSAGE,
-    Message,
-    canonical,
-    check_message,
-    dump,
-    normalise_fields,
-    refuse_protected,
-    validate,
-    validate_new_message,
-    with_changes,
+from nomad_sessions.models import Message, canonical, dump, normalise_fields, refuse_protected, validate_new_message
+from nomad_sessions.operations.changes import changed
+from nomad_sessions.operations.files import Keep, detach_files
+from nomad_sessions.operations.plain import plain, same
+from nomad_sessions.operations.reading import (
+    Looking,
+    Stamping,
+    check_new_id,
+    check_rev,
+    check_rev_type,
+    check_text,
+    message_model,
+    require_session,
 )
-from nomad_sessions.operations.reading import Looking, Stamping, message_model, require_session
-from nomad_sessions.operations.sessions import check_rev
-from nomad_sessions.workspace.state import Body
+from nomad_sessions.workspace.state import Body, MessageState, SessionState
 from nomad_sessions.workspace.store import Operation
 
-__all__ = ["add", "append", "compact", "delete", "prepare", "update"]
+__all__ = ["add", "append", "compact", "delete", "prepare", "require_message", "update"]
 
 
-def prepare(data: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Body:
-    """A message to be stored, as JSON, from what a caller gave. Raises `InvalidInputError` naming the field."""
+def prepare(data: Mapping[str, Any] | None, fields: Mapping[str, Any], keep: Keep) -> Body:
+    """A message to be stored, as JSON, from what a caller gave; None for a field that the store fills in is as if it
+    were left out. Shares nothing with what was given; `keep` stores attachments. Raises `InvalidInputError`."""
     given = normalise_fields("message", data, fields)
     refuse_protected(given, frozenset({"rev"}))
+    for field in _FILLED_IN:
+        if field in given and given[field] is None:
+            del given[field]
     body = dump(canonical(validate_new_message(given)))
-    if "id" in body and not 0 < len(body["id"]) <= 512:
-        raise InvalidInputError(field="id", value=body["id"], reason="must be 1 to 512 characters long")
+    if "parts" in body:
+        detach_files(body, keep)
+    body = plain(body)
+    if "id" in body:
+        check_new_id(body["id"])
     return body
+
+
+_FILLED_IN = ("id", "sessionId", "createdAt", "updatedAt", "status")
 
 
 def add(session_id: str, bodies: Iterable[Body]) -> Operation[list[Message]]:
@@ -56,27 +66,35 @@ def add(session_id: str, bodies: Iterable[Body]) -> Operation[list[Message]]:
             elif message_id in fresh or _exists(view, message_id, session_id, hidden):
                 ids.append(message_id)
                 continue
-            created = body.get("createdAt", stamp.now)
-            message = {"id": message_id, "sessionId": session_id, **body}
-            message |= {"createdAt": created, "updatedAt": body.get("updatedAt", created)}
-            message.setdefault("status", "completed")
-            fresh[message_id] = message
+            fresh[message_id] = _complete(body, message_id, session_id, stamp.now)
             ids.append(message_id)
-            change = {"type": "message.added", "sessionId": session_id, "messageId": message_id, "message": message}
+            change = {
+                "type": "message.added",
+                "sessionId": session_id,
+                "messageId": message_id,
+                "message": fresh[message_id],
+            }
             if hidden:
-                change["dropped"] = hidden
+                change["dropped"] = [each for each in hidden if each != message_id]
                 hidden = []
             changes.append(change)
 
-        def result(after: Looking) -> list[Message]:
-            return [_model(after, each, fresh.get(each)) for each in ids]
-
-        return changes, result
+        return changes, lambda after: [_model(after, each, fresh.get(each)) for each in ids]
 
     return operation
 
 
+def _complete(body: Body, message_id: str, session_id: str, now: int) -> Body:
+    """A message to be stored, with what the store fills in."""
+    created = body.get("createdAt", now)
+    message = {"id": message_id, "sessionId": session_id, **body}
+    message |= {"createdAt": created, "updatedAt": body.get("updatedAt", created)}
+    message.setdefault("status", "completed")
+    return message
+
+
 def _exists(view: Looking, message_id: str, session_id: str, hidden: list[str]) -> bool:
+    """Whether the session has this message already. One that a revert hid is gone with the message that is added."""
     found = view.message(message_id)
     if found is None or message_id in hidden:
         return False
@@ -89,28 +107,29 @@ def _model(view: Looking, message_id: str, fresh: Body | None) -> Message:
     found = view.message(message_id)
     if found is None:
         raise MessageNotFoundError(message_id=message_id)
-    # What was just written needs no reading back.
-    return message_model({**fresh, "rev": found[1].rev} if fresh is not None else found[1].body())
+    # What was just written needs no reading back; but a transaction writes it again at its end, and hands out a copy.
+    return message_model({**plain(fresh), "rev": found[1].rev} if fresh is not None else found[1].body())
 
 
-def update(
-    message_id: str, changes: Mapping[str, Any] | None, fields: Mapping[str, Any], if_rev: int | None
-) -> Operation[Message]:
-    """Changes fields of a message; None as a value removes the field."""
-    given = normalise_fields("message", changes, fields)
-    refuse_protected(given, PROTECTED_MESSAGE)
-    validate(Message, given)
+def require_message(view: Looking, message_id: str) -> tuple[SessionState, MessageState]:
+    """The message with its session, or `MessageNotFoundError`."""
+    found = view.message(check_text("message_id", message_id))
+    if found is None:
+        raise MessageNotFoundError(message_id=message_id)
+    return found
+
+
+def update(given: Body, message_id: str, if_rev: int | None) -> Operation[Message]:
+    """Changes fields of a message; None as a value removes the field. `given` comes from `prepare_changes`."""
+    check_rev_type(if_rev)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
-        found = view.message(message_id)
-        if found is None:
-            raise MessageNotFoundError(message_id=message_id)
-        session, state = found
+        session, state = require_message(view, message_id)
         before = state.body()
         check_rev(before.get("rev", 0), if_rev, lambda: message_model(before))
-        after = _changed(before, given)
+        after = changed(before, given)
         change: Body = {"type": "message.updated", "sessionId": session.id, "messageId": message_id}
-        new = {key: value for key, value in after.items() if before.get(key, _MISSING) != value}
+        new = {key: value for key, value in after.items() if key not in before or not same(before[key], value)}
         gone = [key for key in before if key not in after]
         if not new and not gone:
             return [], lambda _: message_model(before)
@@ -122,50 +141,17 @@ def update(
     return operation
 
 
-_MISSING = object()
-
-
-def _changed(before: Body, given: Body) -> Body:
-    """The body after the changes, canonical: new parts give new content and calls."""
-    if "parts" not in given and given.get("content") is not None and before.get("parts"):
-        texts = [part for part in before["parts"] if part.get("type") == "text"]
-        if texts:
-            raise InvalidInputError(
-                field="content", value=given["content"], reason="this message has parts: change those, content is their text"
-            )
-    model = with_changes(message_model(before), given)
-    check_message(model)
-    if "parts" in given:
-        model = with_changes(model, {"content": given.get("content") or "", "toolCalls": given.get("toolCalls") or []})
-    after = dump(canonical(model))
-    if "parts" in given and not after.get("toolCalls") and "toolCalls" not in before:
-        after.pop("toolCalls", None)
-    return {key: value for key, value in after.items() if value is not None or (key in before and key not in given)}
-
-
 def append(message_id: str, text: str, part: int | None, new: Body | None = None) -> Operation[int | None]:
-    """Adds text to a message: to its content, or where it has parts to part number `part` (by default the last text
-    part); to the arguments, where that part is a call. `new` begins a part at the end. Gives the part's number.
+    """Adds text to a message: to part number `part` (by default its last text part, or its content where it has none);
+    to the arguments, where that part is a call. `new` begins a part at the end. Gives the part's number.
     """
-    if not isinstance(text, str):
-        raise InvalidInputError(field="text", value=text, reason="must be a str")
+    check_text("text", text)
+    if part is not None and type(part) is not int:
+        raise InvalidInputError(field="part", value=part, reason="must be the number of a part, from 0")
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
-        found = view.message(message_id)
-        if found is None:
-            raise MessageNotFoundError(message_id=message_id)
-        session, state = found
-        begin = new
-        shape = state.parts()
-        index = part
-        if begin is not None:
-            index = len(shape)
-        elif index is None and shape:
-            index = max((number for number, kind in enumerate(shape) if kind == "text"), default=None)
-            if index is None:
-                index, begin = len(shape), {"type": "text", "content": ""}
-        elif index is not None and not 0 <= index < len(shape):
-            raise InvalidInputError(field="part", value=index, reason=f"this message has {len(shape)} parts")
+        session, state = require_message(view, message_id)
+        index, begin = _place(state.parts(), part, new)
         change: Body = {"type": "message.delta", "sessionId": session.id, "messageId": message_id, "text": text}
         if index is not None:
             change["part"] = index
@@ -176,23 +162,41 @@ def append(message_id: str, text: str, part: int | None, new: Body | None = None
     return operation
 
 
+def _place(shape: list[str], part: int | None, new: Body | None) -> tuple[int | None, Body | None]:
+    """The number of the part that takes the text (None: the content), and the part to be begun for it."""
+    if new is not None:
+        return len(shape), new
+    if part is None:
+        # Parts without text say nothing about the content, which a message may have beside them: it goes on there.
+        return max((number for number, kind in enumerate(shape) if kind == "text"), default=None), None
+    if not 0 <= part < len(shape):
+        raise InvalidInputError(field="part", value=part, reason=f"this message has {len(shape)} parts")
+    if not shape[part]:
+        raise InvalidInputError(field="part", value=part, reason="is a part that holds no text of its own")
+    return part, None
+
+
 def delete(message_id: str) -> Operation[None]:
     """Deletes one message."""
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
-        found = view.message(message_id)
-        if found is None:
-            raise MessageNotFoundError(message_id=message_id)
-        return [{"type": "message.deleted", "sessionId": found[0].id, "messageId": message_id}], lambda _: None
+        session, _ = require_message(view, message_id)
+        return [{"type": "message.deleted", "sessionId": session.id, "messageId": message_id}], lambda _: None
 
     return operation
 
 
+def _no_files(data: bytes) -> str:
+    raise InvalidInputError(field="file", value=data, reason="a summary has no files")
+
+
 def compact(session_id: str, summary: str, before: str | None, fields: Mapping[str, Any]) -> Operation[Message]:
     """Adds a summary that stands for what came before; see `SessionCalls.compact_session`."""
-    if not isinstance(summary, str) or not summary:
+    if not check_text("summary", summary):
         raise InvalidInputError(field="summary", value=summary, reason="must be a text that is not empty")
-    given = normalise_fields("message", {"role": "assistant"}, fields)
+    given = prepare({"role": "assistant"}, {**fields, "content": summary}, _no_files)
+    if given.get("parts") or "id" in given:
+        raise InvalidInputError(field="fields", value=sorted(given), reason="a summary is text, with an id of its own")
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         session = require_session(view, session_id)
@@ -200,8 +204,7 @@ def compact(session_id: str, summary: str, before: str | None, fields: Mapping[s
             raise MessageNotFoundError(message_id=before)
         summarised = session.order if before is None else session.order[: session.order.index(before)]
         mark = {"tailStart": before, "messages": len(summarised)}
-        metadata = {**(given.get("metadata") or {}), "compaction": mark}
-        body = prepare({**given, "content": summary, "metadata": metadata}, {})
+        body = {**given, "metadata": {**given.get("metadata", {}), "compaction": mark}}
         changes, result = add(session_id, [body])(view, stamp)
         return changes, lambda after: result(after)[0]
 

@@ -1,68 +1,109 @@
-"""Moving a session: to another directory, or with all it has to another workspace."""
+"""Moving a session to another workspace: what leaves here, what arrives there.
+
+Invariant: what arrives is the whole session, ids, times and what a revert hid included, in one atomic group; it leaves
+only when it has arrived as it is. So after a crash it is in both or in one, and the same call finishes the move.
+Verified by `tests/unit/test_move.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from nomad_sessions.config import validate_workspace_id
-from nomad_sessions.errors import InvalidInputError, SessionNotFoundError
-from nomad_sessions.models import Message, Session, dump
+from nomad_sessions.errors import AlreadyExistsError
+from nomad_sessions.models import Session
+from nomad_sessions.operations.plain import same
+from nomad_sessions.operations.reading import Looking, Stamping, require_session, session_model
+from nomad_sessions.storage.codec import decode, encode
+from nomad_sessions.workspace.state import Body, SessionState
+from nomad_sessions.workspace.store import Operation
 
-if TYPE_CHECKING:
-    from nomad_sessions.manager import NativeSessionManager
-
-__all__ = ["move"]
+__all__ = ["Luggage", "arrive", "pack"]
 
 
-def move(
-    manager: NativeSessionManager, workspace_id: str, session_id: str, to_workspace: str | None, directory: str | None
-) -> Session:
-    """See `NativeSessionManager.move_session`."""
-    if to_workspace is None and directory is None:
-        raise InvalidInputError(field="to_workspace", value=None, reason="say where to: to_workspace or directory")
-    if to_workspace is None or to_workspace == workspace_id:
-        if directory is None:
-            session = manager.get_session(workspace_id, session_id)
-            if session is None:
-                raise SessionNotFoundError(session_id=session_id)
-            return session
-        return manager.update_session(workspace_id, session_id, directory=directory)
-    validate_workspace_id(to_workspace)
-    session = manager.get_session(workspace_id, session_id)
-    if session is None:
-        raise SessionNotFoundError(session_id=session_id)
-    messages = manager.get_session_messages(workspace_id, session_id, include_reverted=True)
-    fields: dict[str, Any] = {
-        key: value
-        for key, value in dump(session).items()
-        if key not in ("workspaceId", "messageIds", "rev", "revert")
-    }
+class Luggage(NamedTuple):
+    """A session with all that it has. The first `kept` of `visible` and hidden messages are visible."""
+
+    fields: Body
+    rev: int
+    messages: list[Body]
+    kept: int
+    detached: list[Body]
+
+
+def pack(session_id: str) -> Callable[[Looking], Luggage]:
+    """Reads everything of a session. Raises `SessionNotFoundError`."""
+
+    def look(view: Looking) -> Luggage:
+        session = require_session(view, session_id)
+        fields: Body = decode(encode(session.fields))
+        bodies = _bodies(session, [*session.order, *session.hidden])
+        return Luggage(fields, session.rev, bodies, len(session.order), _bodies(session, session.detached))
+
+    return look
+
+
+def arrive(workspace_id: str, luggage: Luggage, directory: str | None) -> Operation[Session]:
+    """Puts a packed session into a workspace. An older copy of it, from a move that was cut short, is replaced.
+
+    Raises `AlreadyExistsError` where another session has its id, or the copy was changed since.
+    """
+    fields = {**luggage.fields, "workspaceId": workspace_id}
     if directory is not None:
         fields["directory"] = directory
-    if manager.get_session(to_workspace, session_id) is None:
-        _copy(manager, session, fields, messages, to_workspace)
-    manager.delete_session(workspace_id, session_id)
-    moved = manager.get_session(to_workspace, session_id)
-    if moved is None:
-        raise SessionNotFoundError(session_id=session_id)
-    return moved
+    session_id: str = fields["id"]
+
+    def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
+        there = view.session(session_id)
+        changes: list[Body] = []
+        if there is not None:
+            _check_copy(there, luggage)
+            changes.append({"type": "session.deleted", "sessionId": session_id})
+        for body in [*luggage.messages, *luggage.detached]:
+            found = view.message(body["id"])
+            if found is not None and found[0].id != session_id:
+                raise AlreadyExistsError(kind="message", id=body["id"])
+        changes += _records(session_id, fields, luggage)
+        return changes, lambda after: session_model(require_session(after, session_id))
+
+    return operation
 
 
-def _copy(
-    manager: NativeSessionManager,
-    session: Session,
-    fields: dict[str, Any],
-    messages: Iterable[Message],
-    to_workspace: str,
-) -> None:
-    """One transaction: if the session is there, all of it is."""
-    with manager.transaction(to_workspace) as there:
-        there.create_session(to_workspace, fields)
-        for message in messages:
-            body = {key: value for key, value in dump(message).items() if key not in ("sessionId", "rev")}
-            manager.carry_attachments(session.workspace_id, to_workspace, body)
-            there.add_message(to_workspace, session.id, body)
-        if session.revert is not None:
-            there.hide_after(to_workspace, session.id, len(session.message_ids), dump(session.revert))
-        there.update_session(to_workspace, session.id, {"updatedAt": session.updated_at})
+def _bodies(session: SessionState, ids: list[str]) -> list[Body]:
+    states = map(session.message, ids)
+    return [_without_rev(state.body()) for state in states if state is not None]
+
+
+def _without_rev(body: Body) -> Body:
+    return {key: value for key, value in body.items() if key != "rev"}
+
+
+def _check_copy(there: SessionState, luggage: Luggage) -> None:
+    """Whether what is there is what an earlier attempt left: nothing in it is newer than, or unknown, here."""
+    known = {body["id"]: body for body in luggage.messages}
+    bodies = _bodies(there, there.ids())
+    fits = there.fields.get("createdAt") == luggage.fields.get("createdAt")
+    fits = fits and (there.fields.get("updatedAt") or 0) <= (luggage.fields.get("updatedAt") or 0)
+    known |= {body["id"]: body for body in luggage.detached}
+    for body in bodies:
+        mine = known.get(body["id"])
+        older = mine is not None and (body.get("updatedAt") or 0) < (mine.get("updatedAt") or 0)
+        fits = fits and mine is not None and (older or same(mine, body))
+    if not fits:
+        raise AlreadyExistsError(kind="session", id=there.id, current=session_model(there))
+
+
+def _records(session_id: str, fields: Body, luggage: Luggage) -> list[Body]:
+    """The records that make it: created, filled, reverted as it was, and its time set back."""
+    begun = {key: value for key, value in fields.items() if key != "revert"}
+    changes: list[Body] = [{"type": "session.created", "sessionId": session_id, "session": begun}]
+    for kind, bodies in (("message.added", luggage.messages), ("message.merged", luggage.detached)):
+        for body in bodies:
+            changes.append({"type": kind, "sessionId": session_id, "messageId": body["id"], "message": body})
+    if luggage.kept < len(luggage.messages):
+        point = fields.get("revert") or {}
+        changes.append({"type": "session.reverted", "sessionId": session_id, "kept": luggage.kept, "revert": point})
+    last: Body = {"updatedAt": fields.get("updatedAt") or 0}
+    if "revert" in fields:
+        last["revert"] = fields["revert"]
+    return [*changes, {"type": "session.updated", "sessionId": session_id, "set": last}]

@@ -1,16 +1,34 @@
-"""From a view to models: each model is made from bytes or a copy, so that changing it changes nothing in the store."""
+"""From a view to models: each model is made from bytes or a copy, so that changing it changes nothing in the store.
+
+Also the checks that every operation begins with.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-from nomad_sessions.errors import SessionNotFoundError
+from pydantic import ValidationError
+
+from nomad_sessions.errors import ConflictError, InvalidInputError, SessionNotFoundError
 from nomad_sessions.models import Message, Session, validate
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.state import Body, MessageState, SessionState
 from nomad_sessions.workspace.view import Summary
 
-__all__ = ["Looking", "Stamping", "message_model", "require_session", "session_model"]
+__all__ = [
+    "Looking",
+    "Stamping",
+    "check_new_id",
+    "check_rev",
+    "check_rev_type",
+    "check_text",
+    "listed_session",
+    "message_model",
+    "require_session",
+    "session_model",
+]
+
+MAX_ID = 512
 
 
 class Looking(Protocol):
@@ -18,6 +36,10 @@ class Looking(Protocol):
 
     def session(self, session_id: str) -> SessionState | None:
         """A session as it is."""
+        ...
+
+    def session_json(self, session_id: str) -> bytes | None:
+        """A session as the snapshot has it, where nothing newer is known and nothing is loaded; else None."""
         ...
 
     def message(self, message_id: str) -> tuple[SessionState, MessageState] | None:
@@ -43,9 +65,40 @@ class Stamping(Protocol):
         ...
 
 
+def check_text(field: str, value: object) -> str:
+    """A text or an id, as it is. Raises `InvalidInputError` for what is no str."""
+    if not isinstance(value, str):
+        raise InvalidInputError(field=field, value=value, reason="must be a str")
+    return value
+
+
+def check_new_id(identifier: str) -> None:
+    """Raises `InvalidInputError` for an id that a caller may not give to something new."""
+    if not 0 < len(identifier) <= MAX_ID:
+        raise InvalidInputError(field="id", value=identifier, reason=f"must be 1 to {MAX_ID} characters long")
+    try:
+        identifier.encode()
+    except UnicodeEncodeError:
+        # The tables of a snapshot are sorted by id, and half a character has no place in an order of UTF-8.
+        raise InvalidInputError(field="id", value=identifier, reason="must not hold lone surrogates") from None
+
+
+def check_rev_type(if_rev: object) -> None:
+    """Raises `InvalidInputError` for an `if_rev` that is no rev."""
+    if if_rev is not None and (not isinstance(if_rev, int) or isinstance(if_rev, bool)):
+        raise InvalidInputError(field="if_rev", value=if_rev, reason="must be the rev of the record, a whole number")
+
+
+def check_rev(rev: int, expected: int | None, current: Any) -> None:
+    """Raises `ConflictError` with the current record when a caller expected another version."""
+    if expected is not None and rev != expected:
+        raise ConflictError(current=current(), expected_rev=expected)
+
+
 def require_session(view: Looking, session_id: str) -> SessionState:
     """The session, or `SessionNotFoundError`."""
-    session = view.session(session_id)
+    # The empty id is the workspace's own, which no call on sessions may touch.
+    session = view.session(session_id) if check_text("session_id", session_id) else None
     if session is None:
         raise SessionNotFoundError(session_id=session_id)
     return session
@@ -61,6 +114,18 @@ def session_model(session: SessionState) -> Session:
     fields["messageIds"] = list(session.order)
     fields["rev"] = session.rev
     return validate(Session, fields)
+
+
+def listed_session(view: Looking, session_id: str) -> Session | None:
+    """A session for a list, as a model: straight from the snapshot's bytes where those are all there is to know."""
+    raw = view.session_json(session_id)
+    if raw is None:
+        state = view.session(session_id)
+        return session_model(state) if state is not None else None
+    try:
+        return Session.model_validate_json(raw)
+    except ValidationError:  # Lone surrogates, deep nesting: the codec reads what pydantic's parser refuses.
+        return validate(Session, decode(raw))
 
 
 def message_model(body: Body) -> Message:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nomad_sessions.errors import ConflictError, InvalidInputError, MessageNotFoundError
+from nomad_sessions.errors import InvalidInputError, MessageNotFoundError
 from nomad_sessions.models import (
     PROTECTED_SESSION,
     Session,
@@ -14,11 +14,21 @@ from nomad_sessions.models import (
     refuse_protected,
     validate,
 )
-from nomad_sessions.operations.reading import Looking, Stamping, require_session, session_model
+from nomad_sessions.operations.plain import plain, same
+from nomad_sessions.operations.reading import (
+    Looking,
+    Stamping,
+    check_new_id,
+    check_rev,
+    check_rev_type,
+    check_text,
+    require_session,
+    session_model,
+)
 from nomad_sessions.workspace.state import Body, SessionState
 from nomad_sessions.workspace.store import Operation
 
-__all__ = ["create", "delete", "fork", "hide_after", "mark", "revert", "unrevert", "update"]
+__all__ = ["create", "delete", "fork", "mark", "revert", "unrevert", "update"]
 
 
 def create(workspace_id: str, data: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Operation[Session]:
@@ -27,9 +37,12 @@ def create(workspace_id: str, data: Mapping[str, Any] | None, fields: Mapping[st
     refuse_protected(given, PROTECTED_SESSION - {"id", "createdAt", "workspaceId"})
     if given.get("workspaceId", workspace_id) != workspace_id:
         raise InvalidInputError(field="workspaceId", value=given["workspaceId"], reason=f"is not {workspace_id!r}")
-    body = _stored(dump(validate(Session, given)))
-    if "id" in given:
-        _check_id(given["id"])
+    for field in _FILLED_IN:
+        if field in given and given[field] is None:
+            del given[field]
+    body = plain(_stored(dump(validate(Session, given))))
+    if "id" in body:
+        check_new_id(body["id"])
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         session_id = body.get("id") or stamp.id()
@@ -43,21 +56,25 @@ def create(workspace_id: str, data: Mapping[str, Any] | None, fields: Mapping[st
     return operation
 
 
+_FILLED_IN = ("id", "title", "createdAt", "updatedAt")
+
+
 def update(
     session_id: str, changes: Mapping[str, Any] | None, fields: Mapping[str, Any], if_rev: int | None
 ) -> Operation[Session]:
     """Changes fields of a session; None as a value removes the field (or sets null where the file has one)."""
     given = normalise_fields("session", changes, fields)
     refuse_protected(given, PROTECTED_SESSION)
-    body = _stored(dump(validate(Session, given)))
+    check_rev_type(if_rev)
+    body = plain(dump(validate(Session, {key: value for key, value in given.items() if value is not None})))
+    body |= {key: None for key, value in given.items() if value is None}
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         session = require_session(view, session_id)
         check_rev(session.rev, if_rev, lambda: session_model(session))
-        changed = _difference(session, body)
-        return ([{"type": "session.updated", "sessionId": session_id, **changed}] if changed else []), _result(
-            session_id
-        )
+        difference = _difference(session, body)
+        change = {"type": "session.updated", "sessionId": session_id, **difference}
+        return ([change] if difference else []), _result(session_id)
 
     return operation
 
@@ -75,11 +92,12 @@ def mark(session_id: str, field: str, present: bool) -> Operation[Session]:
     return operation
 
 
-def delete(session_id: str, *, children: bool, forks: bool) -> Operation[list[str]]:
-    """Deletes a session and its messages; with `children` the sessions below it, with `forks` what was forked from it."""
+def delete(session_id: str, *, children: bool, forks: bool, if_rev: int | None = None) -> Operation[list[str]]:
+    """Deletes a session and its messages; with `children` the sessions below it, with `forks` its forks too."""
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
-        require_session(view, session_id)
+        session = require_session(view, session_id)
+        check_rev(session.rev, if_rev, lambda: session_model(session))
         gone = _descendants(view, session_id, children=children, forks=forks)
         return [{"type": "session.deleted", "sessionId": each} for each in gone], lambda _: gone
 
@@ -88,12 +106,14 @@ def delete(session_id: str, *, children: bool, forks: bool) -> Operation[list[st
 
 def fork(session_id: str, message_id: str | None, title: str | None, workspace_id: str) -> Operation[Session]:
     """A new session with copies of the visible messages, up to and including `message_id`."""
+    if title is not None:
+        check_text("title", title)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         original = require_session(view, session_id)
         copied = original.order
         if message_id is not None:
-            if message_id not in copied:
+            if check_text("message_id", message_id) not in copied:
                 raise MessageNotFoundError(message_id=message_id)
             copied = copied[: copied.index(message_id) + 1]
         forked = stamp.id()
@@ -142,6 +162,8 @@ _NOT_COPIED = frozenset(
 
 def revert(session_id: str, message_id: str | None, reason: str | None) -> Operation[Session]:
     """Hides what follows `message_id`, or the last message; nothing is lost until the next message is added."""
+    if reason is not None:
+        check_text("reason", reason)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         session = require_session(view, session_id)
@@ -159,32 +181,16 @@ def revert(session_id: str, message_id: str | None, reason: str | None) -> Opera
     return operation
 
 
-def hide_after(session_id: str, kept: int, point: Body) -> Operation[Session]:
-    """Hides all but the first `kept` messages: a revert as it was elsewhere."""
-
-    def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
-        session = require_session(view, session_id)
-        change = {"type": "session.reverted", "sessionId": session_id, "kept": kept, "revert": point}
-        return ([change] if kept < len(session.order) else []), _result(session_id)
-
-    return operation
-
-
 def unrevert(session_id: str) -> Operation[Session]:
     """Shows again what reverts hid; nothing when nothing is hidden."""
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         session = require_session(view, session_id)
         change = {"type": "session.unreverted", "sessionId": session_id}
-        return ([change] if session.hidden else []), _result(session_id)
+        # What was hidden may have been deleted since: the mark goes all the same.
+        return ([change] if session.hidden or "revert" in session.fields else []), _result(session_id)
 
     return operation
-
-
-def check_rev(rev: int, expected: int | None, current: Any) -> None:
-    """Raises `ConflictError` with the current record when a caller expected another version."""
-    if expected is not None and rev != expected:
-        raise ConflictError(current=current(), expected_rev=expected)
 
 
 def _result(session_id: str) -> Any:
@@ -196,39 +202,51 @@ def _stored(body: Body) -> Body:
     return {key: value for key, value in body.items() if key not in ("workspaceId", "messageIds", "rev")}
 
 
-def _check_id(identifier: str) -> None:
-    if not identifier or len(identifier) > 512:
-        raise InvalidInputError(field="id", value=identifier, reason="must be 1 to 512 characters long")
-
-
 def _difference(session: SessionState, body: Body) -> Body:
     """What of `body` is not so already, as `set` and `unset`; None takes a field away that the shape does not have."""
-    changed: Body = {}
+    difference: Body = {}
     new = {key: value for key, value in body.items() if value is not None or key == "parentId"}
-    different = {key: value for key, value in new.items() if session.fields.get(key, _MISSING) != value}
+    different = {
+        key: value for key, value in new.items() if key not in session.fields or not same(session.fields[key], value)
+    }
     gone = [key for key, value in body.items() if value is None and key not in new and key in session.fields]
     if different:
-        changed["set"] = different
+        difference["set"] = different
     if gone:
-        changed["unset"] = gone
-    return changed
-
-
-_MISSING = object()
+        difference["unset"] = gone
+    return difference
 
 
 def _descendants(view: Looking, session_id: str, *, children: bool, forks: bool) -> list[str]:
-    """The session and what hangs below it, parents first. A fork of ours names its origin, not as a child of it."""
+    """The session and what hangs below it, parents first.
+
+    A fork has its original as its parent, as NomadArch writes it, and is no child of it for that: what was forked from
+    a session, or from a fork of it, goes only with `forks`; a fork whose lineage cannot be followed any more stays.
+    """
     gone = [session_id]
     if not (children or forks):
         return gone
-    states = [state for state in map(view.session, view.summaries()) if state is not None]
+    states = {state.id: state for state in map(view.session, list(view.summaries())) if state is not None}
     for parent in gone:
-        for state in states:
-            origin = (state.fields.get("forkedFrom") or {}).get("sessionId")
-            is_child = origin is None and state.fields.get("parentId") == parent
-            if state.id not in gone and ((children and is_child) or (forks and origin == parent)):
+        for state in states.values():
+            if state.id in gone:
+                continue
+            lineage = _lineage(states, state)
+            is_fork = lineage[:1] == [parent]
+            is_child = state.fields.get("parentId") == parent and parent not in lineage and "" not in lineage
+            if (children and is_child) or (forks and is_fork):
                 gone.append(state.id)
     return gone
 
 
+def _lineage(states: Mapping[str, SessionState], state: SessionState) -> list[str]:
+    """What a session was forked from, nearest first; ends with "" where an original is gone."""
+    found: list[str] = []
+    current: SessionState | None = state
+    while current is not None:
+        origin = (current.fields.get("forkedFrom") or {}).get("sessionId")
+        if not origin or origin in found:
+            return found
+        found.append(origin)
+        current = states.get(origin)
+    return [*found, ""]

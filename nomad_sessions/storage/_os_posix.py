@@ -142,10 +142,13 @@ class PosixFileSystem:
         return True
 
     def listdir(self, path: str, /) -> list[str]:
-        try:
-            return os.listdir(path)
-        except FileNotFoundError:
-            return []
+        while True:
+            try:
+                return os.listdir(path)
+            except FileNotFoundError:
+                return []
+            except InterruptedError:
+                continue  # The one call here that Python does not repeat itself (PEP 475 leaves opendir out).
 
     def lock(self, fd: int, /) -> bool:
         try:

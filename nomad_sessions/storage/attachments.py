@@ -6,6 +6,7 @@ says what it must contain, and `read` checks. Verified by `tests/unit/test_attac
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -19,23 +20,27 @@ _NAME = re.compile(r"[0-9a-f]{64}\Z")
 
 
 def store(fs: FileSystem, workspace: str, data: bytes) -> str:
-    """Keeps `data`; returns its SHA-256 in hex. Durable on return; costs nothing but the hash when it is there already."""
+    """Keeps `data`; returns its SHA-256 in hex. Durable on return; one that is there costs the hash and two syncs."""
     digest = hashlib.sha256(data).hexdigest()
     folder = f"{workspace}/attachments"
     path = f"{folder}/{digest}"
     known = fs.stat(path)
     if known is not None and known.size == len(data):
+        # Whoever stored it may have died before its name was durable, and the caller's record will be.
+        fs.sync_dir(folder)
+        fs.sync_dir(workspace)
         return digest
     for missing in (workspace, folder):
-        if fs.mkdir(missing, 0o700):
-            fs.sync_dir(os.path.dirname(missing))
+        fs.mkdir(missing, 0o700)
+        fs.sync_dir(os.path.dirname(missing))
     temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     fd = fs.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         fs.pwrite_all(fd, data, 0)
         fs.sync(fd)
     except BaseException:
-        fs.unlink(temporary)
+        with contextlib.suppress(OSError):
+            fs.unlink(temporary)
         raise
     finally:
         fs.close(fd)

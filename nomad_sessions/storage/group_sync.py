@@ -8,6 +8,8 @@ that PostgreSQL met in 2018), so every waiter and every later caller gets the er
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import threading
 from typing import NamedTuple
 
@@ -46,6 +48,18 @@ class GroupSync:
         with self._changed:
             self._synced = max(self._synced, position)
 
+    def start(self, segment: Segment, end: int, durable: int) -> None:
+        """Says that `segment`, of which `durable` bytes are known to be synced, is what is written to from now on.
+
+        Where the journal was read afresh nothing else may count as synced: it may be another one, begun again at seq 1.
+        """
+        with self._changed:
+            before = self._written[0] if self._written is not None else None
+            known = Position(segment.first_seq, durable)
+            same = before is not None and before.identity == segment.identity
+            self._synced = max(self._synced, known) if same else known
+            self._written = (segment, end)
+
     @property
     def synced(self) -> Position:
         """The position up to which everything is known durable."""
@@ -56,6 +70,12 @@ class GroupSync:
         """Whether something has been written that is not synced yet."""
         written = self._written
         return written is not None and self._synced < Position(written[0].first_seq, written[1])
+
+    def fail(self, error: DurabilityLostError) -> None:
+        """Says that a sync of something else failed: nothing can be promised through this handle any more."""
+        with self._changed:
+            self.error = self.error or error
+            self._changed.notify_all()
 
     def wait(self, goal: Position) -> None:
         """Returns when everything before `goal` is durable; the first to ask syncs for all that is written by then.
@@ -77,11 +97,21 @@ class GroupSync:
         try:
             self._fs.datasync(segment.fd)
         except BaseException as error:
+            if isinstance(error, OSError):
+                self._write_again(segment, end)
             self._finish(None, error if isinstance(error, OSError) else None, segment.path)
             if isinstance(error, OSError) and self.error is not None:
                 raise self.error from error
             raise
         self._finish(Position(segment.first_seq, end), None, segment.path)
+
+    def _write_again(self, segment: Segment, end: int) -> None:
+        """After a failed sync the kernel takes the pages for clean: the next sync, of whoever opens the store again,
+        would succeed without writing them, and acknowledge records that lie behind a hole. Written once more, the same
+        bytes are dirty again, and that sync is honest. It is not done here, and nothing is called a success."""
+        start = self._synced.offset if self._synced.segment == segment.first_seq else 0
+        with contextlib.suppress(OSError):
+            self._fs.pwrite_all(segment.fd, self._fs.pread(segment.fd, end - start, start), start)
 
     def _finish(self, synced: Position | None, error: OSError | None, path: str) -> None:
         with self._changed:
@@ -89,5 +119,5 @@ class GroupSync:
             if synced is not None:
                 self._synced = max(self._synced, synced)
             if error is not None:
-                self.error = DurabilityLostError(path=path, errno=error.errno)
+                self.error = DurabilityLostError(path=path, errno=error.errno or errno.EIO)
             self._changed.notify_all()

@@ -14,18 +14,24 @@ import contextlib
 import errno
 import logging
 import os
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from nomad_sessions.errors import JournalCorruptError, JournalGapError
+from nomad_sessions.errors import DurabilityLostError, JournalCorruptError, JournalGapError
 from nomad_sessions.storage import quarantine, table
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import encode, frame
 from nomad_sessions.storage.segment import Entry, Scan, Seal, Segment, header, name_of
 from nomad_sessions.storage.table import Region, TableDamaged
 
-__all__ = ["Journal", "Sealed"]
+__all__ = ["Journal", "Sealed", "TablesDamaged"]
 
 _LOG = logging.getLogger("nomad_sessions")
+
+
+class TablesDamaged(JournalCorruptError):
+    """The tables of a sealed segment are damaged. Its records may be intact: a journal that does not trust the tables
+    (`trust_tables=False`) reads those instead."""
 
 
 class Sealed(NamedTuple):
@@ -39,29 +45,43 @@ class Sealed(NamedTuple):
         return self._verified(lambda region: table.lookup(self.segment.fs, self.segment.fd, region, key), name)
 
     def rows(self, name: str) -> list[list[Any]]:
-        """All rows of a table of the seal."""
-        return self._verified(lambda region: table.rows(self.segment.fs, self.segment.fd, region), name) or []
+        """All rows of a table of the seal, key first."""
+        rows = self._verified(lambda region: table.rows(self.segment.fs, self.segment.fd, region), name)
+        return [fields[1:] for fields in rows]
 
     def _verified(self, read: Any, name: str) -> Any:
         region = self.seal.tables[name]
         try:
             return read(region)
         except TableDamaged as error:
-            raise JournalCorruptError(
+            raise TablesDamaged(
                 path=self.segment.path, offset=region.offset, length=region.length, reason=str(error)
             ) from error
+
+    def intact(self) -> bool:
+        """Whether every table is as it was written. Reads them all."""
+        try:
+            for name in self.seal.tables:
+                self.rows(name)
+        except TablesDamaged:
+            return False
+        return True
 
 
 class Journal:
     """The segments of one workspace as one handle sees them.
 
     Attributes: `last_seq`; `live` (the segment appended to, None where it does not exist yet); `end` (offset after the
-    last whole record of `live`); `torn` (bytes after it); `durable` (offset up to which `live` is known synced).
+    last whole record of `live`); `torn` (bytes after it); `durable` (offset up to which `live` is known synced); `told`
+    (the highest such offset that a record of `live` says); `unfinished` (whether `live` has no record yet: its maker
+    may have died before header and name were durable); `scanned` (the entries of sealed segments that were read line
+    by line, by first seq, because their tables are not trusted).
     """
 
-    def __init__(self, fs: FileSystem, workspace: str) -> None:
+    def __init__(self, fs: FileSystem, workspace: str, *, trust_tables: bool = True) -> None:
         self._fs = fs
         self._workspace = workspace
+        self._trust_tables = trust_tables
         self.folder = f"{workspace}/journal"
         self._open: dict[int, Segment] = {}
         self.live: Segment | None = None
@@ -69,7 +89,11 @@ class Journal:
         self.end = 0
         self.torn = 0
         self.durable = 0
+        self.told = 0
         self.live_first = 1
+        self.scanned: list[tuple[int, list[Entry]]] = []
+        self._last_sealed: tuple[Segment, int] | None = None
+        self.unfinished = False
 
     def first_seqs(self) -> list[int]:
         """The first seq of each segment in the folder, ascending; other files there are left alone."""
@@ -99,21 +123,35 @@ class Journal:
         missing, `JournalCorruptError`.
         """
         firsts = [hint] if 0 < hint <= after + 1 and self._is_live(hint) else self.first_seqs()
-        self.last_seq, self.live, self.end, self.torn, self.durable = after, None, 0, 0, 0
+        self.last_seq, self.live, self.end, self.torn, self.durable, self.told = after, None, 0, 0, 0, 0
         self.live_first = after + 1
+        self.scanned, self._last_sealed, self.unfinished = [], None, False
+        return self._load(firsts, after)
+
+    def _load(self, firsts: list[int], after: int) -> tuple[list[Sealed], list[Entry]]:
         if not firsts:
             return [], []
         if firsts[0] > after + 1:
             raise JournalGapError(path=self.folder, expected_seq=after + 1, found_seq=firsts[0])
         last = self.segment(firsts[-1])
         seal = last.seal()
+        # Nobody has synced a seal for sure before its successor is there: a power loss may have kept the seal and lost
+        # some of the tables. Then the segment is not sealed, and all that follows its records is a torn tail.
+        unsealed = seal is not None and not Sealed(last, seal).intact()
+        if unsealed:
+            seal = None
+        elif seal is not None:
+            self._last_sealed = (last, self._fs.fstat(last.fd).size)
         if seal is not None and seal.last_seq <= after:
             return [], []
         if seal is not None:
             self.last_seq = seal.last_seq
             self.live_first = self.last_seq + 1
             return self._covering(firsts, len(firsts) - 1, after), []
-        scan = last.scan()
+        scan = last.scan(unsealed=unsealed)
+        if scan.torn and len(firsts) == 1 and firsts != (listed := self.first_seqs()):
+            # Not the last one, as the hint had it: what is torn was its seal.
+            return self._load(listed, after)
         if scan.entries:
             self.last_seq = scan.entries[-1].record["seq"]
         else:
@@ -137,6 +175,8 @@ class Journal:
 
     def _covering(self, firsts: list[int], newest: int, after: int) -> list[Sealed]:
         """The seals that cover everything above `after`, from segment number `newest` down."""
+        if not self._trust_tables:
+            return self._scan_sealed(firsts, newest, after)
         found: list[Sealed] = []
         number = newest
         upper = firsts[newest + 1] if newest + 1 < len(firsts) else None
@@ -160,11 +200,31 @@ class Journal:
             raise JournalGapError(path=self.folder, expected_seq=after + 1, found_seq=upper)
         return found[::-1]
 
+    def _scan_sealed(self, firsts: list[int], newest: int, after: int) -> list[Sealed]:
+        """Reads the sealed segments above `after` line by line into `scanned`."""
+        upper = firsts[newest + 1] if newest + 1 < len(firsts) else self.last_seq + 1
+        for first in reversed(firsts[: newest + 1]):
+            if upper <= after + 1:
+                break
+            segment = self.segment(first)
+            scan = segment.scan()
+            if scan.seal is None:
+                raise JournalCorruptError(
+                    path=segment.path, offset=scan.end, length=scan.torn, reason="no seal, and it is not the last segment"
+                )
+            if scan.seal.last_seq + 1 != upper:
+                raise JournalGapError(path=self.folder, expected_seq=scan.seal.last_seq + 1, found_seq=upper)
+            self.scanned.insert(0, (first, scan.entries))
+            upper = first
+        if upper > after + 1:
+            raise JournalGapError(path=self.folder, expected_seq=after + 1, found_seq=upper)
+        return []
+
     def refresh(self) -> list[Entry] | None:
         """Entries that others appended to the live segment since the last look; None when it was sealed, replaced or
         has appeared, so that the caller has to load afresh. Cost when nothing happened: one `stat`."""
         if self.live is None:
-            return [] if self._fs.stat(f"{self.folder}/{name_of(self.live_first)}") is None else None
+            return [] if self._still_sealed() else None
         stat = self._fs.stat(self.live.path)
         if stat is None or (stat.dev, stat.ino) != self.live.identity or stat.size < self.end:
             return None
@@ -181,11 +241,23 @@ class Journal:
             self.last_seq = scan.entries[-1].record["seq"]
         return scan.entries
 
+    def _still_sealed(self) -> bool:
+        """Whether there is no successor yet, and the seal of the last segment was not cut off again."""
+        if self._fs.stat(f"{self.folder}/{name_of(self.live_first)}") is not None:
+            return False
+        if self._last_sealed is None:
+            return True
+        segment, size = self._last_sealed
+        stat = self._fs.stat(segment.path)
+        return stat is not None and (stat.dev, stat.ino) == segment.identity and stat.size == size
+
     def _take(self, segment: Segment, scan: Scan) -> None:
         self.live = segment
         self.live_first = segment.first_seq
         self.end, self.torn = scan.end, scan.torn
         self.durable = max(self.durable, scan.durable)
+        self.told = max(self.told, scan.durable)
+        self.unfinished = self.end <= len(header(segment.first_seq))
 
     # What follows is for the holder of the workspace's lock, after a refresh.
 
@@ -194,8 +266,12 @@ class Journal:
         was cut short, moves a torn tail to quarantine and cuts it off. Durable on return."""
         if self.torn and self.live is not None:
             self._heal(self.live)
-        if self.live is None or not self.end:  # `end` is 0 without a live segment, too.
-            self._create(self.live_first if self.live is not None else self.last_seq + 1)
+        if self.live is None:
+            self._before_creating(self.last_seq + 1)
+            self._create(self.last_seq + 1)
+        elif self.unfinished:
+            self._before_creating(self.live_first)
+            self._create(self.live_first)
 
     def append(self, data: bytes) -> int:
         """Writes whole lines at the end of the live segment; returns the offset of the first. Not yet durable.
@@ -210,6 +286,7 @@ class Journal:
             self._fs.pwrite_all(live.fd, data, start)
         except BaseException:
             self.torn = len(data)
+            self.told = 0
             with contextlib.suppress(OSError):
                 self._fs.truncate(live.fd, start)
                 self.torn = 0
@@ -234,8 +311,15 @@ class Journal:
             offset += len(block)
         body = {"lastSeq": self.last_seq, "covers": covers, "tables": places, "note": note}
         seal = frame(encode({"seal": body, "durable": self.durable}))
-        self.append(b"".join([marker, *blocks.values(), seal]))
-        self._fs.datasync(live.fd)
+        start = self.append(b"".join([marker, *blocks.values(), seal]))
+        try:
+            with _syncing(live.path):
+                self._fs.datasync(live.fd)
+        except DurabilityLostError:
+            # A seal that is visible but not on the disk would let the next process begin a successor.
+            self._fs.truncate(live.fd, start)
+            raise
+        self._last_sealed = (live, self.end)
         self.live, self.live_first, self.end = None, self.last_seq + 1, 0
         self._create(self.live_first)
         return Sealed(live, Seal(self.last_seq, covers, places, note))
@@ -247,12 +331,25 @@ class Journal:
         for first in gone:
             self._fs.unlink(f"{self.folder}/{name_of(first)}")
         if gone:
-            self._fs.sync_dir(self.folder)
+            with _syncing(self.folder):
+                self._fs.sync_dir(self.folder)
         return gone
 
-    def _create(self, first_seq: int) -> None:
-        if self._fs.mkdir(self.folder, 0o700):
+    def _before_creating(self, first_seq: int) -> None:
+        """Makes durable what the new segment relies on, whoever left it: the one before it, or the folders."""
+        earlier = [first for first in self.first_seqs() if first < first_seq]
+        if earlier:
+            # Its sealer may have died between writing the seal and syncing it.
+            segment = self.segment(earlier[-1])
+            with _syncing(segment.path):
+                self._fs.datasync(segment.fd)
+            return
+        self._fs.mkdir(self.folder, 0o700)
+        with _syncing(self._workspace):
             self._fs.sync_dir(self._workspace)
+            self._fs.sync_dir(os.path.dirname(self._workspace))
+
+    def _create(self, first_seq: int) -> None:
         path = f"{self.folder}/{name_of(first_seq)}"
         fd = self._fs.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         segment = Segment(self._fs, path, first_seq, fd, self._fs.fstat(fd))
@@ -265,13 +362,15 @@ class Journal:
             self._fs.truncate(fd, 0)
             self._fs.pwrite_all(fd, line, 0)
         except BaseException:
-            self._fs.truncate(fd, 0)
+            with contextlib.suppress(OSError):
+                self._fs.truncate(fd, 0)
             raise
-        self._fs.sync(fd)
-        self._fs.sync_dir(self.folder)
-        self.live, self.live_first = segment, first_seq
+        with _syncing(path):
+            self._fs.sync(fd)
+            self._fs.sync_dir(self.folder)
+        self.live, self.live_first, self.unfinished = segment, first_seq, False
         self.end = self.durable = len(line)
-        self.torn = 0
+        self.torn = self.told = 0
 
     def _heal(self, live: Segment) -> None:
         data = self._fs.pread(live.fd, self.torn, self.end)
@@ -280,7 +379,8 @@ class Journal:
             "%s: cut an incomplete tail of %d bytes at offset %d, kept in %s", live.path, len(data), self.end, kept
         )
         self._fs.truncate(live.fd, self.end)
-        self._fs.datasync(live.fd)
+        with _syncing(live.path):
+            self._fs.datasync(live.fd)
         self.torn = 0
 
     def _open_segment(self, first_seq: int) -> Segment:
@@ -292,3 +392,12 @@ class Journal:
             if error.errno != errno.EROFS:
                 raise
             return Segment.open(self._fs, self.folder, first_seq, writable=False)
+
+
+@contextlib.contextmanager
+def _syncing(path: str) -> Iterator[None]:
+    """A sync that fails leaves bytes in doubt, whatever the errno: no full disk, after which one could try again."""
+    try:
+        yield
+    except OSError as error:
+        raise DurabilityLostError(path=path, errno=error.errno or errno.EIO) from error

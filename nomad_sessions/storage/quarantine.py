@@ -6,11 +6,12 @@ Invariant: the bytes are synced, name included, before the caller removes them a
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from nomad_sessions.storage._os import FileSystem
 
-__all__ = ["keep"]
+__all__ = ["keep", "move"]
 
 
 def keep(fs: FileSystem, workspace: str, name: str, data: bytes) -> str:
@@ -18,21 +19,48 @@ def keep(fs: FileSystem, workspace: str, name: str, data: bytes) -> str:
 
     Durable on return. Raises `OSError` when it cannot be kept: then nothing may be taken out.
     """
-    folder = f"{workspace}/quarantine"
-    if fs.mkdir(folder, 0o700):
-        fs.sync_dir(workspace)
-    number = 0
-    while True:
-        path = f"{folder}/{name}.{number}" if number else f"{folder}/{name}"
-        try:
-            fd = fs.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            break
-        except FileExistsError:
-            number += 1
+    folder = _folder(fs, workspace)
+    path, fd = _new(fs, f"{folder}/{name}")
     try:
         fs.pwrite_all(fd, data, 0)
         fs.sync(fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fs.unlink(path)
+        raise
     finally:
         fs.close(fd)
     fs.sync_dir(folder)
     return path
+
+
+def move(fs: FileSystem, workspace: str, name: str, path: str) -> str:
+    """Moves a whole file to `quarantine/<name>` (a number is added where the name is taken); returns the new path.
+
+    Needs no room on the disk, and a program that has the file open goes on writing into it there. Durable on return.
+    """
+    folder = _folder(fs, workspace)
+    target, fd = _new(fs, f"{folder}/{name}")
+    fs.close(fd)
+    fs.replace(path, target)
+    fs.sync_dir(folder)
+    return target
+
+
+def _folder(fs: FileSystem, workspace: str) -> str:
+    folder = f"{workspace}/quarantine"
+    fs.mkdir(folder, 0o700)
+    # Also where it was there: a process that died may have made it and not synced its name.
+    fs.sync_dir(workspace)
+    return folder
+
+
+def _new(fs: FileSystem, wanted: str) -> tuple[str, int]:
+    """Creates the file, or one with a number after its name; the path and an open descriptor."""
+    number = 0
+    while True:
+        path = f"{wanted}.{number}" if number else wanted
+        try:
+            return path, fs.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            number += 1

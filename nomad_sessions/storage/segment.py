@@ -11,6 +11,7 @@ corruption; the difference is told by what later valid records knew to be durabl
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any, NamedTuple
 
@@ -88,7 +89,8 @@ class Segment:
 
     def __del__(self) -> None:
         # Places in messages that are still being read keep the segment, and so the bytes of a pruned file, alive.
-        self.close()
+        with contextlib.suppress(OSError):  # Nothing waits for this descriptor any more, and nobody could be told.
+            self.close()
 
     def close(self) -> None:
         """Gives the descriptor back."""
@@ -124,14 +126,15 @@ class Segment:
         _salvage(self.fs.pread(self.fd, self.fs.fstat(self.fd).size, 0), keep, skipped)
         return keep, skipped
 
-    def scan(self, start: int = 0, next_seq: int | None = None) -> Scan:
+    def scan(self, start: int = 0, next_seq: int | None = None, *, unsealed: bool = False) -> Scan:
         """Reads and verifies all lines from `start` (0, or an offset that a scan gave as `end`) to the end.
 
+        `unsealed` says that tables and seal are not to be believed: they count as a torn tail.
         Raises `JournalCorruptError` for damage that a later record proves to have been durable, or for a seq out of
         order; `UnsupportedFormatError` for a newer format. Cost: the bytes read.
         """
         data = self.fs.pread(self.fd, max(0, self.fs.fstat(self.fd).size - start), start)
-        return _Scanner(self.path, self.first_seq, data, start, next_seq).run()
+        return _Scanner(self.path, self.first_seq, data, start, next_seq, unsealed).run()
 
 
 def _salvage(data: bytes, keep: list[Entry], skipped: list[tuple[int, int]]) -> None:
@@ -160,8 +163,11 @@ def _seal(body: Any) -> Seal:
 class _Scanner:
     """Walks the lines of one buffer."""
 
-    def __init__(self, path: str, first_seq: int, data: bytes, start: int, next_seq: int | None) -> None:
+    def __init__(
+        self, path: str, first_seq: int, data: bytes, start: int, next_seq: int | None, unsealed: bool
+    ) -> None:
         self.path, self.first_seq, self.data, self.start = path, first_seq, data, start
+        self.unsealed = unsealed
         self.next_seq = first_seq if next_seq is None else next_seq
         self.entries: list[Entry] = []
         self.group: list[Entry] = []
@@ -202,8 +208,9 @@ class _Scanner:
         record = decode(body)
         after = at + length
         if "seal" in record:
-            self.seal = _seal(record)
-            self.end = after
+            if not self.unsealed:
+                self.seal = _seal(record)
+                self.end = after
         elif "tables" in record:
             after += int(record["tables"])
         else:
@@ -211,7 +218,7 @@ class _Scanner:
         return after
 
     def _record(self, record: dict[str, Any], at: int, length: int) -> None:
-        seq = record["seq"]
+        seq = record.get("seq")
         if seq != self.next_seq:
             raise self._corrupt(at, length, f"seq {seq} where {self.next_seq} is due")
         self.next_seq += 1

@@ -11,6 +11,7 @@ looks at the file afresh. Verified by `tests/unit/test_snapshot.py`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import zlib
@@ -55,8 +56,12 @@ class GroupRow(NamedTuple):
 
     @classmethod
     def of(cls, fields: list[Any]) -> GroupRow:
-        identifier, offset, length, crc, run_offset, blocks, info = fields
-        return cls(identifier, Region(offset, length, crc), run_offset, [Block(*b) for b in blocks], info)
+        identifier, *info = fields
+        # Places come last, so that what lists need is one slice.
+        info, (offset, length, crc, run_offset, blocks) = info[:-5], info[-5:]
+        numbers = list(map(int, blocks.split()))
+        triples = zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
+        return cls(identifier, Region(offset, length, crc), run_offset, list(map(Block._make, triples)), info)
 
     def block_offset(self, number: int) -> int:
         """The byte at which block `number` starts; blocks are separated by the two bytes `,\\n`."""
@@ -111,7 +116,8 @@ class Snapshot:
         return cls(fs, path, fd, stat, head)
 
     def __del__(self) -> None:
-        self.close()
+        with contextlib.suppress(OSError):  # Only read through; nobody could be told.
+            self.close()
 
     def close(self) -> None:
         """Gives the descriptor back; further reads fail."""
@@ -126,10 +132,10 @@ class Snapshot:
 
     def groups(self) -> Iterator[GroupRow]:
         """The rows of all groups, sorted by id."""
-        return map(GroupRow.of, self.group_fields())
+        return (GroupRow.of(fields[1:]) for fields in self.group_fields())
 
     def group_fields(self) -> list[list[Any]]:
-        """The same as the table holds them, for `GroupRow.of`: the id first, `info` last."""
+        """The same as the table holds them: a checksum, then what `GroupRow.of` takes, the id and `info` first."""
         return self._rows(self._groups)
 
     def item(self, identifier: str) -> ItemRow | None:
@@ -139,12 +145,12 @@ class Snapshot:
 
     def items(self) -> Iterator[ItemRow]:
         """The rows of all items, sorted by id."""
-        return map(_item, self._rows(self._items))
+        return (_item(fields[1:]) for fields in self._rows(self._items))
 
     def table(self, name: str) -> list[list[Any]]:
-        """All rows of a further table named in the head; empty when there is none."""
+        """All rows of a further table named in the head, key first; empty when there is none."""
         place = self.head["tables"].get(name)
-        return self._rows(Region(*place)) if place else []
+        return [fields[1:] for fields in self._rows(Region(*place))] if place else []
 
     def lookup(self, name: str, key: str) -> list[Any] | None:
         """One row of a further table."""

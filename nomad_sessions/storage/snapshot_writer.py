@@ -70,7 +70,7 @@ class SnapshotWriter:
         """Writes a group's run of items."""
         self._enter_items()
         record, info = self._groups.pop(group)
-        blocks: list[list[int]] = []
+        blocks: list[str] = []
         start = self._position() + len(self._separator)
         lines: list[bytes] = []
         size = 0
@@ -85,7 +85,8 @@ class SnapshotWriter:
                 lines, size = [], 0
         if lines:
             blocks.append(_block(lines))
-        self._group_rows.append((group, row([group, *record, start, blocks, info])))
+        # Numbers in one string: a list of all groups is parsed often, the blocks of one rarely.
+        self._group_rows.append((group, row([group, *info, *record, start, " ".join(blocks)])))
 
     def extra(self, key: str, body: bytes) -> None:
         """Writes a further top-level key with its JSON value."""
@@ -169,6 +170,6 @@ class SnapshotWriter:
         self._buffer, self._buffered = [], 0
 
 
-def _block(lines: list[bytes]) -> list[int]:
+def _block(lines: list[bytes]) -> str:
     data = b",\n".join(lines)
-    return [len(data), zlib.crc32(data), len(lines)]
+    return f"{len(data)} {zlib.crc32(data)} {len(lines)}"

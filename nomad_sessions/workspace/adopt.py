@@ -1,12 +1,17 @@
 """Taking in a `sessions.json` that another program wrote: for a reader in memory, for a writer in the journal.
 
-Invariant: both come from the same merge of the same three states, so a reader sees what the next writer will make
-permanent. What the merge takes out is in `quarantine/` before it is gone. Verified by `tests/processes/test_foreign.py`.
+Invariant: both come from the same merge of the same states, so a reader sees what the next writer will make permanent.
+The file that was merged, and what the merge took out of ours, are in `quarantine/` before it counts. Verified by
+`tests/processes/test_node_writer.py` and `tests/unit/test_foreign.py`.
+
+The setting `merged` remembers what was merged: the digest of the last file, and for each `seq` that writers had seen
+the name of the last file of theirs in quarantine. It is the base of their next: what differs there is their doing.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 from nomad_sessions.errors import SnapshotUnreadableError
@@ -14,15 +19,16 @@ from nomad_sessions.storage import quarantine
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.storage.snapshot import SnapshotChanged
-from nomad_sessions.workspace.foreign import ForeignFile, content_of, normalise
+from nomad_sessions.workspace.foreign import Content, ForeignFile, content_of, normalise
 from nomad_sessions.workspace.merge import Merged, merge
-from nomad_sessions.workspace.recovery import PREVIOUS, past
+from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, parse, past
 from nomad_sessions.workspace.state import WORKSPACE, Body, Ref
 from nomad_sessions.workspace.view import View
 
-__all__ = ["absorb_foreign", "merge_foreign"]
+__all__ = ["absorb_foreign", "is_merged", "merge_foreign"]
 
 _LOG = logging.getLogger("nomad_sessions")
+_WRITERS = 4
 
 
 class _Given:
@@ -37,30 +43,54 @@ class _Given:
 
 
 def merge_foreign(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> list[Body]:
-    """The changes that bring the foreign file's into ours, with the mark that it has been merged; what they displace
-    is in quarantine on return. Only the mark when it had been merged before. Under the lock."""
+    """The changes that bring the foreign file's into ours, with the mark that it has been merged; the file, and what
+    the merge displaces, are in quarantine on return. Nothing where it had been merged before. Under the lock."""
+    if is_merged(view, foreign):
+        return []
     merged, problems = _merge(fs, folder, view, foreign)
     for problem in problems:
-        _LOG.warning("%s/sessions.json: %s", folder, problem)
+        _LOG.warning("%s/%s: %s", folder, SNAPSHOT, problem)
     if merged.displaced:
         kept = quarantine.keep(fs, folder, f"merge-{view.seq}.json", encode(merged.displaced))
-        _LOG.warning("%s: merging another program's file took out %d records, kept in %s", folder, len(merged.displaced), kept)
-    mark = {"type": "workspace.configured", "sessionId": WORKSPACE, "settings": {"merged": foreign.digest}}
-    return [*merged.changes, mark]
+        _LOG.warning(
+            "%s: merging another program's file took out %d records, kept in %s", folder, len(merged.displaced), kept
+        )
+    name = os.path.basename(quarantine.keep(fs, folder, f"{SNAPSHOT}.foreign", foreign.raw))
+    files = {key: value for key, value in _files(view).items() if key != str(foreign.seq)}
+    files = dict([*files.items(), (str(foreign.seq), name)][-_WRITERS:])
+    mark = {"merged": {"digest": foreign.digest, "files": files}}
+    return [*merged.changes, {"type": "workspace.configured", "sessionId": WORKSPACE, "settings": mark}]
 
 
 def absorb_foreign(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> bool:
     """Applies the merge to a view only; whether there was anything to apply. Changes no file."""
+    if is_merged(view, foreign):
+        return False
     merged, _ = _merge(fs, folder, view, foreign)
     for change in merged.changes:
         record = {"seq": view.seq + 1, "id": view.last_id, "ts": 0, "durable": 0, **change}
+        # Loaded before: what is loaded later is built from the files, and this change is in none.
+        view.session(record["sessionId"])
         view.take(record, Ref(_Given(record), 0, 0))
     return bool(merged.changes)
 
 
+def is_merged(view: View, foreign: ForeignFile) -> bool:
+    """Whether exactly this file was the last to be merged."""
+    return bool(_mark(view).get("digest") == foreign.digest)
+
+
+def _mark(view: View) -> Body:
+    mark = view.settings().get("merged")
+    return mark if isinstance(mark, dict) else {}
+
+
+def _files(view: View) -> dict[str, str]:
+    files: dict[str, str] = _mark(view).get("files") or {}
+    return files
+
+
 def _merge(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> tuple[Merged, list[str]]:
-    if view.workspace().settings.get("merged") == foreign.digest:
-        return Merged([], []), []
     theirs, problems = normalise(foreign.data)
     try:
         seen = past(fs, folder, foreign.seq) if foreign.seq is not None else None
@@ -68,4 +98,22 @@ def _merge(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> tup
         ours = content_of(view)
     except SnapshotChanged as error:
         raise SnapshotUnreadableError(path=f"{folder}/{PREVIOUS}", reason=str(error)) from error
-    return merge(base, ours, theirs, seq=foreign.seq, deleted=view.tombstones()), problems
+    last = _last(fs, folder, view, foreign.seq)
+    return merge(base, ours, theirs, seq=foreign.seq, deleted=view.tombstones(), last=last), problems
+
+
+def _last(fs: FileSystem, folder: str, view: View, seq: int | None) -> Content | None:
+    """What a writer that had seen `seq` wrote the last time, as far as it is still in quarantine."""
+    name = _files(view).get(str(seq))
+    if name is None or "/" in name:
+        return None
+    try:
+        fd = fs.open(f"{folder}/quarantine/{name}", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        stat = fs.fstat(fd)
+        found = parse(fs.pread(fd, stat.size, 0), stat)
+    finally:
+        fs.close(fd)
+    return normalise(found.data)[0] if isinstance(found, ForeignFile) else None

@@ -58,7 +58,7 @@ def check_workspace(fs: FileSystem, folder: str) -> CheckReport:
         problems += _snapshot(fs, f"{folder}/{name}")
     sessions = messages = seq = torn = 0
     try:
-        opened = recovery.load(fs, folder, wait=False)
+        opened = recovery.load(fs, folder, wait=False, trust_tables=False)
         if opened.unreadable is not None:
             problems.append(Problem("snapshot-unreadable", f"{folder}/{SNAPSHOT}", 0, 0, opened.unreadable))
         view = opened.view
@@ -97,13 +97,13 @@ def _journal(fs: FileSystem, folder: str) -> Iterator[Problem]:
             yield _problem("journal-damaged", journal.folder, error)
             expected = None
             continue
-        last = first != firsts[-1]
-        if last and scan.seal is None:
+        last = first == firsts[-1]
+        if not last and scan.seal is None:
             yield Problem("journal-damaged", segment.path, scan.end, scan.torn, "a segment before the last has no seal")
         if expected is not None and first != expected:
             yield Problem("journal-gap", segment.path, 0, 0, f"seq {expected} is due, the segment begins at {first}")
         expected = scan.entries[-1].record["seq"] + 1 if scan.entries else first
-        if scan.seal is not None:
+        if scan.seal is not None and not last:
             yield from _tables(journal, first)
     journal.close()
 

@@ -8,6 +8,7 @@ above the older of the two is in the journal; a file that is not the one that wa
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,20 +18,22 @@ from nomad_sessions.storage._os import FileStat, FileSystem
 from nomad_sessions.storage.codec import encode
 from nomad_sessions.storage.snapshot import Snapshot
 from nomad_sessions.storage.snapshot_writer import Item, SnapshotWriter, line_of
-from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, Identity, identity
+from nomad_sessions.workspace.displaced import TEMPORARY, read_whole
+from nomad_sessions.workspace.foreign import ForeignFile
+from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, Identity, identity, parse
 from nomad_sessions.workspace.state import WORKSPACE, SessionState
 from nomad_sessions.workspace.view import Summary, View
 
 __all__ = ["Replaced", "remove_stale", "replace_snapshot", "write_snapshot"]
 
-_TEMPORARY = ".tmp"
-
 
 class Replaced(NamedTuple):
-    """Whether the snapshot is in place, and the bytes of a file that somebody put there in the last instant."""
+    """Whether the snapshot is in place; what another program had put there in the last instant; and the descriptor of
+    the displaced file with what it was, for it may still be written into."""
 
     done: bool
-    raced: bytes | None
+    raced: ForeignFile | None = None
+    displaced: tuple[int, Identity | None] | None = None
 
 
 def write_snapshot(fs: FileSystem, path: str, view: View, now: int) -> int:
@@ -41,7 +44,7 @@ def write_snapshot(fs: FileSystem, path: str, view: View, now: int) -> int:
         states = list(view.load_all())
         messages = 0
         for state in states:
-            info = [*Summary.of(state)[1:], state.hidden, state.detached]
+            info = [*Summary.of(state)[1:], state.hidden or None, state.detached or None]
             writer.group(state.id, encode(state.record()), info)
         for state in states:
             messages += len(state.order)
@@ -79,46 +82,78 @@ def _items(state: SessionState, created: dict[str, int]) -> Iterator[Item]:
         yield Item(message_id, line_of(message_id, encode(message.body())), since)
 
 
-def replace_snapshot(fs: FileSystem, folder: str, temporary: str, expected: Identity | None, ours: bool) -> Replaced:
+def replace_snapshot(
+    fs: FileSystem, folder: str, temporary: str, expected: Identity | None, *, ours: bool, digest: str | None
+) -> Replaced:
     """Moves `temporary` to `sessions.json`, if what stands there is still what was read, and keeps what it displaces:
     as `.prev` where it was ours, in quarantine where it was not. Durable on return.
 
-    `expected` is the identity of the file that was read (None: there was none). Where another file is found, before or
-    in the very moment of the exchange, nothing of it is lost: it stays in place, or its bytes are returned.
+    `expected` is the identity of the file that was read (None: there was none), `digest` that of a foreign one that has
+    been merged (and is in quarantine). Where another file is found, nothing of it is lost: it stays in place, or, where
+    it came in the very moment of the exchange, gets its name back or is returned, if it is complete.
     """
     path = fs.resolve(f"{folder}/{SNAPSHOT}")
     current = fs.stat(path)
     if identity(current) != expected:
-        return Replaced(False, None)
+        return Replaced(False)
     if current is None:
         fs.replace(temporary, path)
         fs.sync_dir(os.path.dirname(path))
-        return Replaced(True, None)
+        return Replaced(True)
     _like(fs, temporary, current)
+    made = identity(fs.stat(temporary))
     if not fs.exchange(temporary, path):
-        return _replace_by_link(fs, folder, temporary, path, ours)
-    displaced = fs.stat(temporary)
-    raced = _whole(fs, temporary) if identity(displaced) != expected else None
-    _keep(fs, folder, temporary, ours and raced is None)
+        return _replace_by_link(fs, folder, temporary, path, expected, ours=ours, digest=digest)
+    raced = _raced(fs, temporary, expected, digest)
+    if isinstance(raced, str):
+        # Somebody is in the middle of writing it: the file gets its name back.
+        fs.exchange(temporary, path)
+        if identity(fs.stat(temporary)) != made:
+            quarantine.keep(fs, folder, f"{SNAPSHOT}.raced", read_whole(fs, temporary))
+        return Replaced(False)
+    fd = fs.open(temporary, os.O_RDONLY)
+    seen = identity(fs.fstat(fd))
+    if raced is None:
+        _keep(fs, folder, temporary, ours=ours, kept=digest is not None)
     fs.sync_dir(os.path.dirname(path))
-    return Replaced(True, raced)
+    return Replaced(True, raced, (fd, seen if raced is not None else expected))
 
 
-def _replace_by_link(fs: FileSystem, folder: str, temporary: str, path: str, ours: bool) -> Replaced:
+def _raced(fs: FileSystem, path: str, expected: Identity | None, digest: str | None) -> ForeignFile | str | None:
+    """What lies at `path` now, unless it is the file that was read: foreign, or the reason why it cannot be read."""
+    stat = fs.stat(path)
+    assert stat is not None
+    if identity(stat) == expected and digest is None:
+        return None
+    raw = read_whole(fs, path)
+    # Two writes within one tick of the clock leave the same time: only the bytes tell.
+    if identity(stat) == expected and hashlib.sha256(raw).hexdigest() == digest:
+        return None
+    return parse(raw, stat)
+
+
+def _replace_by_link(
+    fs: FileSystem, folder: str, temporary: str, path: str, expected: Identity | None, *, ours: bool, digest: str | None
+) -> Replaced:
     """Where two names cannot be exchanged: keep the old one under a second name, then rename over it."""
     kept = f"{temporary}.old"
     fs.link(path, kept)
-    _keep(fs, folder, kept, ours)
+    if _raced(fs, kept, expected, digest) is not None:
+        fs.unlink(kept)
+        return Replaced(False)
+    fd = fs.open(kept, os.O_RDONLY)
+    _keep(fs, folder, kept, ours=ours, kept=digest is not None)
     fs.replace(temporary, path)
     fs.sync_dir(os.path.dirname(path))
-    return Replaced(True, None)
+    return Replaced(True, None, (fd, expected))
 
 
-def _keep(fs: FileSystem, folder: str, displaced: str, ours: bool) -> None:
+def _keep(fs: FileSystem, folder: str, displaced: str, *, ours: bool, kept: bool) -> None:
     if ours:
         fs.replace(displaced, f"{folder}/{PREVIOUS}")
         return
-    quarantine.keep(fs, folder, f"{SNAPSHOT}.foreign", _whole(fs, displaced))
+    if not kept:
+        quarantine.keep(fs, folder, f"{SNAPSHOT}.foreign", read_whole(fs, displaced))
     fs.unlink(displaced)
 
 
@@ -128,7 +163,7 @@ def ensure_previous(fs: FileSystem, folder: str, view: View, now: int) -> None:
     path = f"{folder}/{PREVIOUS}"
     if Snapshot.open(fs, path) is not None:
         return
-    temporary = f"{path}{_TEMPORARY}"
+    temporary = f"{path}{TEMPORARY[0]}"
     fs.unlink(temporary)
     write_snapshot(fs, temporary, view, now)
     fs.replace(temporary, path)
@@ -138,7 +173,7 @@ def ensure_previous(fs: FileSystem, folder: str, view: View, now: int) -> None:
 def remove_stale(fs: FileSystem, folder: str) -> None:
     """Removes temporary files that a crash left. Only under the lock: then nobody is writing one."""
     for name in fs.listdir(folder):
-        if name.startswith(f"{SNAPSHOT}.") and name.endswith((_TEMPORARY, f"{_TEMPORARY}.old")):
+        if name.startswith(f"{SNAPSHOT}.") and name.endswith(TEMPORARY):
             with contextlib.suppress(OSError):
                 fs.unlink(f"{folder}/{name}")
 
@@ -147,13 +182,5 @@ def _like(fs: FileSystem, path: str, stat: FileStat) -> None:
     fd = fs.open(path, os.O_RDONLY)
     try:
         fs.chmod_like(fd, stat)
-    finally:
-        fs.close(fd)
-
-
-def _whole(fs: FileSystem, path: str) -> bytes:
-    fd = fs.open(path, os.O_RDONLY)
-    try:
-        return fs.pread(fd, fs.fstat(fd).size, 0)
     finally:
         fs.close(fd)

@@ -13,7 +13,7 @@ FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOS
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
-class translated:  # noqa: N801 - read as a word: `with translated(path):`
+class translated:
     """Turns an `OSError` out of the block into the error of ours that says what it means for the store at `path`.
 
     A class, not a generator: every commit enters two of these.

@@ -13,10 +13,12 @@ import os
 from typing import TYPE_CHECKING
 
 from nomad_sessions.errors import DurabilityLostError, SnapshotUnreadableError, StorageError
-from nomad_sessions.storage import quarantine
+from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace import checkpoint, recovery
-from nomad_sessions.workspace.adopt import merge_foreign
+from nomad_sessions.workspace.adopt import is_merged, merge_foreign
+from nomad_sessions.workspace.displaced import Displaced, stray
 from nomad_sessions.workspace.faults import translated
+from nomad_sessions.workspace.foreign import ForeignFile
 from nomad_sessions.workspace.recovery import SNAPSHOT, Opened
 from nomad_sessions.workspace.retention import prune
 from nomad_sessions.workspace.view import View
@@ -32,6 +34,8 @@ FLOOR = 1 << 20
 SMALL = 1 << 20
 _ROTATE_ABOVE = 32 * 1024
 _ATTEMPTS = 5
+_PATIENCE = 10.0
+_STEP = 0.01
 _ABANDONED_MS = 10_000
 
 
@@ -41,32 +45,34 @@ class Folding:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self.wanted = False
+        self.displaced = Displaced(workspace.fs, workspace.folder)
         self._postponed_to = 0
 
     def due(self, view: View) -> bool:
         """Whether `after_commit` has to look closer. Cheap: asked after every commit."""
-        return self.wanted or view.pending_bytes >= FLOOR or view.settings().get("fold") == "always"
+        if self.wanted or self.displaced or view.pending_bytes >= FLOOR:
+            return True
+        return bool(view.settings().get("fold") == "always")
 
     def after_commit(self) -> None:
         """Folds if the policy says so. A failure postpones the next attempt: the commit itself is safe already."""
-        workspace = self._workspace
-        with workspace.guarded():
-            opened = workspace.opened
-            if opened is None or opened.unreadable is not None:
-                return
-            view = opened.view
-            pending = view.pending_bytes
-            always = view.settings().get("fold") == "always"
-            size = opened.seen[2] if opened.seen is not None else 0
-            if not (self.wanted or always) and pending < max(FLOOR, FRACTION * size, self._postponed_to):
-                return
-            try:
-                self.checkpoint()
-            except StorageError as error:
-                _LOG.warning("%s: checkpoint postponed: %s", workspace.folder, error)
-                self._postponed_to = pending + max(FLOOR, pending // 4)
-                if isinstance(error, DurabilityLostError):
-                    raise
+        opened = self._workspace.opened
+        if opened is None or opened.unreadable is not None:
+            return
+        view = opened.view
+        size = opened.seen[2] if opened.seen is not None else 0
+        always = view.settings().get("fold") == "always"
+        pending = view.pending_bytes
+        self.wanted = self.wanted or self.displaced.touched()
+        if not (self.wanted or always) and pending < max(FLOOR, FRACTION * size, self._postponed_to):
+            return
+        try:
+            self.checkpoint(patient=False)
+        except StorageError as error:
+            _LOG.warning("%s: checkpoint postponed: %s", self._workspace.folder, error)
+            self._postponed_to = pending + max(FLOOR, pending // 4)
+            if isinstance(error, DurabilityLostError):
+                raise
 
     def at_close(self, *, demanded: bool) -> None:
         """The checkpoint of a clean close: on demand, or of a small workspace."""
@@ -77,57 +83,101 @@ class Folding:
             size = opened.seen[2] if opened.seen is not None else 0
             if size < SMALL:
                 with contextlib.suppress(StorageError):  # The journal has everything; the next close tries again.
-                    self.checkpoint()
+                    self.checkpoint(patient=False)
 
-    def checkpoint(self) -> bool:
-        """Folds now. False when the snapshot has everything already. Durable on return."""
+    def checkpoint(self, *, patient: bool = True) -> bool:
+        """Folds now. False when the snapshot has everything already. Durable on return.
+
+        Where another program is writing the file it waits for it, if `patient`, without the lock; and raises
+        `SnapshotUnreadableError` when that takes too long: the journal has everything.
+        """
+        workspace, fs = self._workspace, self._workspace.fs
+        until = fs.monotonic() + (_PATIENCE if patient else 0.0)
+        workspace.look()
+        while True:
+            reason = "another program keeps writing it; the journal has everything"
+            with workspace.locked():
+                for _ in range(_ATTEMPTS):
+                    try:
+                        done = self._attempt()
+                    except SnapshotUnreadableError as error:
+                        reason = error.reason
+                        break
+                    if done is not None:
+                        return done
+            if fs.monotonic() >= until:
+                raise SnapshotUnreadableError(path=f"{workspace.folder}/{SNAPSHOT}", reason=reason)
+            fs.sleep(_STEP)
+
+    def _attempt(self) -> bool | None:
+        """One attempt; None when the file was no longer the one that was read. Under the lock."""
         workspace = self._workspace
-        with workspace.guarded(), workspace.locked():
-            for _ in range(_ATTEMPTS):
-                view = workspace.current(writing=True)
-                opened = workspace.opened
-                assert opened is not None
-                ours = view.base is not None and view.base.path.endswith(SNAPSHOT) and opened.unreadable is None
-                if ours and view.seq == view.floor:
-                    return False
-                if not ours and view.seq == 0 and opened.seen is None:
-                    return False
-                if self._fold(view, opened, ours):
-                    self.wanted = False
-                    self._postponed_to = 0
-                    return True
-                workspace.reload()
-        raise SnapshotUnreadableError(
-            path=f"{workspace.folder}/{SNAPSHOT}", reason="another program keeps writing it; the journal has everything"
-        )
+        try:
+            self._ready()
+            # A view of its own: it reads everything, and readers must not wait for it.
+            opened = workspace.load(wait=False, distrust=workspace.distrusts)
+            view = opened.view
+            if opened.foreign is not None and not is_merged(view, opened.foreign):
+                return None  # Written since we merged it.
+            ours = view.base is not None and view.base.path.endswith(SNAPSHOT) and opened.unreadable is None
+            if ours and view.seq == view.floor:
+                self.wanted = False
+                return False
+            if not ours and view.seq == 0 and opened.seen is None:
+                return False
+            if self._fold(view, opened, ours):
+                self._postponed_to = 0
+                return True
+        except SnapshotChanged:
+            with workspace.guarded():
+                workspace.reload(distrust=True)
+            return None
+        with workspace.guarded():
+            workspace.reload()
+        return None
+
+    def _ready(self) -> None:
+        """Merges a foreign file, syncs the journal and seals its segment, so that the snapshot ends where one does."""
+        workspace = self._workspace
+        with workspace.guarded():
+            view = workspace.current(writing=True)
+            for found in [*self.displaced.written(), *stray(workspace.fs, workspace.folder)]:
+                self._take_in(found)
+            view = workspace.current(writing=True)
+        workspace.flush()
+        if view.journal.end > _ROTATE_ABOVE:
+            with workspace.guarded():
+                workspace.rotate(view)
 
     def _fold(self, view: View, opened: Opened, ours: bool) -> bool:
         """One attempt; False when the file to be replaced was no longer the one that was read."""
         workspace, fs, folder = self._workspace, self._workspace.fs, self._workspace.folder
         if opened.unreadable is not None and not self._abandoned(opened):
             raise SnapshotUnreadableError(path=f"{folder}/{SNAPSHOT}", reason=opened.unreadable)
-        journal = view.journal
-        if journal.live is not None:
-            workspace.flush()
-            if journal.end > _ROTATE_ABOVE:
-                workspace.rotate(view)
         checkpoint.remove_stale(fs, folder)
         temporary = f"{folder}/{SNAPSHOT}.{os.getpid()}.tmp"
+        digest = opened.foreign.digest if opened.foreign is not None else None
+        raced = None
         with translated(folder):
             try:
                 checkpoint.write_snapshot(fs, temporary, view, workspace.now())
-                replaced = checkpoint.replace_snapshot(fs, folder, temporary, opened.seen, ours)
+                replaced = checkpoint.replace_snapshot(fs, folder, temporary, opened.seen, ours=ours, digest=digest)
+                if replaced.displaced is not None:
+                    self.displaced.watch(*replaced.displaced)
+                raced = replaced.raced
+                if raced is not None:
+                    self._take_in(raced)
             finally:
                 with contextlib.suppress(OSError):
                     fs.unlink(temporary)
-            if replaced.done and not ours and opened.seen is not None:
+            if not replaced.done:
+                return False
+            if opened.seen is not None:
                 checkpoint.ensure_previous(fs, folder, view, workspace.now())
-        if replaced.raced is not None:
-            self._take_in(replaced.raced)
-        if not replaced.done:
-            return False
-        workspace.reload()
-        prune(fs, folder, workspace.current(), workspace.now())
+        self.wanted = raced is not None
+        with workspace.guarded():
+            workspace.reload()
+            prune(fs, folder, workspace.current(), workspace.now())
         return True
 
     def _abandoned(self, opened: Opened) -> bool:
@@ -135,13 +185,11 @@ class Folding:
         assert opened.seen is not None
         return self._workspace.now() - opened.seen[3] // 1_000_000 > _ABANDONED_MS
 
-    def _take_in(self, raw: bytes) -> None:
-        """A foreign program wrote the file in the very moment it was exchanged: merge what it wrote."""
+    def _take_in(self, found: ForeignFile) -> None:
+        """Merges what another program wrote into a file that was no longer, or not for long, `sessions.json`."""
         workspace = self._workspace
-        quarantine.keep(workspace.fs, workspace.folder, f"{SNAPSHOT}.raced", raw)
-        foreign = recovery.parse(raw)
-        if foreign is None:
-            return
-        workspace.reload()
-        view = workspace.current()
-        workspace.absorb_into(view, merge_foreign(workspace.fs, workspace.folder, view, foreign))
+        with workspace.guarded():
+            view = workspace.current(writing=True)
+            changes = merge_foreign(workspace.fs, workspace.folder, view, found)
+            if changes:
+                workspace.absorb_into(view, changes)

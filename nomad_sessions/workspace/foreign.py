@@ -1,7 +1,9 @@
 """A `sessions.json` that somebody else wrote, and a view of ours, in one shape that can be compared.
 
-Invariant: `normalise` keeps every message and every unknown key. Where one message stands in two sessions (NomadArch's
-forks share ids) each session gets its own: the id of a copy is derived from both ids, so every reader derives the same.
+Invariant: `normalise` keeps every message and every unknown key; what a field cannot hold is kept under `unfit`, so
+that one wrong type hides neither its record nor any other. Where one message stands in two sessions (NomadArch's forks
+share ids) each session gets its own: the id of a copy is derived from both ids, so every reader derives the same.
+Verified by `tests/unit/test_foreign.py`.
 """
 
 from __future__ import annotations
@@ -9,12 +11,18 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
+from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.ids import derive_id
+from nomad_sessions.models import Message, Session, validate
 from nomad_sessions.storage._os import FileStat
 from nomad_sessions.workspace.state import WORKSPACE, Body
 from nomad_sessions.workspace.view import View
 
-__all__ = ["Content", "ForeignFile", "content_of", "normalise"]
+__all__ = ["UNFIT", "Content", "ForeignFile", "content_of", "millis", "normalise", "put_copy"]
+
+UNFIT = "unfit"
+"""Under this key a record keeps what another program wrote into its fields and the fields cannot hold, by field."""
+_LAST_MS = 1 << 47
 
 
 class Content(NamedTuple):
@@ -73,6 +81,11 @@ def content_of(view: View) -> Content:
     return content
 
 
+def millis(value: Any) -> int:
+    """A time in ms as it can be compared; 0 for what is no number."""
+    return int(value) if isinstance(value, int | float) else 0
+
+
 def normalise(data: Body) -> tuple[Content, list[str]]:
     """The content of a foreign file, and what in it is not as it should be (one sentence each).
 
@@ -84,15 +97,16 @@ def normalise(data: Body) -> tuple[Content, list[str]]:
     extras = {key: value for key, value in data.items() if key not in ("sessions", "messages", "nomad")}
     content = Content({}, {}, {}, {}, extras, {}, {})
     for session_id, record in sessions.items():
-        content.sessions[session_id] = {
-            key: value for key, value in record.items() if key not in ("messageIds",)
-        }
-        content.sessions[session_id].setdefault("id", session_id)
+        fields = {key: value for key, value in record.items() if key != "messageIds"}
+        content.sessions[session_id] = _fitting(
+            Session, _named(fields, "id", session_id), f"session {session_id!r}", problems
+        )
         content.order[session_id] = []
     claims = _claims(sessions, messages, problems)
     for message_id, body in messages.items():
-        owner = claims.get(message_id) or (body.get("sessionId") if body.get("sessionId") in sessions else None)
-        _put(content, message_id, str(owner) if owner is not None else WORKSPACE, body)
+        named = body.get("sessionId")
+        owner = claims.get(message_id) or (named if isinstance(named, str) and named in sessions else WORKSPACE)
+        _put(content, message_id, owner, _fitting(Message, body, f"message {message_id!r}", problems))
     for session_id, record in sessions.items():
         for message_id in dict.fromkeys(_ids(record)):
             if message_id not in messages:
@@ -100,7 +114,9 @@ def normalise(data: Body) -> tuple[Content, list[str]]:
             if claims[message_id] == session_id:
                 content.order[session_id].append(message_id)
             else:
-                content.order[session_id].append(_copy(content, message_id, session_id, messages[message_id]))
+                content.order[session_id].append(
+                    put_copy(content, message_id, session_id, content.messages[message_id])
+                )
     return content, problems
 
 
@@ -109,9 +125,15 @@ def _objects(data: Body, key: str, problems: list[str]) -> dict[str, Body]:
     if not isinstance(found, dict):
         problems.append(f"{key!r} is no object")
         return {}
-    for identifier in [each for each, value in found.items() if not isinstance(value, dict)]:
-        problems.append(f"{key}[{identifier!r}] is no object")
-    return {each: value for each, value in found.items() if isinstance(value, dict)}
+    kept: dict[str, Body] = {}
+    for identifier, value in found.items():
+        if not isinstance(value, dict):
+            problems.append(f"{key}[{identifier!r}] is no object")
+            continue
+        if identifier == WORKSPACE:
+            problems.append(f"{key}: an id is empty")
+        kept[identifier or derive_id(0, key, "")] = value
+    return kept
 
 
 def _ids(record: Body) -> list[str]:
@@ -123,6 +145,8 @@ def _claims(sessions: dict[str, Body], messages: dict[str, Body], problems: list
     """Which session keeps each message under its own id: the one that the message names, else the first to list it."""
     claims: dict[str, str] = {}
     for session_id, record in sessions.items():
+        if not isinstance(record.get("messageIds", []), list):
+            problems.append(f"session {session_id!r}: 'messageIds' is no list")
         for message_id in _ids(record):
             body = messages.get(message_id)
             if body is None:
@@ -132,18 +156,52 @@ def _claims(sessions: dict[str, Body], messages: dict[str, Body], problems: list
     return claims
 
 
+def _fitting(model: type[Message] | type[Session], record: Body, what: str, problems: list[str]) -> Body:
+    """The record with what its fields cannot hold under `unfit`; the record itself where everything fits."""
+    fitting, unfit = record, {}
+    while True:
+        try:
+            validate(model, fitting)
+            break
+        except InvalidInputError as error:
+            field = error.field
+            if field not in fitting:
+                problems.append(f"{what}: {error}")
+                break
+            if fitting is record:
+                fitting = dict(record)
+            unfit[field] = fitting.pop(field)
+            problems.append(f"{what}: {field!r} cannot be {unfit[field]!r:.40}")
+    if unfit:
+        fitting[UNFIT] = {**_unfit(fitting), **unfit}
+    return fitting
+
+
+def _named(record: Body, key: str, name: str) -> Body:
+    """A record is called what its place says; another name that it gives itself is kept beside."""
+    given = record.get(key, name)
+    if given == name:
+        return record if key in record else {key: name, **record}
+    return {**record, key: name, UNFIT: {**_unfit(record), key: given}}
+
+
+def _unfit(record: Body) -> Body:
+    found = record.get(UNFIT)
+    return found if isinstance(found, dict) else {}
+
+
 def _put(content: Content, message_id: str, owner: str, body: Body) -> None:
-    kept = dict(body)
-    kept.setdefault("id", message_id)
+    kept = dict(_named(body, "id", message_id))
     if owner != WORKSPACE:
         kept["sessionId"] = owner
     content.messages[message_id] = kept
     content.owner[message_id] = owner
 
 
-def _copy(content: Content, message_id: str, session_id: str, body: Body) -> str:
+def put_copy(content: Content, message_id: str, session_id: str, body: Body) -> str:
+    """Puts a copy of a message into another session; its id is derived from both: everybody derives the same."""
     time: Any = body.get("createdAt")
-    made = derive_id(time if isinstance(time, int) and 0 <= time < 1 << 47 else 0, session_id, message_id)
+    made = derive_id(int(time) if isinstance(time, int | float) and 0 <= time < _LAST_MS else 0, session_id, message_id)
     copy = {**body, "id": made, "originId": message_id}
     copy.pop("rev", None)
     _put(content, made, session_id, copy)

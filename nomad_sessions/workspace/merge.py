@@ -2,25 +2,28 @@
 
 Invariant: nobody's data is dropped. Every id that either side has is in the result unless one side deleted it having
 seen it; a record that both changed keeps each field that only one of them changed, and of a field that both changed the
-newer `updatedAt` wins and the other record goes to `displaced`. Laws (in `tests/properties/test_merge_laws.py`): base ==
-theirs gives ours; base == ours gives theirs; merging twice changes nothing.
+newer `updatedAt` wins and the other record goes to `displaced`. Laws (in `tests/properties/test_merge_laws.py`):
+base == theirs gives ours; base == ours gives theirs; merging twice changes nothing.
 
 A foreign writer is usually stale: it read the file once and writes its whole view back after each change. `seq`, which
-comes back to us inside our own key, says what it had seen.
+comes back to us inside our own key, says what it had seen of ours; `last`, what it wrote the time before, says what it
+has changed since. Without `last` its second change to a record would look like a conflict with its first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
-from nomad_sessions.workspace.foreign import Content
+from nomad_sessions.storage.codec import encode
+from nomad_sessions.workspace.foreign import Content, millis, put_copy
 from nomad_sessions.workspace.state import WORKSPACE, Body
 
 __all__ = ["Merged", "merge"]
 
+Kind = Literal["session", "message"]
 _OURS = frozenset({"rev", "messageIds"})
-_TIMES = frozenset({"updatedAt"})
+_TIME = "updatedAt"
 _ABSENT = object()
 
 
@@ -33,21 +36,34 @@ class Merged(NamedTuple):
 
 
 def merge(
-    base: Content | None, ours: Content, theirs: Content, *, seq: int | None, deleted: Mapping[str, int]
+    base: Content | None,
+    ours: Content,
+    theirs: Content,
+    *,
+    seq: int | None,
+    deleted: Mapping[str, int],
+    last: Content | None = None,
 ) -> Merged:
     """What has to happen to `ours` so that it also has what `theirs` changed.
 
-    `base` is the state that they had seen, where it could be rebuilt; `seq` the last change in it, None when they knew
-    nothing of ours; `deleted` what we deleted, id -> seq. Cost: linear in the three.
+    `base` is the state of ours that they had seen, where it could be rebuilt; `seq` the last change in it, None when
+    they knew nothing of ours; `deleted` what we deleted, id -> seq; `last` what they wrote before, having seen the same
+    `seq`. Changes none of them. Cost: linear in the four.
     """
-    return _Merge(base, ours, theirs, seq, deleted).run()
+    return _Merge(base, ours, theirs, seq, deleted, last).run()
 
 
 class _Merge:
     def __init__(
-        self, base: Content | None, ours: Content, theirs: Content, seq: int | None, deleted: Mapping[str, int]
+        self,
+        base: Content | None,
+        ours: Content,
+        theirs: Content,
+        seq: int | None,
+        deleted: Mapping[str, int],
+        last: Content | None,
     ) -> None:
-        self.base, self.ours, self.theirs = base, ours, theirs
+        self.base, self.ours, self.theirs, self.last = base, ours, theirs, last
         self.seq = seq
         self.deleted = deleted
         self.changes: list[Body] = []
@@ -56,16 +72,23 @@ class _Merge:
 
     def run(self) -> Merged:
         self._removals()
-        new_messages = self._messages_by_session()
+        self._align()
+        messages = self._messages_by_session()
         for session_id, record in self.theirs.sessions.items():
-            if session_id in self.gone or (session_id not in self.ours.sessions and session_id in self.deleted):
-                continue
-            self._session(session_id, record, new_messages.pop(session_id, []))
-        for session_id, changes in new_messages.items():
-            if session_id == WORKSPACE or session_id in self.ours.sessions:
+            if session_id in self.ours.sessions:
+                if session_id not in self.gone:
+                    self._session(session_id, record, messages.pop(session_id, []))
+            elif session_id in self.deleted:
+                self._late(messages.pop(session_id, []))
+            else:
+                self._new_session(session_id, record, messages.pop(session_id, []))
+        for session_id, changes in messages.items():
+            if session_id == WORKSPACE or (session_id in self.ours.sessions and session_id not in self.gone):
                 self.changes += changes
         self._extras()
         return Merged(self.changes, self.displaced)
+
+    # What they deleted
 
     def _seen(self, identifier: str) -> bool:
         """Whether their view had this record of ours when they loaded it."""
@@ -74,62 +97,102 @@ class _Merge:
 
     def _removals(self) -> None:
         ours, theirs = self.ours, self.theirs
+        absent = {each for each in ours.sessions if each not in theirs.sessions and self._seen(each)}
+        # A session to which somebody else added meanwhile is not the one that they deleted: it stays, whole.
+        grown = {ours.owner[each] for each in ours.messages if ours.owner[each] in absent and not self._known(each)}
         for session_id in ours.sessions:
-            if session_id not in theirs.sessions and self._seen(session_id):
+            if session_id in absent and session_id not in grown:
                 self.gone.add(session_id)
                 record = {**ours.sessions[session_id], "messageIds": ours.order[session_id]}
                 self._displace("deleted by another program", "session", session_id, record)
                 self.changes.append({"type": "session.deleted", "sessionId": session_id})
         for message_id, body in ours.messages.items():
             session_id = ours.owner[message_id]
+            if message_id in theirs.messages or session_id in grown:
+                continue
             if session_id in self.gone:
                 self._displace("deleted by another program", "message", message_id, body)
-            elif message_id not in theirs.messages and self._seen(message_id):
+            elif self._seen(message_id):
                 self.gone.add(message_id)
                 self._displace("deleted by another program", "message", message_id, body)
                 self.changes.append({"type": "message.deleted", "sessionId": session_id, "messageId": message_id})
+
+    def _known(self, message_id: str) -> bool:
+        """Whether they had this message, from us or as their own."""
+        return self._seen(message_id) or (self.last is not None and message_id in self.last.messages)
+
+    # What they added and changed
+
+    def _align(self) -> None:
+        """A message that they show in another session than we do stays where it is with us; that session gets a copy,
+        as with forks that share ids."""
+        ours, theirs = self.ours, self.theirs
+        moved = [
+            each
+            for each, owner in theirs.owner.items()
+            if each in ours.owner and ours.owner[each] != owner and ours.owner[each] not in self.gone
+        ]
+        if not moved:
+            return
+        theirs = self.theirs = theirs._replace(
+            messages=dict(theirs.messages),
+            owner=dict(theirs.owner),
+            order={key: list(order) for key, order in theirs.order.items()},
+        )
+        for message_id in moved:
+            body, owner = theirs.messages[message_id], theirs.owner[message_id]
+            if owner != WORKSPACE:
+                made = put_copy(theirs, message_id, owner, body)
+                theirs.order[owner] = [made if each == message_id else each for each in theirs.order[owner]]
+            mine = ours.messages[message_id]
+            theirs.owner[message_id] = ours.owner[message_id]
+            theirs.messages[message_id] = {**body, "sessionId": mine.get("sessionId", ours.owner[message_id])}
 
     def _messages_by_session(self) -> dict[str, list[Body]]:
         """Changes to messages, by the session that they belong to."""
         found: dict[str, list[Body]] = {}
         for message_id, body in self.theirs.messages.items():
+            session_id = self.theirs.owner[message_id]
             known = self.ours.messages.get(message_id)
-            if known is not None:
-                session_id = self.ours.owner[message_id]
-                if session_id in self.gone or message_id in self.gone:
-                    continue
-                before = self.base.messages.get(message_id) if self.base is not None else None
-                merged = self._record("message", message_id, before, known, body)
-                if merged is None:
-                    continue
-                body = merged
-            elif message_id in self.deleted:
+            if known is None and message_id in self.deleted:
                 continue
-            else:
-                session_id = self.theirs.owner[message_id]
-            change = {"type": "message.merged", "sessionId": session_id, "messageId": message_id, "message": body}
+            merged: Body | None = body
+            if known is not None and self.ours.owner[message_id] not in self.gone:
+                merged = self._record("message", message_id, known, body)
+            if merged is None:
+                continue
+            merged = {key: value for key, value in merged.items() if key != "rev"}
+            change = {"type": "message.merged", "sessionId": session_id, "messageId": message_id, "message": merged}
             found.setdefault(session_id, []).append(change)
         return found
 
-    def _session(self, session_id: str, record: Body, messages: list[Body]) -> None:
-        known = self.ours.sessions.get(session_id)
-        if known is None:
-            order = [each for each in self.theirs.order[session_id] if each not in self.deleted]
-            self.changes.append({"type": "session.created", "sessionId": session_id, "session": record})
-            self.changes += messages
-            if order:
-                self.changes.append(
-                    {"type": "session.updated", "sessionId": session_id, "set": _time(record), "messageIds": order}
-                )
-            return
+    def _late(self, messages: list[Body]) -> None:
+        """What they added to a session that we had deleted: it stays deleted, their addition is kept in quarantine."""
+        for change in messages:
+            message_id = change["messageId"]
+            theirs = self.theirs.messages[message_id]
+            ours = "rev" in theirs or (self.base is not None and message_id in self.base.messages)
+            if not ours and (self.last is None or message_id not in self.last.messages):
+                self._displace("added to a session that had been deleted", "message", message_id, theirs)
+
+    def _new_session(self, session_id: str, record: Body, messages: list[Body]) -> None:
+        fields = {key: value for key, value in record.items() if key not in _OURS}
+        order = [each for each in self.theirs.order[session_id] if each not in self.deleted]
+        self.changes.append({"type": "session.created", "sessionId": session_id, "session": fields})
         self.changes += messages
-        before = self.base.sessions.get(session_id) if self.base is not None else None
-        merged = self._record("session", session_id, before, known, record)
-        order = self._order(session_id, before is not None)
+        if order:
+            change = {"type": "session.updated", "sessionId": session_id, "set": _time(fields), "messageIds": order}
+            self.changes.append(change)
+
+    def _session(self, session_id: str, record: Body, messages: list[Body]) -> None:
+        self.changes += messages
+        known = self.ours.sessions[session_id]
+        merged = self._record("session", session_id, known, record)
+        order = self._order(session_id)
         change: Body = {"type": "session.updated", "sessionId": session_id}
         if merged is not None:
-            change["set"] = {key: value for key, value in merged.items() if known.get(key, _ABSENT) != value}
-            unset = [key for key in known if key not in merged]
+            change["set"] = {key: value for key, value in merged.items() if not _same(known.get(key, _ABSENT), value)}
+            unset = [key for key in known if key not in merged and key not in _OURS]
             if unset:
                 change["unset"] = unset
         if order is not None:
@@ -138,61 +201,80 @@ class _Merge:
             change["set"] = {**_time(merged or known), **change.get("set", {})}
             self.changes.append(change)
 
-    def _record(self, kind: str, identifier: str, base: Body | None, ours: Body, theirs: Body) -> Body | None:
+    def _record(self, kind: Kind, identifier: str, ours: Body, theirs: Body) -> Body | None:
         """The merged record, or None where ours stays as it is."""
-        rev = theirs.get("rev")
-        base, mine, other = (
-            {key: value for key, value in each.items() if key not in _OURS} if each is not None else None
-            for each in (base, ours, theirs)
-        )
-        assert mine is not None
-        assert other is not None
-        if mine == other or base == other:
+        mine, other = _plain(ours), _plain(theirs)
+        if _same(mine, other):
             return None
-        if base is None:
-            if rev is None or rev != self.ours.rev.get(identifier):
+        was = self._before(kind, identifier, theirs)
+        if was is None:
+            rev = theirs.get("rev")
+            if rev is not None and rev == self.ours.rev.get(identifier):
+                return other  # As we wrote it, so that all that differs is theirs.
+            if not _same(_timeless(mine), _timeless(other)):
                 self._displace("changed by another program; ours was kept", kind, identifier, other)
                 return None
-            return other
-        newer = (other.get("updatedAt") or 0) > (mine.get("updatedAt") or 0)
-        merged: Body = {}
-        conflict = False
-        for key in {**mine, **other}:
-            was, own, new = base.get(key, _ABSENT), mine.get(key, _ABSENT), other.get(key, _ABSENT)
-            value = own if new == was else new if own == was or newer else own
-            conflict = conflict or (key not in _TIMES and own != new and was not in (own, new))
-            if key in _TIMES:
-                value = max((each for each in (own, new) if isinstance(each, int)), default=own)
-            if value is not _ABSENT:
-                merged[key] = value
+            was = mine
+        merged, conflict = _three_way(_plain(was), mine, other)
         if conflict:
-            loser = mine if newer else other
+            loser = mine if millis(other.get(_TIME)) > millis(mine.get(_TIME)) else other
             self._displace("changed by us and by another program", kind, identifier, loser)
-        return None if merged == mine else merged
+        return None if _same(merged, mine) else merged
 
-    def _order(self, session_id: str, has_base: bool) -> list[str] | None:
+    def _before(self, kind: Kind, identifier: str, theirs: Body) -> Body | None:
+        """The record as they had it before their change: as they last wrote it, unless this is older than that (another
+        program, or a copy put back), else as they read it from us."""
+        last = _table(self.last, kind).get(identifier)
+        if last is not None and millis(theirs.get(_TIME)) >= millis(last.get(_TIME)):
+            return last
+        return _table(self.base, kind).get(identifier)
+
+    def _order(self, session_id: str) -> list[str] | None:
         """The merged order of a session that both sides have, or None where ours stays."""
         ours = self.ours.order[session_id]
-        kept = [each for each in ours if each not in self.gone]
-        known = set(self.ours.messages)
-        theirs = [each for each in self.theirs.order[session_id] if each not in self.gone]
-        theirs = [each for each in theirs if each in known or each not in self.deleted]
-        if has_base and self.base is not None and self.base.order.get(session_id) == ours:
-            visible = [each for each in theirs if each not in known or self.ours.owner[each] == session_id]
-            unseen = [each for each in kept if each not in set(visible) and not self._seen(each)]
-            result = visible + unseen
-        else:
-            result = _interleave(kept, [each for each in theirs if each not in known], theirs)
-        return None if result == kept else result
+        theirs = [each for each in self.theirs.order[session_id] if self._listed(each, session_id)]
+        listed = set(theirs)
+        was = self._order_before(session_id)
+        # Out of sight, but still there: their doing, if they had it in sight.
+        unlisted = {each for each in was or () if each not in listed and each in self.theirs.messages}
+        kept = [each for each in ours if each not in self.gone and each not in unlisted]
+        in_sight, seen = set(ours), None if was is None else set(was)
+        fresh = [
+            each
+            for each in theirs
+            if each not in in_sight and (each not in self.ours.messages or (seen is not None and each not in seen))
+        ]
+        common = listed.intersection(kept)
+        before = _only(was or (), common)
+        if _only(theirs, set(before)) != before and _only(kept, set(before)) == before:
+            # They put it in another order, and we did not.
+            result = _interleave(_only(theirs, {*common, *fresh}), [each for each in kept if each not in common], kept)
+            return None if result == ours else result
+        result = _interleave(kept, fresh, theirs)
+        return None if result == ours else result
+
+    def _listed(self, message_id: str, session_id: str) -> bool:
+        """Whether a message that they list in this session can be shown there."""
+        if message_id in self.ours.messages:
+            owner = self.ours.owner[message_id]
+            return message_id not in self.gone and (owner == session_id or owner in self.gone)
+        return message_id not in self.deleted
+
+    def _order_before(self, session_id: str) -> list[str] | None:
+        for content in (self.last, self.base):
+            if content is not None and session_id in content.order:
+                return content.order[session_id]
+        return None
 
     def _extras(self) -> None:
         changed: Body = {}
         for key, value in self.theirs.extras.items():
             own = self.ours.extras.get(key, _ABSENT)
-            was = self.base.extras.get(key, _ABSENT) if self.base is not None else _ABSENT
-            if value in (own, was):
+            before = [each.extras[key] for each in (self.last, self.base) if each is not None and key in each.extras]
+            was = before[0] if before else _ABSENT
+            if _same(value, own) or _same(value, was):
                 continue
-            if own is not _ABSENT and own != was:
+            if own is not _ABSENT and not _same(own, was):
                 self._displace("changed by us and by another program", "key", key, value)
                 continue
             changed[key] = value
@@ -203,25 +285,85 @@ class _Merge:
         self.displaced.append({"reason": reason, "kind": kind, "id": identifier, "record": record})
 
 
+def _three_way(was: Body, mine: Body, other: Body) -> tuple[Body, bool]:
+    """Field by field; and whether there was a field that both changed, differently."""
+    newer = millis(other.get(_TIME)) > millis(mine.get(_TIME))
+    merged: Body = {}
+    conflict = False
+    for key in {**mine, **other}:
+        before, own, new = was.get(key, _ABSENT), mine.get(key, _ABSENT), other.get(key, _ABSENT)
+        if key == _TIME:
+            value = own if millis(own) >= millis(new) and own is not _ABSENT else new
+        elif _same(new, before) or _same(new, own):
+            value = own
+        elif _same(own, before):
+            value = new
+        else:
+            conflict = True
+            value = new if newer else own
+        if value is not _ABSENT:
+            merged[key] = value
+    return merged, conflict
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal as JSON. Python's `==` takes True for 1, which is a change all the same."""
+    try:
+        return _equal(one, other)
+    except RecursionError:  # Deeper than Python compares: then by its text.
+        return encode(one) == encode(other)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        both_numbers = type(one) in (int, float) and type(other) in (int, float)
+        return one is other or (both_numbers and bool(one == other))
+    if one != other:
+        return False
+    if isinstance(one, dict):
+        return all(_equal(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return all(map(_equal, one, other))
+    return True
+
+
+def _plain(record: Body) -> Body:
+    return {key: value for key, value in record.items() if key not in _OURS}
+
+
+def _timeless(record: Body) -> Body:
+    return {key: value for key, value in record.items() if key != _TIME}
+
+
+def _table(content: Content | None, kind: Kind) -> dict[str, Body]:
+    if content is None:
+        return {}
+    return content.sessions if kind == "session" else content.messages
+
+
 def _time(record: Body) -> Body:
     """Keeps the record's own time of change: a merge is not a change of its own."""
-    return {"updatedAt": record["updatedAt"]} if "updatedAt" in record else {}
+    return {_TIME: record[_TIME]} if _TIME in record else {}
 
 
-def _interleave(ours: list[str], new: list[str], theirs: list[str]) -> list[str]:
-    """Ours, with each new id of theirs after the id that it follows there, or at the end."""
-    result = list(ours)
-    fresh = set(new)
-    present = set(ours)
-    after: str | None = None
-    for each in theirs:
-        if each in fresh:
-            tail_of_theirs = after is None or after not in present
-            position = len(result) if tail_of_theirs else result.index(str(after)) + 1
-            # What we added meanwhile at the end came first: a chat goes on after it.
-            if position < len(result) and not any(follower in theirs for follower in result[position:]):
-                position = len(result)
-            result.insert(position, each)
-            present.add(each)
-        after = each
-    return result
+def _only(order: Iterable[str], ids: set[str]) -> list[str]:
+    return [each for each in order if each in ids]
+
+
+def _interleave(skeleton: list[str], fresh: Iterable[str], other: list[str]) -> list[str]:
+    """`skeleton` with each of `fresh` after the id that it follows in `other`; what stands at the end there comes after
+    everything: a chat goes on after what was added meanwhile."""
+    present, wanted, elsewhere = set(skeleton), set(fresh), set(other)
+    followers: dict[str | None, list[str]] = {}
+    anchor: str | None = None
+    for each in other:
+        if each in present:
+            anchor = each
+        elif each in wanted:
+            followers.setdefault(anchor, []).append(each)
+    tail = followers.pop(next((each for each in reversed(skeleton) if each in elsewhere), None), [])
+    result = followers.pop(None, [])
+    for each in skeleton:
+        result.append(each)
+        result += followers.get(each, ())
+    return result + tail

@@ -38,6 +38,10 @@ class Overlay:
         """A session with the pending changes."""
         return self._sessions[session_id] if session_id in self._sessions else self._view.session(session_id)
 
+    def session_json(self, session_id: str) -> bytes | None:
+        """A session that only the snapshot knows, as it stands there."""
+        return None if session_id in self._sessions else self._view.session_json(session_id)
+
     def message(self, message_id: str) -> tuple[SessionState, MessageState] | None:
         """A message with its session."""
         session = self.session(self._owners.get(message_id) or self._view.owner(message_id) or "")
@@ -60,7 +64,7 @@ class Overlay:
         return merged
 
     def take(self, changes: list[Body], now: int) -> None:
-        """Applies one call's changes. Raises `ValueError` for a value that JSON has not."""
+        """Applies one call's changes, each as it will read when it is written."""
         for change in changes:
             self._seq += 1
             data = encode({"seq": self._seq, "ts": now, **change})

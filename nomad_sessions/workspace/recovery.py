@@ -46,9 +46,10 @@ def identity(stat: FileStat | None) -> Identity | None:
     return None if stat is None else (stat.dev, stat.ino, stat.size, stat.mtime_ns)
 
 
-def load(fs: FileSystem, folder: str, *, wait: bool, distrust: bool = False) -> Opened:
+def load(fs: FileSystem, folder: str, *, wait: bool, distrust: bool = False, trust_tables: bool = True) -> Opened:
     """Opens a workspace's files as they are. `wait` gives a foreign writer up to a second to finish; `distrust` says
-    that the snapshot was found not to match its index: it is looked at as any program's file.
+    that the snapshot was found not to match its index: it is looked at as any program's file; without `trust_tables`
+    the records of sealed segments are read, and not the tables over them.
 
     Raises `SnapshotUnreadableError`, `JournalCorruptError`, `JournalGapError`, `UnsupportedFormatError`, `OSError`.
     """
@@ -57,7 +58,7 @@ def load(fs: FileSystem, folder: str, *, wait: bool, distrust: bool = False) -> 
     shape: object = None
     while True:
         try:
-            opened = _load(fs, folder, distrust)
+            opened = _load(fs, folder, distrust, trust_tables)
         except (FileNotFoundError, JournalGapError):
             # Another process folded and pruned between our looking at the snapshot and at the journal.
             attempt += 1
@@ -79,7 +80,7 @@ def past(fs: FileSystem, folder: str, seq: int) -> View | None:
     for base in (Snapshot.open(fs, f"{folder}/{PREVIOUS}"), None):
         if base is not None and base.seq > seq:
             continue
-        journal = Journal(fs, folder)
+        journal = Journal(fs, folder, trust_tables=False)
         try:
             sealed, entries = journal.load(base.seq if base is not None else 0)
         except JournalGapError:
@@ -93,9 +94,9 @@ def _shape(fs: FileSystem, folder: str) -> tuple[Identity | None, list[str]]:
     return identity(fs.stat(f"{folder}/{SNAPSHOT}")), sorted(fs.listdir(f"{folder}/journal"))
 
 
-def _load(fs: FileSystem, folder: str, distrust: bool) -> Opened:
+def _load(fs: FileSystem, folder: str, distrust: bool, trust_tables: bool) -> Opened:
     path = f"{folder}/{SNAPSHOT}"
-    journal = Journal(fs, folder)
+    journal = Journal(fs, folder, trust_tables=trust_tables)
     snapshot = None if distrust else Snapshot.open(fs, path)
     if snapshot is not None:
         hint = int(snapshot.head["journal"])

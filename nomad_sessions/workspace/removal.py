@@ -20,7 +20,7 @@ def remove_workspace(fs: FileSystem, workspace: Workspace) -> None:
     an older state of the workspace or an error, never half of it as if it were whole.
     """
     folder = workspace.folder
-    with workspace.guarded(), workspace.locked():
+    with workspace.locked(), workspace.guarded():
         for name in ("sessions.json.prev", "sessions.json"):
             fs.unlink(f"{folder}/{name}")
         fs.sync_dir(folder)

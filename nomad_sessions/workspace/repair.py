@@ -38,7 +38,7 @@ def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool
     actions: list[str] = []
     if before.ok and not before.torn:
         return RepairReport(actions, before, before)
-    with workspace.guarded(), workspace.locked():
+    with workspace.locked(), workspace.guarded():
         checkpoint.remove_stale(fs, folder)
         damaged = any(problem.kind.startswith(("journal", "unreadable")) for problem in before.problems)
         if damaged and drop_corrupt:

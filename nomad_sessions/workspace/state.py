@@ -12,7 +12,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["WORKSPACE", "Body", "MessageState", "Ref", "SessionState", "Source", "apply", "copy_message", "patch"]
+__all__ = [
+    "WORKSPACE",
+    "Body",
+    "MessageState",
+    "Ref",
+    "SessionState",
+    "Source",
+    "added",
+    "added_at",
+    "apply",
+    "copy_message",
+    "extended",
+    "patch",
+]
 
 WORKSPACE = ""
 """The id under which the workspace's own fields, and messages that belong to no session, are kept."""
@@ -82,9 +95,9 @@ class MessageState:
         return MessageState(self.ref, self.created, self.rev, tuple(self.patches), self.over)
 
     def parts(self) -> list[str]:
-        """The types of its parts, in order. Read once; deltas keep it up to date."""
+        """The types of its parts, in order, "" for one that takes no text. Read once; deltas keep it up to date."""
         if self.shape is None:
-            self.shape = [str(part.get("type")) for part in self.body().get("parts") or ()]
+            self.shape = [_kind(part) for part in self.body().get("parts") or ()]
         return self.shape
 
     def patched(self, record: Body, ref: Ref) -> MessageState:
@@ -95,7 +108,7 @@ class MessageState:
         if record["type"] != "message.delta":
             self.shape = None
         elif self.shape is not None and "new" in record:
-            self.shape.append(str(record["new"].get("type")))
+            self.shape.append(_kind(record["new"]))
         return self
 
 
@@ -175,10 +188,28 @@ def patch(body: Body, record: Body) -> bool:
     return False
 
 
+def _kind(part: Body) -> str:
+    """The type of a part that a delta may add text to; "" for others, whatever another tool put there."""
+    kind = str(part.get("type"))
+    if kind == "tool_call":
+        return kind if isinstance(part.get("toolCall", {}), dict) else ""
+    text = part.get("content") is None or isinstance(part["content"], str)
+    return kind if text and kind != "tool_result" and "file" not in part else ""
+
+
+def _longer(text: str | None, delta: str) -> str:
+    """Both together. A stream may cut a surrogate pair, which JSON could not tell from the whole once they meet."""
+    text = text or ""
+    if text[-1:] >= "\ud800" and delta and "\ud800" <= text[-1] <= "\udbff" and "\udc00" <= delta[0] <= "\udfff":
+        pair = text[-1] + delta[0]
+        return text[:-1] + pair.encode("utf-16-le", "surrogatepass").decode("utf-16-le") + delta[1:]
+    return text + delta
+
+
 def _delta(body: Body, record: Body) -> None:
     text, index = record["text"], record.get("part")
     if index is None:
-        body["content"] = (body.get("content") or "") + text
+        body["content"] = _longer(body.get("content"), text)
         return
     parts: list[Body] = body.setdefault("parts", [])
     if "new" in record:
@@ -186,14 +217,16 @@ def _delta(body: Body, record: Body) -> None:
     part = parts[index]
     if part.get("type") == "tool_call":
         function = part.setdefault("toolCall", {}).setdefault("function", {})
-        function["arguments"] = (function.get("arguments") or "") + text
+        function["arguments"] = _longer(function.get("arguments"), text)
     else:
-        part["content"] = (part.get("content") or "") + text
+        part["content"] = _longer(part.get("content"), text)
 
 
 def _join(body: Body) -> None:
     """Where there are parts they are canonical: content is their text, `toolCalls` their calls."""
-    body["content"] = "".join(part.get("content") or "" for part in body["parts"] if part.get("type") == "text")
+    texts = [part["content"] for part in body["parts"] if part.get("type") == "text" and isinstance(part.get("content"), str)]
+    if texts:
+        body["content"] = "".join(texts)
     calls = [part["toolCall"] for part in body["parts"] if part.get("type") == "tool_call" and part.get("toolCall")]
     if calls:
         body["toolCalls"] = calls
@@ -283,14 +316,34 @@ def _unreverted(session: SessionState, record: Body, ref: Ref, source: Any) -> N
     _touch(session, record["ts"])
 
 
-def _added(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
+def added(session: SessionState, message_id: str, ref: Ref, seq: int, time: int) -> None:
+    """What a `message.added` record does. It needs no body, so that a long history is not read to be known."""
     if session.hidden:  # The next message makes a revert final.
         session.drop(session.hidden)
     session.fields.pop("revert", None)
-    message_id = record["messageId"]
-    session.changed[message_id] = MessageState(ref, record["seq"], record["seq"])
+    session.changed[message_id] = MessageState(ref, seq, seq)
     session.order.append(message_id)
-    _touch(session, record["message"].get("updatedAt", record["ts"]))
+    session.rev = seq
+    _touch(session, time)
+
+
+def added_at(record: Body) -> int:
+    """The time that a `message.added` record gives to its session, in ms."""
+    time: int = record["message"].get("updatedAt", record["ts"])
+    return time
+
+
+def extended(session: SessionState, message_id: str, ref: Ref, seq: int) -> None:
+    """What a `message.delta` record does, without reading it."""
+    state = session.message(message_id)
+    if state is not None:
+        session.changed[message_id] = state = state.patched({"type": "message.delta", "seq": seq}, ref)
+        state.shape = None
+    session.rev = seq
+
+
+def _added(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
+    added(session, record["messageId"], ref, record["seq"], added_at(record))
 
 
 def _merged(session: SessionState, record: Body, ref: Ref, source: Any) -> None:

@@ -16,21 +16,31 @@ import logging
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from nomad_sessions.clock import Clock
-from nomad_sessions.errors import DataDirError, InvalidInputError, StorageError, StoreClosedError
+from nomad_sessions.errors import (
+    CorruptionError,
+    DataDirError,
+    DurabilityLostError,
+    InvalidInputError,
+    SnapshotUnreadableError,
+    StorageError,
+    StoreClosedError,
+)
 from nomad_sessions.ids import IdSource
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, encode, frame
 from nomad_sessions.storage.group_sync import GroupSync, Position
+from nomad_sessions.storage.journal import TablesDamaged
 from nomad_sessions.storage.lock import StoreLock
 from nomad_sessions.storage.segment import Entry
 from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace import recovery
 from nomad_sessions.workspace.adopt import absorb_foreign, merge_foreign
-from nomad_sessions.workspace.faults import FULL, translated
+from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.folding import Folding
 from nomad_sessions.workspace.recovery import SNAPSHOT, Opened, identity
 from nomad_sessions.workspace.state import Body
@@ -74,6 +84,10 @@ def _delta(view: View, seq: int, change: Body) -> Body:
     """A delta as the journal holds it: a stream is mostly envelope otherwise. See `View._expand`."""
     head = view.delta_heads.get(change["messageId"])
     record: Body = {"seq": seq, "delta": change["messageId"]} if head is None else {"seq": seq, "to": head}
+    journal = view.journal
+    if journal.durable > journal.told:
+        # Without it damage to what a stream has synced would pass for its unsynced tail.
+        record["durable"] = journal.told = journal.durable
     return record | {key: value for key, value in change.items() if key in ("text", "part", "new")}
 
 
@@ -92,17 +106,21 @@ class Workspace:
         self._folding = Folding(self)
         self._closed = False
         self._wrote = False
+        self._trust_tables = True
         self._reset()
         _OPEN.add(self)
 
     def _reset(self) -> None:
         """Forgets all that was read. Also what a forked child does first: mutexes may be held by threads it has not."""
+        self._writing = threading.Lock()
+        self._queue: deque[None] = deque()
         self._mutex = threading.RLock()
         self._sync = GroupSync(self.fs)
         self._ids = IdSource(self._clock)
         self._view: View | None = None
         self._opened: Opened | None = None
         self._borrowed = False
+        self.distrusts = False
         self._applying = False
         self._timer: threading.Timer | None = None
 
@@ -116,18 +134,32 @@ class Workspace:
                     return look(self.current())
                 except SnapshotChanged:
                     self.reload(distrust=True)
+                except TablesDamaged:
+                    self._distrust_tables()
                 except FileNotFoundError:
                     # A segment that another process has folded and pruned since we looked.
                     self.reload()
-            return look(self.current())
+            with self._readable():
+                return look(self.current())
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """The last attempt: what still does not match its index is damaged, and nothing can stand in for it."""
+        try:
+            yield
+        except SnapshotChanged as error:
+            raise SnapshotUnreadableError(path=f"{self.folder}/{SNAPSHOT}", reason=str(error)) from error
+
+    def look(self) -> None:
+        """Reads the files, if they have not been read: what waits for another program waits here, without the lock."""
+        if self._view is None:
+            self.read(lambda _: None)
 
     def current(self, *, writing: bool = False) -> View:
         """The view, brought up to date. With `writing` the lock is held, and a foreign file is merged for good."""
         if self._closed:
             raise StoreClosedError(path=self.folder)
-        if self._view is None or self._opened is None or self._applying:
-            self.reload()
-        elif identity(self.fs.stat(f"{self.folder}/{SNAPSHOT}")) != self._opened.seen:
+        if self._view is None or self._opened is None or self._applying or identity(self.fs.stat(f"{self.folder}/{SNAPSHOT}")) != self._opened.seen:
             self.reload()
         else:
             self._catch_up()
@@ -153,18 +185,36 @@ class Workspace:
         first = self._view is None
         self._applying = False
         try:
-            opened = recovery.load(self.fs, self.folder, wait=first, distrust=distrust)
+            opened = self.load(wait=first, distrust=distrust)
         except NotADirectoryError as error:
             raise DataDirError(path=self.folder) from error
+        opened = self._still(opened)
         self._opened, self._view = opened, opened.view
         self._borrowed = False
+        self.distrusts = distrust
         self._note_written(opened.view)
         if opened.foreign is not None:
             self._borrowed = absorb_foreign(self.fs, self.folder, opened.view, opened.foreign)
 
+    def load(self, *, wait: bool, distrust: bool) -> Opened:
+        """A view of its own, of the files as they are; see `recovery.load`."""
+        return recovery.load(self.fs, self.folder, wait=wait, distrust=distrust, trust_tables=self._trust_tables)
+
+    def _distrust_tables(self) -> None:
+        """The tables of a sealed segment are damaged: from now on this handle reads the records instead."""
+        self._trust_tables = False
+        self.reload()
+
+    def _still(self, opened: Opened) -> Opened:
+        """While another program writes its file again, what it had written before is what there is: no way back."""
+        if opened.unreadable is not None and self._opened is not None and self._opened.foreign is not None:
+            return opened._replace(foreign=self._opened.foreign)
+        return opened
+
     def _note_written(self, view: View) -> None:
-        if view.journal.live is not None:
-            self._sync.wrote(view.journal.live, view.journal.end)
+        journal = view.journal
+        if journal.live is not None:
+            self._sync.start(journal.live, journal.end, journal.durable)
 
     @property
     def opened(self) -> Opened | None:
@@ -177,19 +227,34 @@ class Workspace:
         """Runs `operation` under the lock, appends its changes as one atomic group, and returns its result.
 
         At durability `full` everything is on the disk when this returns, unless `lazy`: then it is soon. Raises what
-        the operation raises (nothing is written then), `LockTimeoutError`, `DiskFullError`, `StoreReadOnlyError`, `DurabilityLostError`.
+        the operation raises (nothing is written then), `LockTimeoutError`, `DiskFullError`, `StoreReadOnlyError`,
+        `DurabilityLostError`.
         """
-        with self._mutex:
+        if self._view is None:
+            self.look()
+        self._queue.append(None)
+        with self._writing:
+            self._queue.pop()
             self._begin()
             try:
-                view, stamp, (changes, result) = self._decide(operation)
-                if changes:
-                    self.append(view, changes, stamp)
-                live = view.journal.live
-                goal = self._sync.wrote(live, view.journal.end) if live is not None else None
+                with self._mutex:
+                    view, stamp, (changes, result) = self._decide(operation)
+                    if changes:
+                        self.append(view, changes, stamp)
+                    live = view.journal.live
+                    goal = self._sync.wrote(live, view.journal.end) if live is not None else None
+                    value = self._answer(result, view)
+                if goal is not None and not self._queue:
+                    # No thread of ours to share the sync with. Others' syncs of the same file would only get into each
+                    # other's way: one after the other is faster than four at once.
+                    self._settle(goal, lazy)
+                    goal = None
+            except DurabilityLostError as error:
+                # Whatever it was that could not be synced (a segment's name, say): a second try could seem to succeed.
+                self._sync.fail(error)
+                raise
             finally:
                 self._lock.release()
-            value = result(view)
         if goal is not None:
             self._settle(goal, lazy)
         if changes and self._folding.due(view):
@@ -205,18 +270,36 @@ class Workspace:
                 return view, stamp, operation(view, stamp)
             except SnapshotChanged:
                 self.reload(distrust=True)
-        view = self.current(writing=True)
-        stamp = self.stamp(view)
-        return view, stamp, operation(view, stamp)
+            except TablesDamaged:
+                self._distrust_tables()
+        with self._readable():
+            view = self.current(writing=True)
+            stamp = self.stamp(view)
+            return view, stamp, operation(view, stamp)
+
+    def _answer(self, result: Callable[[Any], T], view: View) -> T:
+        """Asks for the result of a commit. It is written: that somebody rewrites the snapshot is no failure of it."""
+        try:
+            return result(view)
+        except SnapshotChanged:
+            self.reload(distrust=True)
+            return result(self.current())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the workspace's lock; makes the folder first. Raises when a sync failed before: see `GroupSync`."""
-        self._begin()
-        try:
-            yield
-        finally:
-            self._lock.release()
+        """Holds the workspace's lock, against threads and processes; makes the folder first. Readers go on.
+
+        Raises when a sync failed before: see `GroupSync`. Take it before `guarded`, never after.
+        """
+        with self._writing:
+            self._begin()
+            try:
+                yield
+            except DurabilityLostError as error:
+                self._sync.fail(error)
+                raise
+            finally:
+                self._lock.release()
 
     def _begin(self) -> None:
         if self._closed:
@@ -224,9 +307,19 @@ class Workspace:
         if self._sync.error is not None:
             raise self._sync.error
         if self._view is None or self._view.journal.live is None:
-            with translated(self.folder):
+            with self.syncing():
                 self._make(self.folder)
         self._lock.acquire()
+
+    @contextlib.contextmanager
+    def syncing(self) -> Iterator[None]:
+        """Around what is made durable before a commit: where that fails, this handle takes no more writes."""
+        try:
+            with translated(self.folder):
+                yield
+        except DurabilityLostError as error:
+            self._sync.fail(error)
+            raise
 
     def make_parents(self) -> None:
         """Makes the data folder, durably."""
@@ -237,6 +330,10 @@ class Workspace:
         while self.fs.stat(folder) is None:
             missing.append(folder)
             folder = os.path.dirname(folder)
+        if missing:
+            # Whoever made the folder that is there may have died before its own name was durable.
+            with contextlib.suppress(PermissionError):  # Not ours, so it was there before us.
+                self.fs.sync_dir(os.path.dirname(folder))
         for folder in reversed(missing):
             self.fs.mkdir(folder, 0o700)
             self.fs.sync_dir(os.path.dirname(folder))
@@ -249,7 +346,7 @@ class Workspace:
     def append(self, view: View, changes: list[Body], stamp: Stamp) -> None:
         """Writes changes as one group and applies them to the view. Under the lock; not durable yet."""
         journal = view.journal
-        if journal.torn or not journal.end:
+        if journal.torn or not journal.end or journal.unfinished:
             with translated(self.folder):
                 journal.prepare()
         lines, records = self._lines(view, changes, stamp)
@@ -267,7 +364,10 @@ class Workspace:
         self._applying = False
         self._wrote = True
         if journal.end >= SEGMENT_BYTES:
-            self.rotate(view)
+            try:
+                self.rotate(view)
+            except SnapshotChanged:  # Somebody rewrites the snapshot: sealing reads it, and can wait.
+                self._applying = True
 
     def _lines(self, view: View, changes: list[Body], stamp: Stamp) -> tuple[list[bytes], list[Body]]:
         lines, records = [], []
@@ -293,28 +393,35 @@ class Workspace:
         journal = view.journal
         assert journal.live is not None
         self._sync.wait(self._sync.wrote(journal.live, journal.end))
-        sealing = view.seal_tables()
+        self._applying = True  # Whatever stops it, the files are read afresh: they may end in a seal.
         try:
             with translated(journal.folder):
+                sealing = view.seal_tables()
                 part = journal.rotate(sealing.tables, sealing.covers, sealing.note)
-        except StorageError as error:
-            if getattr(error, "errno", None) not in FULL:
-                raise
-            # The records are safe where they are; sealing can wait until there is room.
+        except DurabilityLostError:
+            raise
+        except TablesDamaged:
+            self._trust_tables = False
+            return
+        except (OSError, CorruptionError, SnapshotChanged) as error:
+            # The records are synced and safe where they are; sealing can wait until there is room, or a repair.
             _LOG.warning("%s: could not seal the journal segment: %s", self.folder, error)
-            self._applying = True
             return
         view.sealed_now(sealing.kept, part)
+        self._applying = False
         self._sync.note(self._sync.wrote(journal.live, journal.end))
 
     def _merge(self, opened: Opened) -> View:
         """Makes the merge with a foreign file permanent: records first, then (soon) a checkpoint. Under the lock."""
         assert opened.foreign is not None
-        fresh = recovery.load(self.fs, self.folder, wait=False, distrust=opened.view.base is None or self._borrowed)
+        fresh = self._still(self.load(wait=False, distrust=self.distrusts))
         if fresh.foreign is None:
             self._opened, self._view, self._borrowed = fresh, fresh.view, False
             return fresh.view
-        self.absorb_into(fresh.view, merge_foreign(self.fs, self.folder, fresh.view, fresh.foreign))
+        with translated(self.folder):
+            changes = merge_foreign(self.fs, self.folder, fresh.view, fresh.foreign)
+        if changes:
+            self.absorb_into(fresh.view, changes)
         self._opened, self._view, self._borrowed = fresh._replace(foreign=None), fresh.view, False
         self._folding.wanted = True
         return fresh.view
@@ -366,7 +473,7 @@ class Workspace:
         return self._folding.checkpoint()
 
     def guarded(self) -> contextlib.AbstractContextManager[Any]:
-        """The mutex of this handle's threads (reentrant)."""
+        """The mutex around the view (reentrant). Readers wait for it: hold it only while looking or applying."""
         return self._mutex
 
     def now(self) -> int:
@@ -376,19 +483,20 @@ class Workspace:
     def close(self, *, checkpoint: bool = False, fold: bool = True) -> None:
         """Syncs what is not synced, folds a small workspace that was written to (unless `fold` is False), gives every
         descriptor back."""
-        with self._mutex:
-            if self._closed:
-                return
-            try:
-                if self._sync.error is None and self._wrote:
-                    self.flush()
-                    if fold:
-                        self._folding.at_close(demanded=checkpoint)
-                elif checkpoint:
-                    self._folding.checkpoint()
-            finally:
+        if self._closed:
+            return
+        try:
+            if self._sync.error is None and self._wrote:
+                self.flush()
+                if fold:
+                    self._folding.at_close(demanded=checkpoint)
+            elif checkpoint:
+                self._folding.checkpoint()
+        finally:
+            with self._writing, self._mutex:
                 self._closed = True
                 self._view = self._opened = None
+                self._folding.displaced.close()
                 self._lock.close()
 
 

@@ -11,11 +11,22 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from nomad_sessions.storage.journal import Journal, Sealed
-from nomad_sessions.storage.segment import Entry
+from nomad_sessions.storage.codec import encode
+from nomad_sessions.storage.segment import Entry, Segment
 from nomad_sessions.storage.snapshot import GroupRow, Snapshot
 from nomad_sessions.storage.table import Region
 from nomad_sessions.workspace.run import SnapshotRun
-from nomad_sessions.workspace.state import WORKSPACE, Body, MessageState, Ref, SessionState, Source, apply
+from nomad_sessions.workspace.state import (
+    WORKSPACE,
+    Body,
+    MessageState,
+    Ref,
+    SessionState,
+    added,
+    added_at,
+    apply,
+    extended,
+)
 
 __all__ = ["Place", "Sealing", "Summary", "View"]
 
@@ -23,15 +34,37 @@ _CARRY = 3
 
 
 class Place(NamedTuple):
-    """Where a record lies: seq, first seq of its segment, byte offset, length; the session that it copies, if it is a
-    fork; the message that it adds text to, if it is a delta."""
+    """Where a record lies: seq, first seq of its segment, byte offset, length.
+
+    What needs no more than that to be applied says so in `kind`: "added" and "delta" with the message as `subject`,
+    "fork" with the session that it copies. `time` (ms) is what an added message gives its session; 0 in a table, where
+    the session's summary has the outcome.
+    """
 
     seq: int
     segment: int
     offset: int
     length: int
-    source: str | None = None
-    message: str | None = None
+    kind: str = ""
+    subject: str = ""
+    time: int = 0
+
+
+class LazySegment:
+    """A segment of the journal, opened when something in it is first read."""
+
+    __slots__ = ("_first_seq", "_journal", "_segment")
+
+    def __init__(self, journal: Journal, first_seq: int) -> None:
+        self._journal = journal
+        self._first_seq = first_seq
+        self._segment: Segment | None = None
+
+    def record(self, offset: int, length: int) -> dict[str, Any]:
+        """The record at a known place."""
+        if self._segment is None:
+            self._segment = self._journal.segment(self._first_seq)
+        return self._segment.record(offset, length)
 
 
 class Sealing(NamedTuple):
@@ -105,6 +138,8 @@ class View:
         self._rows: dict[str, list[Any]] | None = None
         self._stale: set[str] = set()
         self._folded: list[tuple[Entry, int]] = []
+        self._sealed_ids: set[str] = set()
+        self._sources: dict[int, LazySegment] = {}
         self.delta_targets: dict[int, str] = {}
         self.delta_heads: dict[str, int] = {}
         self.pending_bytes = 0
@@ -112,6 +147,11 @@ class View:
             self.pending_bytes += part.seal.note["bytes"]
             self.last_id = part.seal.note["lastId"]
             self.seq = max(self.seq, part.seal.last_seq)
+        for first, older in journal.scanned:
+            for entry in older:
+                self.absorb(entry, first)
+            self.delta_targets.clear()
+            self.delta_heads.clear()
         for entry in entries:
             self.absorb(entry, journal.live_first)
 
@@ -153,6 +193,16 @@ class View:
                 return body
         found = self.message(message_id)
         return found[1].body() if found is not None else None
+
+    def session_json(self, session_id: str) -> bytes | None:
+        """A session as the snapshot has it, when that is all there is to know and nothing of it is loaded: the cheap way
+        to a list of many. None otherwise."""
+        if self.base is None or self.limit is not None or not self._untouched(session_id):
+            return None
+        fields = self._rows.get(session_id) if self._rows is not None else None
+        if fields is None:
+            return None
+        return self.base.read(Region(*fields[-5:-2]))[len(encode(session_id)) + 1 :]
 
     def summaries(self) -> dict[str, Summary]:
         """The summary of every session, by id. The first call reads the snapshot's session table."""
@@ -212,7 +262,7 @@ class View:
             self._folded.append((entry, segment))
             return
         place = _place(entry, segment)
-        self.take(record, Ref(self.journal.segment(segment), entry.offset, entry.length))
+        self.take(record, Ref(self._source(segment), entry.offset, entry.length))
         self._live.setdefault(record["sessionId"], []).append(place)
         self.records += 1
         self.pending_bytes += entry.length
@@ -250,18 +300,21 @@ class View:
         A seal takes over its predecessors when `_CARRY` of them have its size, as a counter carries: n segments need
         about 3 log4(n) seals to be read, and each record stands in log4(n) tables.
         """
-        kept, covers = list(self.sealed), [self.journal.live_first]
+        kept, covers = list(self.sealed), [*(first for first, _ in self.journal.scanned), self.journal.live_first]
         merged: list[Sealed] = []
         while len(kept) >= _CARRY and all(len(part.seal.covers) == len(covers) for part in kept[-_CARRY:]):
             merged = kept[-_CARRY:] + merged
             del kept[-_CARRY:]
             covers = [first for part in merged for first in part.seal.covers] + [self.journal.live_first]
         sessions: dict[str, list[Any]] = {}
+        places: dict[str, list[Any]] = {}
         messages: dict[str, str] = {}
         tombstones: dict[str, int] = {}
         for part in merged:
-            for session_id, places, summary in part.rows("sessions"):
-                sessions[session_id] = [[*sessions.get(session_id, [[]])[0], *places], summary]
+            for session_id, *summary in part.rows("sessions"):
+                sessions[session_id] = summary
+            for session_id, rows in part.rows("places"):
+                places.setdefault(session_id, []).extend(rows)
             messages.update((row[0], row[1]) for row in part.rows("messages"))
             tombstones.update((row[0], row[1]) for row in part.rows("tombstones"))
         live: dict[str, list[Place]] = {}
@@ -269,22 +322,23 @@ class View:
             session_id = entry.record["sessionId"]
             live.setdefault(session_id, []).append(_place(entry, segment))
             index_record(entry.record, session_id, messages, tombstones)
-        for session_id, places in self._live.items():
-            live.setdefault(session_id, []).extend(places)
-        for session_id, places in live.items():
+        for session_id, rows in self._live.items():
+            live.setdefault(session_id, []).extend(rows)
+        for session_id, rows in live.items():
             state = self.session(session_id)
-            summary = list(Summary.of(state)[1:]) if state is not None else None
-            sessions[session_id] = [[*sessions.get(session_id, [[]])[0], *map(_trimmed, places)], summary]
+            sessions[session_id] = list(Summary.of(state)[1:]) if state is not None else []
+            places.setdefault(session_id, []).extend(map(_trimmed, rows))
         messages.update(self._owners)
         tombstones.update(self._tombstones)
         tables = {
             "sessions": [[key, *value] for key, value in sorted(sessions.items())],
+            "places": [[key, value] for key, value in sorted(places.items())],
             "messages": [[key, value] for key, value in sorted(messages.items())],
             "tombstones": [[key, value] for key, value in sorted(tombstones.items())],
         }
         note = {
             "lastId": self.last_id,
-            "bytes": sum(place.length for places in live.values() for place in places)
+            "bytes": sum(place.length for rows in live.values() for place in rows)
             + sum(part.seal.note["bytes"] for part in merged),
         }
         return Sealing(kept, tables, covers, note)
@@ -292,6 +346,8 @@ class View:
     def sealed_now(self, kept: list[Sealed], part: Sealed) -> None:
         """The live segment has become `part`; what was known of it is found there from now on."""
         self.sealed = [*kept, part]
+        self.journal.scanned.clear()
+        self._sealed_ids.update(self._live)
         if self._summaries is not None:
             self.summaries()
         self._live.clear()
@@ -312,16 +368,30 @@ class View:
 
     def _untouched(self, session_id: str) -> bool:
         """Whether the snapshot alone says what this session is."""
-        return session_id not in self._live and not any(part.lookup("sessions", session_id) for part in self.sealed)
+        if session_id in self._live or session_id in self._sessions:
+            return False
+        if self._summaries is not None:
+            return session_id not in self._sealed_ids
+        return not any(part.lookup("places", session_id) for part in self.sealed)
 
-    def _places(self, session_id: str) -> list[Place]:
-        places: list[Place] = []
+    def _history(self, session_id: str, before: int | None) -> tuple[list[Place], list[Place], int]:
+        """The records of a session above the snapshot and below `before`: those in sealed segments, those in the live
+        one; and the session's time after the sealed ones, 0 where only reading them tells."""
+        upper = min(before if before is not None else self.seq + 1, (self.limit or self.seq) + 1)
+        sealed: list[Place] = []
+        time = 0
         for part in self.sealed:
-            row = part.lookup("sessions", session_id)
+            row = part.lookup("places", session_id)
             if row is not None:
-                places += [Place(*fields) for fields in row[1]]
-        places += self._live.get(session_id, ())
-        return [place for place in places if place.seq > self.floor and (not self.limit or place.seq <= self.limit)]
+                sealed += [Place(*fields) for fields in row[1]]
+                summary = part.lookup("sessions", session_id) or [session_id]
+                time = summary[1] if len(summary) > 1 else 0
+        whole = before is None and self.limit is None
+        return (
+            [place for place in sealed if self.floor < place.seq < upper],
+            [place for place in self._live.get(session_id, ()) if place.seq < upper],
+            time if whole else 0,
+        )
 
     def _materialise(self, session_id: str, before: int | None = None) -> SessionState | None:
         """Builds a session, and first the ones that it was forked from, each as it was at that moment.
@@ -332,23 +402,46 @@ class View:
         stack: list[tuple[str, int | None]] = [(session_id, before)]
         while stack:
             wanted = stack[-1]
-            places = [place for place in self._places(wanted[0]) if wanted[1] is None or place.seq < wanted[1]]
-            sources = [(place.source, place.seq) for place in places if place.source is not None]
-            missing = [source for source in sources if source not in made]
+            sealed, live, time = self._history(*wanted)
+            missing = [
+                (place.subject, place.seq)
+                for place in (*sealed, *live)
+                if place.kind == "fork" and (place.subject, place.seq) not in made
+            ]
             if missing:
                 stack += missing
                 continue
-            state = self._stored(wanted[0])
-            for place in places:
-                ref = Ref(self.journal.segment(place.segment), place.offset, place.length)
-                origin = made.get((place.source, place.seq)) if place.source is not None else None
-                record = ref.load()
-                if place.message is not None:
-                    record |= {"type": "message.delta", "messageId": place.message}
-                state = apply(state, record, ref, {place.source: origin}.get)
-            made[wanted] = state
+            state = self._replayed(self._stored(wanted[0]), sealed, made)
+            if state is not None and time:
+                state.fields["updatedAt"] = time
+            made[wanted] = self._replayed(state, live, made)
             stack.pop()
         return made[session_id, before]
+
+    def _replayed(
+        self,
+        state: SessionState | None,
+        places: list[Place],
+        sources: dict[tuple[str, int | None], SessionState | None],
+    ) -> SessionState | None:
+        """The session after the records at these places. Reads only those that have to be."""
+        for place in places:
+            ref = Ref(self._source(place.segment), place.offset, place.length)
+            if place.kind == "added" and state is not None:
+                added(state, place.subject, ref, place.seq, place.time)
+            elif place.kind == "delta" and state is not None:
+                extended(state, place.subject, ref, place.seq)
+            else:
+                origin = sources.get((place.subject, place.seq))
+                state = apply(state, ref.load(), ref, {place.subject: origin}.get)
+        return state
+
+    def _source(self, first_seq: int) -> LazySegment:
+        """A segment that is opened when something in it is read."""
+        source = self._sources.get(first_seq)
+        if source is None:
+            source = self._sources[first_seq] = LazySegment(self.journal, first_seq)
+        return source
 
     def _stored(self, session_id: str) -> SessionState | None:
         """The session as the snapshot has it."""
@@ -357,7 +450,7 @@ class View:
         if self._rows is None:
             row = self.base.group(session_id)
         else:
-            row = GroupRow.of(self._rows[session_id]) if session_id in self._rows else None
+            row = GroupRow.of(self._rows[session_id][1:]) if session_id in self._rows else None
         if session_id == WORKSPACE:
             return self._stored_workspace(row)
         return self._session_of(row) if row is not None else None
@@ -367,15 +460,15 @@ class View:
         fields: Body = self.base.value(row.record)
         order: list[str] = fields.pop("messageIds")
         rev = fields.pop("rev")
-        created, hidden, detached = row.info[2], row.info[-2], row.info[-1]
+        created, hidden, detached = row.info[2], row.info[-2] or [], row.info[-1] or []
         state = SessionState(row.id, fields, created, rev, SnapshotRun(self.base, row, [*order, *hidden, *detached]))
-        state.order, state.hidden, state.detached = order, hidden, detached
+        state.order, state.hidden, state.detached = order, list(hidden), list(detached)
         return state
 
     def _stored_workspace(self, row: GroupRow | None) -> SessionState:
         assert self.base is not None
         fields = {key: self.base.value(Region(*place)) for key, place in self.base.head["extras"].items()}
-        detached: list[str] = row.info[-1] if row is not None else []
+        detached: list[str] = (row.info[-1] or []) if row is not None else []
         run = SnapshotRun(self.base, row, list(detached)) if row is not None else None
         state = SessionState(WORKSPACE, fields, 0, self.base.head["workspaceRev"], run)
         state.detached = list(detached)
@@ -385,16 +478,15 @@ class View:
     def _stored_summaries(self) -> dict[str, Summary]:
         stored: dict[str, Summary | None] = {}
         if self.base is not None:
-            self._rows = {fields[0]: fields for fields in self.base.group_fields()}
-            for session_id, fields in self._rows.items():
-                if session_id != WORKSPACE:
-                    stored[session_id] = Summary(session_id, *fields[-1][:-2])
+            self._rows = {fields[1]: fields for fields in self.base.group_fields()}
+            stored.update({key: Summary._make(fields[1:11]) for key, fields in self._rows.items() if key != WORKSPACE})
         for part in self.sealed:
-            for session_id, _, summary in part.rows("sessions"):
+            for session_id, *summary in part.rows("sessions"):
+                self._sealed_ids.add(session_id)
                 if self.limit is not None:  # The seal tells of a later moment than the one looked at.
                     self._stale.add(session_id)
                 elif session_id != WORKSPACE:
-                    stored[session_id] = Summary(session_id, *summary) if summary is not None else None
+                    stored[session_id] = Summary(session_id, *summary) if summary else None
         return {key: value for key, value in stored.items() if value is not None}
 
 
@@ -416,10 +508,15 @@ def index_record(record: Body, session_id: str, owners: dict[str, str], tombston
 
 def _place(entry: Entry, segment: int) -> Place:
     record = entry.record
-    message = record["messageId"] if record["type"] == "message.delta" else None
-    return Place(record["seq"], segment, entry.offset, entry.length, record.get("sourceId"), message)
+    place = (record["seq"], segment, entry.offset, entry.length)
+    kind = record["type"]
+    if kind == "message.added":
+        return Place(*place, "added", record["messageId"], added_at(record))
+    if kind == "message.delta":
+        return Place(*place, "delta", record["messageId"])
+    return Place(*place, "fork", record["sourceId"]) if kind == "session.forked" else Place(*place)
 
 
 def _trimmed(place: Place) -> list[Any]:
-    """As a table row holds it: without what is None at the end."""
-    return list(place[: 6 if place.message is not None else 5 if place.source is not None else 4])
+    """As a table row holds it."""
+    return list(place[: 6 if place.kind else 4])

@@ -156,6 +156,8 @@ class ModelFS:
         return fd
 
     def close(self, fd: int, /) -> None:
+        if not self.alive:
+            return  # A finalizer of an object of the dead process: its descriptors are gone, and nothing happens.
         self._call("close", self._path(fd), lambda: self._close(fd))
 
     def _close(self, fd: int) -> None:

@@ -73,14 +73,14 @@ def test_the_parts_of_a_real_bug_fix_are_mapped() -> None:
 
 
 def test_a_reverted_session_keeps_its_hidden_messages_behind_the_visible_ones() -> None:
-    value = json.loads((EXAMPLES / "opencode" / "accent-insensitive-search.json").read_bytes())
+    value = json.loads((EXAMPLES / "opencode" / "accent-search.json").read_bytes())
     parsed, _ = parse_one(value)
     assert (parsed.visible, len(parsed.messages)) == (4, 8)
     assert parsed.messages[4]["id"] == value["info"]["revert"]["messageID"]
 
 
 def test_an_export_of_a_session_that_was_unreverted_here_has_no_revert() -> None:
-    parsed, _ = parse_one(json.loads((EXAMPLES / "opencode" / "accent-insensitive-search.json").read_bytes()))
+    parsed, _ = parse_one(json.loads((EXAMPLES / "opencode" / "accent-search.json").read_bytes()))
     assert "revert" not in opencode.to_export(parsed.session, parsed.messages)["info"]
 
 
@@ -137,7 +137,11 @@ def test_a_file_that_is_stored_out_of_line_is_exported_whole() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )

@@ -40,7 +40,7 @@ def test_a_killed_process_leaves_its_bytes_and_frees_its_locks_and_does_nothing_
     victim.kill()
     assert other.lock(theirs)
     assert other.pread(theirs, 9, 0) == b"data"
-    for use in (lambda: victim.close(fd), lambda: victim.unlink("/f"), lambda: victim.sleep(1.0)):
+    for use in (lambda: victim.fstat(fd), lambda: victim.unlink("/f"), lambda: victim.sleep(1.0)):
         with pytest.raises(Killed):
             use()
     assert disk.read("/f") == b"data"

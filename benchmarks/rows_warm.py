@@ -1,0 +1,84 @@
+"""A warm list of sessions beside the least that handing out models can cost, and the cost of the import."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+
+from benchmarks import children, ours
+from benchmarks.model import Context, Row
+from benchmarks.timing import Side, interleave, spread
+from nomad_sessions import NativeSessionManager
+from nomad_sessions.models import Session
+
+
+def list_sessions(context: Context) -> list[Row]:
+    """All of 1,000 sessions of 100 messages from an open handle, beside validating those 1,000 records."""
+    sessions, per_session = context.pick(1000, 200), 100
+    source = ours.seed(context.make("warm"), sessions, per_session, text=lambda number: f"message {number}")
+    records = list(json.loads(source.snapshot.read_bytes())["sessions"].values())
+    with NativeSessionManager(source.folder) as manager:
+
+        def listed() -> int:
+            return sum(len(session.message_ids) for session in manager.list_sessions(ours.WORKSPACE))
+
+        def validated() -> int:
+            return sum(len(Session.model_validate(record).message_ids) for record in records)
+
+        if listed() != validated():
+            raise children.ChildFailed("the list does not hold what the file holds")
+        sides = [Side("ours", listed), Side("validating", validated)]
+        samples = interleave(sides, blocks=context.pick(15, 8), per_block=3)
+    mine, base = samples["ours"], samples["validating"]
+    return [
+        Row(
+            name="warm-list",
+            what=f"list {sessions:,} sessions of {per_session} messages, warm",
+            measured=mine.p50 / base.p50,
+            rule="at most",
+            bar=1.5,
+            ours=f"{mine.p50:.2f} ms",
+            baseline=f"{base.p50:.2f} ms to validate those records, already parsed, with the model",
+            syncs="neither: both read",
+            note=spread(mine, base),
+        )
+    ]
+
+
+_IMPORT_OURS = "import nomad_sessions"
+_IMPORT_PYDANTIC = "import pydantic\nclass M(pydantic.BaseModel):\n    id: str\n    created: int = 0\nM(id='a')"
+
+
+def imports(context: Context) -> list[Row]:
+    """Importing the package beside importing pydantic and building one model, each in a fresh process."""
+    times: dict[str, list[float]] = {_IMPORT_OURS: [], _IMPORT_PYDANTIC: []}
+    for turn in range(context.pick(15, 7) + 1):
+        for code, found in times.items():
+            elapsed = _timed_import(code)
+            # The first turn writes the bytecode.
+            if turn:
+                found.append(elapsed)
+    mine, base = (statistics.median(times[code]) for code in (_IMPORT_OURS, _IMPORT_PYDANTIC))
+    return [
+        Row(
+            name="import",
+            what="import nomad_sessions",
+            measured=mine / base,
+            rule="at most",
+            bar=1.3,
+            ours=f"{mine:.0f} ms",
+            baseline=f"{base:.0f} ms import pydantic and one model built",
+            syncs="neither",
+            note=f"fastest {min(times[_IMPORT_OURS]):.0f} against {min(times[_IMPORT_PYDANTIC]):.0f} ms",
+        )
+    ]
+
+
+def _timed_import(code: str) -> float:
+    program = f"import time\nstart = time.perf_counter()\n{code}\nprint((time.perf_counter() - start) * 1000)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=children.ROOT, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)

@@ -1,0 +1,109 @@
+"""Files that a checkpoint took out of the way, looked at again: another program may have been writing into them.
+
+Invariant: what another program wrote into a file that was `sessions.json` when it opened it is merged, also when that
+file had lost its name by the time the bytes arrived. A program that opened the file just before the exchange goes on
+writing into the displaced one: the descriptor is kept for a while. After a crash in that moment the file still has a
+name, as `.prev` or as a temporary file. Verified by `tests/processes/test_checkpoint_races.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from nomad_sessions.storage import quarantine
+from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.snapshot import Snapshot
+from nomad_sessions.workspace.foreign import ForeignFile
+from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, Identity, identity, parse
+
+__all__ = ["TEMPORARY", "Displaced", "read_whole", "stray"]
+
+TEMPORARY = (".tmp", ".tmp.old")
+_WATCH = 5.0
+
+
+class _Watched(NamedTuple):
+    fd: int
+    seen: Identity | None
+    until: float
+
+
+class Displaced:
+    """The files that this handle displaced a short while ago."""
+
+    def __init__(self, fs: FileSystem, folder: str) -> None:
+        self._fs = fs
+        self._folder = folder
+        self._files: list[_Watched] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._files)
+
+    def watch(self, fd: int, seen: Identity | None) -> None:
+        """Keeps an eye on a displaced file, and its descriptor; `seen` is what it was when it was merged or folded."""
+        self._files.append(_Watched(fd, seen, self._fs.monotonic() + _WATCH))
+
+    def touched(self) -> bool:
+        """Whether somebody has written into one; those that were left alone long enough are let go."""
+        now = self._fs.monotonic()
+        for file in list(self._files):
+            if identity(self._fs.fstat(file.fd)) != file.seen:
+                return True
+            if now > file.until:
+                self._drop(file)
+        return False
+
+    def written(self) -> list[ForeignFile]:
+        """What somebody has written into them since, where it is complete. Under the lock.
+
+        What is still half written when its time is up goes to quarantine.
+        """
+        found = []
+        for file in list(self._files):
+            stat = self._fs.fstat(file.fd)
+            if identity(stat) == file.seen:
+                continue
+            raw = self._fs.pread(file.fd, stat.size, 0)
+            content = parse(raw, stat)
+            if isinstance(content, ForeignFile):
+                found.append(content)
+            elif self._fs.monotonic() <= file.until:
+                continue
+            else:
+                quarantine.keep(self._fs, self._folder, f"{SNAPSHOT}.raced", raw)
+            self._drop(file)
+        return found
+
+    def close(self) -> None:
+        """Gives every descriptor back."""
+        for file in list(self._files):
+            self._drop(file)
+
+    def _drop(self, file: _Watched) -> None:
+        self._files.remove(file)
+        self._fs.close(file.fd)
+
+
+def stray(fs: FileSystem, folder: str) -> list[ForeignFile]:
+    """What another program wrote into `.prev` or a temporary file that a crash left. Under the lock."""
+    found = []
+    for name in fs.listdir(folder):
+        path = f"{folder}/{name}"
+        temporary = name.startswith(f"{SNAPSHOT}.") and name.endswith(TEMPORARY)
+        if not (temporary or name == PREVIOUS) or Snapshot.open(fs, path) is not None:
+            continue
+        stat = fs.stat(path)
+        content = parse(read_whole(fs, path), stat) if stat is not None else ""
+        if isinstance(content, ForeignFile):
+            found.append(content)
+    return found
+
+
+def read_whole(fs: FileSystem, path: str) -> bytes:
+    """All bytes of a file."""
+    fd = fs.open(path, os.O_RDONLY)
+    try:
+        return fs.pread(fd, fs.fstat(fd).size, 0)
+    finally:
+        fs.close(fd)

@@ -1,0 +1,133 @@
+"""Each documented exit code, and one line on stderr that says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nomad_sessions.cli.exits import Exit, exit_code
+from nomad_sessions.errors import LockTimeoutError
+
+from .conftest import COMMAND, EXAMPLES, Cli
+
+
+def damage(cli: Cli) -> None:
+    """Flips a byte of a stored message in the snapshot and in each segment of the journal."""
+    folder = cli.data_dir / "ws"
+    for path in [folder / "sessions.json", *sorted((folder / "journal").glob("*.jsonl"))]:
+        data = path.read_bytes()
+        assert b"precious" in data
+        path.write_bytes(data.replace(b"precious", b"preciouS"))
+
+
+def test_0_when_all_is_well(cli: Cli) -> None:
+    cli("new")
+    assert cli("check").json["ok"] is True
+
+
+def test_1_when_check_finds_a_problem(cli: Cli) -> None:
+    cli("add", cli("new").id, "precious")
+    cli("checkpoint")
+    damage(cli)
+    report = cli("check", code=1).json
+    assert report["ok"] is False
+    assert {"kind", "path", "offset", "length", "detail"} == set(report["problems"][0])
+
+
+def test_1_when_an_import_leaves_records_out(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "sessions.json"
+    file.write_text('{"sessions": {"s": {"messageIds": ["gone"]}}, "messages": {}}')
+    (report,) = cli("import", file, code=1).json
+    assert report["skipped"] == {"the message is not in the file": 1}
+
+
+def test_2_for_wrong_usage_and_input(cli: Cli, tmp_path: Path) -> None:
+    cli("nonsense", code=2)
+    cli("ls", "--limit", "0", code=2)
+    session = cli("new").id
+    assert "must be one of" in cli("add", session, "x", "--role", "robot", code=2).err
+    assert "provider/model" in cli("new", "--model", "x", code=2).err
+    (tmp_path / "x.json").write_text("{}")
+    assert "none of the formats" in cli("import", tmp_path / "x.json", code=2).err
+    assert "cursor" in cli("ls", "--cursor", "x", code=2).err
+
+
+def test_3_for_what_does_not_exist(cli: Cli, tmp_path: Path) -> None:
+    assert "no workspace 'ws'" in cli("ls", code=3).err
+    cli("new")
+    assert "no session 'nope'" in cli("show", "nope", code=3).err
+    cli("fork", "last", "--at", "nope", code=3)
+    assert "missing.json: No such file" in cli("import", tmp_path / "missing.json", code=3).err
+
+
+def test_4_for_a_conflict(cli: Cli) -> None:
+    one, two = cli("new").id, cli("new").id
+    cli("add", one, "x", "--id", "m1")
+    assert "exists already" in cli("add", two, "x", "--id", "m1", code=4).err
+
+
+def test_5_when_the_files_cannot_be_used(cli: Cli) -> None:
+    cli.data_dir.write_text("a file")
+    assert "is not a folder" in cli("new", code=5).err
+
+
+def test_6_for_a_lock_that_is_held() -> None:
+    assert exit_code(LockTimeoutError(path="lock", waited=10.0)) == Exit.LOCKED
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not a signal there")
+def test_130_when_interrupted(cli: Cli) -> None:
+    session = cli("new").id
+    ready, theirs = os.pipe()  # stdin: never written to, so the command waits in its read
+    with cli.start("add", session, stdin=ready, stderr=subprocess.PIPE) as process:
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=20)
+    os.close(ready)
+    os.close(theirs)
+    assert (process.returncode, error) == (130, b"nomad-sessions: interrupted\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_through_a_pipe_is_whole(cli: Cli, unbuffered: str) -> None:
+    cli("import", EXAMPLES / "opencode" / "empty-cart-label.json")
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with cli.start("show", "--all", stdout=subprocess.PIPE, env=environment) as process:
+        output, _ = process.communicate()
+    assert len(output) > 65536
+    assert len(json.loads(output)["messages"]["items"]) == 11
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGPIPE")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_ends_a_command_quietly(cli: Cli, unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    cli("import", *sorted((EXAMPLES / "opencode").glob("*.json")))
+    with cli.start(
+        "show", "Y8TEAbhE", "--all", stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        os.read(process.stdout.fileno(), 10)
+        process.stdout.close()
+        error = process.stderr.read()
+    assert (process.returncode, error) == (141, b"")
+
+
+def test_files_before_a_bad_one_are_imported_and_reported(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("[]")
+    files = [str(EXAMPLES / "nomadarch" / "sessions.json"), str(tmp_path / "bad.json")]
+    done = subprocess.run(
+        [*COMMAND, "import", *files, "-w", "ws", "--data-dir", str(cli.data_dir)], capture_output=True, check=False
+    )
+    assert done.returncode == 2
+    assert b'"imported": 5' in done.stdout
+    assert len(done.stderr.splitlines()) == 1
+    assert cli("ls").json["total"] == 1

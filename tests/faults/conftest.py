@@ -1,0 +1,30 @@
+"""Zygotes that the tests of this folder share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import tiers
+from tests.support.zygote import Zygote
+
+
+@pytest.fixture(scope="session")
+def zygotes() -> Iterator[list[Zygote]]:
+    """Two, for children that are traced: one for each core of a small machine."""
+    tiers.needs_strace()
+    with Zygote(["tests.faults.jobs"]) as one, Zygote(["tests.faults.jobs"]) as other:
+        yield [one, other]
+
+
+@pytest.fixture
+def zygote(zygotes: list[Zygote]) -> Zygote:
+    return zygotes[0]
+
+
+@pytest.fixture(scope="session")
+def limited() -> Iterator[Zygote]:
+    """One whose children limit themselves; needs no strace."""
+    with Zygote(["tests.faults.limits"]) as one:
+        yield one
