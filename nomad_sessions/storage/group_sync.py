@@ -13,7 +13,7 @@ import errno
 import threading
 from typing import NamedTuple
 
-from nomad_sessions.errors import DurabilityLostError
+from nomad_sessions.errors import DurabilityLostError, StoreClosedError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.segment import Segment
 
@@ -36,12 +36,20 @@ class GroupSync:
         self._written: tuple[Segment, int] | None = None
         self._synced = Position(0, 0)
         self._busy = False
+        self._closed = ""
         self.error: DurabilityLostError | None = None
 
     def wrote(self, segment: Segment, end: int) -> Position:
         """Says that `segment` has been written up to `end`; the position to wait for."""
         self._written = (segment, end)
         return Position(segment.first_seq, end)
+
+    def forget(self) -> None:
+        """Lets go of the segment, so that its descriptor can be given back. Who still waits gets `StoreClosedError`."""
+        with self._changed:
+            if self._written is not None:
+                self._closed = self._written[0].path
+                self._written = None
 
     def note(self, position: Position) -> None:
         """Says that somebody synced up to here by other means (a rotation, a checkpoint)."""
@@ -74,7 +82,8 @@ class GroupSync:
     def fail(self, error: DurabilityLostError) -> None:
         """Says that a sync of something else failed: nothing can be promised through this handle any more."""
         with self._changed:
-            self.error = self.error or error
+            # A fresh one: the traceback of `error` would keep the view, and so every descriptor, alive.
+            self.error = self.error or DurabilityLostError(path=error.path, errno=error.errno)
             self._changed.notify_all()
 
     def wait(self, goal: Position) -> None:
@@ -89,11 +98,12 @@ class GroupSync:
                 if self._synced >= goal:
                     return
                 if not self._busy:
+                    if self._written is None:
+                        raise StoreClosedError(path=self._closed)
+                    segment, end = self._written
                     self._busy = True
                     break
                 self._changed.wait()
-        assert self._written is not None, "a goal comes from wrote()"
-        segment, end = self._written
         try:
             self._fs.datasync(segment.fd)
         except BaseException as error:

@@ -302,6 +302,8 @@ class Journal:
         """
         live = self.live
         assert live is not None, "prepare() comes first"
+        if self.torn:
+            self._heal(live)  # A checkpoint seals without appending first; the seal must be the last line of the file.
         blocks = {name: b"\n".join([table.row(fields) for fields in rows]) + b"\n" for name, rows in tables.items()}
         marker = frame(encode({"tables": sum(map(len, blocks.values())), "durable": self.durable}))
         offset = self.end + len(marker)

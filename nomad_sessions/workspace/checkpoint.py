@@ -111,12 +111,23 @@ def replace_snapshot(
         if identity(fs.stat(temporary)) != made:
             quarantine.keep(fs, folder, f"{SNAPSHOT}.raced", read_whole(fs, temporary))
         return Replaced(False)
-    fd = fs.open(temporary, os.O_RDONLY)
-    seen = identity(fs.fstat(fd))
-    if raced is None:
-        _keep(fs, folder, temporary, ours=ours, kept=digest is not None)
-    fs.sync_dir(os.path.dirname(path))
+    with _held(fs, temporary) as fd:
+        seen = identity(fs.fstat(fd))
+        if raced is None:
+            _keep(fs, folder, temporary, ours=ours, kept=digest is not None)
+        fs.sync_dir(os.path.dirname(path))
     return Replaced(True, raced, (fd, seen if raced is not None else expected))
+
+
+@contextlib.contextmanager
+def _held(fs: FileSystem, path: str) -> Iterator[int]:
+    """A descriptor for the caller to keep, given back only where an error leaves the block."""
+    fd = fs.open(path, os.O_RDONLY)
+    try:
+        yield fd
+    except BaseException:
+        fs.close(fd)
+        raise
 
 
 def _raced(fs: FileSystem, path: str, expected: Identity | None, digest: str | None) -> ForeignFile | str | None:
@@ -141,10 +152,10 @@ def _replace_by_link(
     if _raced(fs, kept, expected, digest) is not None:
         fs.unlink(kept)
         return Replaced(False)
-    fd = fs.open(kept, os.O_RDONLY)
-    _keep(fs, folder, kept, ours=ours, kept=digest is not None)
-    fs.replace(temporary, path)
-    fs.sync_dir(os.path.dirname(path))
+    with _held(fs, kept) as fd:
+        _keep(fs, folder, kept, ours=ours, kept=digest is not None)
+        fs.replace(temporary, path)
+        fs.sync_dir(os.path.dirname(path))
     return Replaced(True, None, (fd, expected))
 
 

@@ -121,6 +121,12 @@ class _Merge:
         """Whether they had this message, from us or as their own."""
         return self._seen(message_id) or (self.last is not None and message_id in self.last.messages)
 
+    def _refused(self, message_id: str) -> bool:
+        """Whether a message that we do not have is one that we deleted (with its session, then it has no tombstone)."""
+        return message_id in self.deleted or any(
+            each is not None and message_id in each.messages for each in (self.last, self.base)
+        )
+
     # What they added and changed
 
     def _align(self) -> None:
@@ -154,7 +160,7 @@ class _Merge:
         for message_id, body in self.theirs.messages.items():
             session_id = self.theirs.owner[message_id]
             known = self.ours.messages.get(message_id)
-            if known is None and message_id in self.deleted:
+            if known is None and self._refused(message_id) and session_id not in self.deleted:
                 continue
             merged: Body | None = body
             if known is not None and self.ours.owner[message_id] not in self.gone:
@@ -177,7 +183,7 @@ class _Merge:
 
     def _new_session(self, session_id: str, record: Body, messages: list[Body]) -> None:
         fields = {key: value for key, value in record.items() if key not in _OURS}
-        order = [each for each in self.theirs.order[session_id] if each not in self.deleted]
+        order = [each for each in self.theirs.order[session_id] if self._listed(each, session_id)]
         self.changes.append({"type": "session.created", "sessionId": session_id, "session": fields})
         self.changes += messages
         if order:
@@ -258,7 +264,7 @@ class _Merge:
         if message_id in self.ours.messages:
             owner = self.ours.owner[message_id]
             return message_id not in self.gone and (owner == session_id or owner in self.gone)
-        return message_id not in self.deleted
+        return not self._refused(message_id)
 
     def _order_before(self, session_id: str) -> list[str] | None:
         for content in (self.last, self.base):
@@ -343,7 +349,7 @@ def _table(content: Content | None, kind: Kind) -> dict[str, Body]:
 
 def _time(record: Body) -> Body:
     """Keeps the record's own time of change: a merge is not a change of its own."""
-    return {_TIME: record[_TIME]} if _TIME in record else {}
+    return {_TIME: record.get(_TIME, record.get("createdAt", 0))}
 
 
 def _only(order: Iterable[str], ids: set[str]) -> list[str]:

@@ -259,7 +259,7 @@ def apply(
 
 
 def _touch(session: SessionState, time: int) -> None:
-    if time > session.fields.get("updatedAt", 0):
+    if time > (session.fields.get("updatedAt") or 0):
         session.fields["updatedAt"] = time
 
 

@@ -16,7 +16,6 @@ import logging
 import os
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -40,6 +39,7 @@ from nomad_sessions.storage.segment import Entry
 from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace import recovery
 from nomad_sessions.workspace.adopt import absorb_foreign, merge_foreign
+from nomad_sessions.workspace.combining import Combiner, Ticket
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.folding import Folding
 from nomad_sessions.workspace.recovery import SNAPSHOT, Opened, identity
@@ -113,7 +113,7 @@ class Workspace:
     def _reset(self) -> None:
         """Forgets all that was read. Also what a forked child does first: mutexes may be held by threads it has not."""
         self._writing = threading.Lock()
-        self._queue: deque[None] = deque()
+        self._commits = Combiner(self._commit_all)
         self._mutex = threading.RLock()
         self._sync = GroupSync(self.fs)
         self._ids = IdSource(self._clock)
@@ -232,34 +232,50 @@ class Workspace:
         """
         if self._view is None:
             self.look()
-        self._queue.append(None)
-        with self._writing:
-            self._queue.pop()
-            self._begin()
-            try:
-                with self._mutex:
-                    view, stamp, (changes, result) = self._decide(operation)
-                    if changes:
-                        self.append(view, changes, stamp)
-                    live = view.journal.live
-                    goal = self._sync.wrote(live, view.journal.end) if live is not None else None
-                    value = self._answer(result, view)
-                if goal is not None and not self._queue:
-                    # No thread of ours to share the sync with. Others' syncs of the same file would only get into each
-                    # other's way: one after the other is faster than four at once.
-                    self._settle(goal, lazy)
-                    goal = None
-            except DurabilityLostError as error:
-                # Whatever it was that could not be synced (a segment's name, say): a second try could seem to succeed.
-                self._sync.fail(error)
-                raise
-            finally:
-                self._lock.release()
-        if goal is not None:
-            self._settle(goal, lazy)
-        if changes and self._folding.due(view):
+        ticket = Ticket(operation, lazy)
+        self._commits.run(ticket)
+        value: T = ticket.value
+        if ticket.written and self._view is not None and self._folding.due(self._view):
             self._folding.after_commit()
         return value
+
+    def _commit_all(self, batch: list[Ticket]) -> None:
+        """Commits for every thread that waits: one lock, one look at the files, one append each, one sync for all."""
+        try:
+            with self.locked():
+                goal = self._append_all(batch)
+                if goal is not None:
+                    # Under the lock: syncs of one file by several processes at once only get into each other's way.
+                    self._settle(goal, all(ticket.lazy for ticket in batch))
+        except Exception as error:  # Everybody's who waited for it: raised in each thread.
+            for ticket in batch:
+                ticket.settle(error)
+        else:
+            for ticket in batch:
+                ticket.settle()
+
+    def _append_all(self, batch: list[Ticket]) -> Position | None:
+        """Decides and appends each ticket's changes; the position to be synced to."""
+        with self._mutex:
+            for ticket in batch:
+                try:
+                    if ticket.result is None:  # Else by a thread that was interrupted before the sync.
+                        self._append_one(ticket)
+                    ticket.value = self._answer(ticket.result, self._view or self.current())
+                except DurabilityLostError:
+                    raise
+                except Exception as error:  # The caller's, whose thread may be another: raised there.
+                    ticket.settle(error)
+            view = self._view
+            live = view.journal.live if view is not None else None
+            return self._sync.wrote(live, view.journal.end) if view is not None and live is not None else None
+
+    def _append_one(self, ticket: Ticket) -> None:
+        view, stamp, (changes, result) = self._decide(ticket.operation)
+        if changes:
+            self.append(view, changes, stamp)
+            ticket.written = True
+        ticket.result = result
 
     def _decide(self, operation: Operation[T]) -> tuple[View, Stamp, tuple[list[Body], Callable[[Any], T]]]:
         """Asks the operation, at the newest state. A snapshot that turns out not to match its index is looked at afresh."""
@@ -496,6 +512,7 @@ class Workspace:
             with self._writing, self._mutex:
                 self._closed = True
                 self._view = self._opened = None
+                self._sync.forget()
                 self._folding.displaced.close()
                 self._lock.close()
 

@@ -1,0 +1,115 @@
+"""Threads share the work of one; nobody's ticket is lost, worked on twice or left waiting."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from nomad_sessions.workspace.combining import Combiner, Ticket
+
+
+def test_every_ticket_of_eight_threads_is_worked_on_once_and_in_batches() -> None:
+    seen: list[int] = []
+    batches: list[int] = []
+
+    def work(batch: list[Ticket]) -> None:
+        batches.append(len(batch))
+        time.sleep(0.0005)  # A sync: the others queue up meanwhile.
+        for ticket in batch:
+            seen.append(ticket.operation)
+            ticket.value = ticket.operation * 2
+            ticket.settle()
+
+    combiner = Combiner(work)
+    wrong: list[int] = []
+
+    def caller(first: int) -> None:
+        for number in range(first, first + 100):
+            ticket = Ticket(number, False)
+            combiner.run(ticket)
+            if ticket.value != number * 2:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=caller, args=(100 * each,)) for each in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not wrong
+    assert sorted(seen) == list(range(800))
+    assert max(batches) > 1
+
+
+def test_an_error_reaches_the_thread_whose_ticket_it_is() -> None:
+    def work(batch: list[Ticket]) -> None:
+        for ticket in batch:
+            ticket.settle(ValueError("mine") if ticket.operation == "bad" else None)
+
+    combiner = Combiner(work)
+    with pytest.raises(ValueError, match="mine"):
+        combiner.run(Ticket("bad", False))
+    combiner.run(Ticket("good", False))
+
+
+def test_an_interrupted_worker_leaves_the_others_work_to_the_next_of_them() -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def work(batch: list[Ticket]) -> None:
+        if batch[0].operation == "interrupted":
+            if len(batch) == 1:
+                entered.set()
+                go_on.wait(10)
+            raise KeyboardInterrupt
+        for ticket in batch:
+            done.append(ticket.operation)
+            ticket.settle()
+
+    combiner = Combiner(work)
+    interrupted: list[bool] = []
+
+    def first() -> None:
+        try:
+            combiner.run(Ticket("interrupted", False))
+        except KeyboardInterrupt:
+            interrupted.append(True)
+
+    leader = threading.Thread(target=first)
+    leader.start()
+    assert entered.wait(10)
+    others = [threading.Thread(target=combiner.run, args=(Ticket(name, False),)) for name in ("a", "b", "c")]
+    for thread in others:
+        thread.start()
+    while len(combiner._waiting) < 3:
+        time.sleep(0.001)
+    go_on.set()
+    for thread in (leader, *others):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert interrupted == [True]
+    assert sorted(done) == ["a", "b", "c"]
+    combiner.run(Ticket("later", False))
+    assert done[-1] == "later"
+
+
+def test_a_waiting_thread_that_is_interrupted_takes_its_ticket_back() -> None:
+    combiner = Combiner(lambda batch: [ticket.settle() for ticket in batch] and None)
+    combiner._busy = True
+    ticket = Ticket("never", False)
+
+    class Interrupt:
+        def acquire(self, blocking: bool = True) -> bool:
+            if not blocking:
+                return False
+            raise KeyboardInterrupt
+
+        def release(self) -> None:
+            raise AssertionError("nobody's turn")
+
+    ticket.turn = Interrupt()  # type: ignore[assignment]  # A lock that Ctrl-C interrupts, on demand.
+    with pytest.raises(KeyboardInterrupt):
+        combiner.run(ticket)
+    assert not combiner._waiting
+    assert not ticket.done
