@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ __all__ = ["MessageStream", "interrupted"]
 
 WRITER = "writer"
 _FOLDER = "streams"
+_PROBES = 3
+_PROBE_PAUSE = 0.001
 
 
 class _Alive:
@@ -45,12 +48,34 @@ class _Alive:
             fs.mkdir(f"{workspace}/{_FOLDER}", 0o700)
             self._fd = fs.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             fs.lock(self._fd)
+        _LIVING.add(self)
 
     def end(self) -> None:
-        """The writer is done."""
+        """The writer is done. Does nothing in a forked child: the writer is its parent."""
+        if self._fd < 0:
+            return
         with contextlib.suppress(OSError):  # A file that stays says nothing once its lock is free.
             self._fs.unlink(self._path)
-        self._fs.close(self._fd)
+        self.forget()
+
+    def forget(self) -> None:
+        """Gives the descriptor back; in a forked child the parent's lock stays."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._fs.close(fd)
+
+
+_LIVING: weakref.WeakSet[_Alive] = weakref.WeakSet()
+
+
+def _forget_inherited() -> None:
+    """In a forked child: a copy of the descriptor would keep the lock of a parent that died."""
+    for alive in list(_LIVING):
+        alive.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_inherited)
 
 
 def _lives(fs: FileSystem, workspace: str, name: str) -> bool:
@@ -59,7 +84,11 @@ def _lives(fs: FileSystem, workspace: str, name: str) -> bool:
     except OSError:
         return False
     try:
-        return not fs.lock(fd)
+        for _ in range(_PROBES):
+            if fs.lock(fd):
+                return False
+            fs.sleep(_PROBE_PAUSE)  # Perhaps it was only somebody else who asked.
+        return True
     finally:
         fs.close(fd)
 

@@ -74,9 +74,10 @@ def add(session_id: str, bodies: Iterable[Body]) -> Operation[list[Message]]:
                 "messageId": message_id,
                 "message": fresh[message_id],
             }
-            if hidden:
-                change["dropped"] = [each for each in hidden if each != message_id]
-                hidden = []
+            if hidden and not changes:
+                # Those that come back in this very group are not gone.
+                back = {each.get("id") for each in bodies}
+                change["dropped"] = [each for each in hidden if each not in back]
             changes.append(change)
 
         return changes, lambda after: [_model(after, each, fresh.get(each)) for each in ids]
@@ -107,8 +108,11 @@ def _model(view: Looking, message_id: str, fresh: Body | None) -> Message:
     found = view.message(message_id)
     if found is None:
         raise MessageNotFoundError(message_id=message_id)
+    if fresh is None:
+        return message_model(found[1].body())
     # What was just written needs no reading back; but a transaction writes it again at its end, and hands out a copy.
-    return message_model({**plain(fresh), "rev": found[1].rev} if fresh is not None else found[1].body())
+    nested = any(type(value) in (dict, list) for value in fresh.values())
+    return message_model({**(plain(fresh) if nested else fresh), "rev": found[1].rev})
 
 
 def require_message(view: Looking, message_id: str) -> tuple[SessionState, MessageState]:

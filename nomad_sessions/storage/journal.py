@@ -74,7 +74,7 @@ class Journal:
     Attributes: `last_seq`; `live` (the segment appended to, None where it does not exist yet); `end` (offset after the
     last whole record of `live`); `torn` (bytes after it); `durable` (offset up to which `live` is known synced); `told`
     (the highest such offset that a record of `live` says); `unfinished` (whether `live` has no record yet: its maker
-    may have died before header and name were durable); `scanned` (the entries of sealed segments that were read line
+    may have died before header and name were durable; or could only be opened for reading); `scanned` (the entries of sealed segments that were read line
     by line, by first seq, because their tables are not trusted).
     """
 
@@ -257,21 +257,24 @@ class Journal:
         self.end, self.torn = scan.end, scan.torn
         self.durable = max(self.durable, scan.durable)
         self.told = max(self.told, scan.durable)
-        self.unfinished = self.end <= len(header(segment.first_seq))
+        self.unfinished = self.end <= len(header(segment.first_seq)) or not segment.writable
 
     # What follows is for the holder of the workspace's lock, after a refresh.
 
     def prepare(self) -> None:
         """Makes the end of the journal fit to append to: creates a missing live segment, finishes one whose creation
         was cut short, moves a torn tail to quarantine and cuts it off. Durable on return."""
+        if self.live is not None and not self.live.writable:
+            self._reopen(self.live)
         if self.torn and self.live is not None:
             self._heal(self.live)
         if self.live is None:
             self._before_creating(self.last_seq + 1)
             self._create(self.last_seq + 1)
-        elif self.unfinished:
+        elif self.end <= len(header(self.live_first)):
             self._before_creating(self.live_first)
             self._create(self.live_first)
+        self.unfinished = False
 
     def append(self, data: bytes) -> int:
         """Writes whole lines at the end of the live segment; returns the offset of the first. Not yet durable.
@@ -353,12 +356,10 @@ class Journal:
 
     def _create(self, first_seq: int) -> None:
         path = f"{self.folder}/{name_of(first_seq)}"
-        fd = self._fs.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        segment = Segment(self._fs, path, first_seq, fd, self._fs.fstat(fd))
-        stale = self._open.pop(first_seq, None)
+        self._fs.close(self._fs.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        segment = Segment.open(self._fs, self.folder, first_seq, writable=True)
+        fd = segment.fd
         self._open[first_seq] = segment
-        if stale is not None:
-            stale.close()
         line = header(first_seq)
         try:
             self._fs.truncate(fd, 0)
@@ -373,6 +374,10 @@ class Journal:
         self.live, self.live_first, self.unfinished = segment, first_seq, False
         self.end = self.durable = len(line)
         self.torn = self.told = 0
+
+    def _reopen(self, live: Segment) -> None:
+        """What could only be read when it was opened may be writable by now (a remount, a chmod)."""
+        self.live = self._open[live.first_seq] = Segment.open(self._fs, self.folder, live.first_seq, writable=True)
 
     def _heal(self, live: Segment) -> None:
         data = self._fs.pread(live.fd, self.torn, self.end)

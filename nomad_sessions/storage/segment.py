@@ -73,19 +73,26 @@ def header(first_seq: int) -> bytes:
 class Segment:
     """An open segment. Appending and syncing are for the holder of the workspace's lock; reading is for anyone."""
 
-    def __init__(self, fs: FileSystem, path: str, first_seq: int, fd: int, stat: FileStat) -> None:
+    def __init__(
+        self, fs: FileSystem, path: str, first_seq: int, fd: int, stat: FileStat, *, writable: bool = True
+    ) -> None:
         self.fs = fs
         self.path = path
         self.first_seq = first_seq
         self.fd = fd
         self.identity = (stat.dev, stat.ino)
+        self.writable = writable
 
     @classmethod
     def open(cls, fs: FileSystem, folder: str, first_seq: int, *, writable: bool) -> Segment:
         """Opens an existing segment. Raises `FileNotFoundError` when it is gone, `PermissionError`, `OSError`."""
         path = f"{folder}/{name_of(first_seq)}"
         fd = fs.open(path, os.O_RDWR if writable else os.O_RDONLY)
-        return cls(fs, path, first_seq, fd, fs.fstat(fd))
+        try:
+            return cls(fs, path, first_seq, fd, fs.fstat(fd), writable=writable)
+        except BaseException:
+            fs.close(fd)
+            raise
 
     def __del__(self) -> None:
         # Places in messages that are still being read keep the segment, and so the bytes of a pruned file, alive.

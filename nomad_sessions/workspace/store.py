@@ -101,6 +101,7 @@ class Workspace:
         self.fs = fs
         self.folder = folder
         self.options = options
+        self._snapshot_path = f"{folder}/{SNAPSHOT}"
         self._clock = clock
         self._lock = StoreLock(fs, f"{folder}/lock", options.lock_timeout)
         self._folding = Folding(self)
@@ -159,7 +160,9 @@ class Workspace:
         """The view, brought up to date. With `writing` the lock is held, and a foreign file is merged for good."""
         if self._closed:
             raise StoreClosedError(path=self.folder)
-        if self._view is None or self._opened is None or self._applying or identity(self.fs.stat(f"{self.folder}/{SNAPSHOT}")) != self._opened.seen:
+        if self._view is None or self._opened is None or self._applying:
+            self.reload()
+        elif identity(self.fs.stat(self._snapshot_path)) != self._opened.seen:
             self.reload()
         else:
             self._catch_up()
@@ -242,11 +245,18 @@ class Workspace:
     def _commit_all(self, batch: list[Ticket]) -> None:
         """Commits for every thread that waits: one lock, one look at the files, one append each, one sync for all."""
         try:
-            with self.locked():
-                goal = self._append_all(batch)
-                if goal is not None:
-                    # Under the lock: syncs of one file by several processes at once only get into each other's way.
-                    self._settle(goal, all(ticket.lazy for ticket in batch))
+            with self._writing:
+                self._begin()
+                try:
+                    goal = self._append_all(batch)
+                    if goal is not None:
+                        # Under the lock: syncs of a file by several processes at once get into each other's way.
+                        self._settle(goal, all(ticket.lazy for ticket in batch))
+                except DurabilityLostError as error:
+                    self._sync.fail(error)
+                    raise
+                finally:
+                    self._lock.release()
         except Exception as error:  # Everybody's who waited for it: raised in each thread.
             for ticket in batch:
                 ticket.settle(error)

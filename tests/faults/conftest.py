@@ -28,3 +28,12 @@ def limited() -> Iterator[Zygote]:
     """One whose children limit themselves; needs no strace."""
     with Zygote(["tests.faults.limits"]) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def mounting() -> Iterator[Zygote]:
+    """One in a mount namespace of its own: what its children mount ends with it."""
+    tiers.needs_mounts()
+    wrapper = [str(tiers.tool("unshare")), "--mount", "--propagation", "private"]
+    with Zygote(["tests.faults.places"], wrapper) as one:
+        yield one

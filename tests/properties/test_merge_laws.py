@@ -92,8 +92,7 @@ def base_content() -> Content:
 ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["add_session", "add_message", "add_message", "edit_session", "edit_message"]
-            + ["delete_message", "delete_session", "reorder"]
+            "add_session add_message add_message edit_session edit_message delete_message delete_session reorder".split()
         ),
         st.integers(0, 30),
         st.integers(0, 2),
@@ -222,7 +221,7 @@ def test_no_id_is_lost_that_nobody_deleted(ours: list[Any], theirs: list[Any]) -
         assert name in result.sessions or name in {**mine.deleted, **other.deleted}
     for session, order in result.order.items():
         assert len(set(order)) == len(order)
-        assert {each for each in order} == {each for each, owner in result.owner.items() if owner == session}
+        assert set(order) == {each for each, owner in result.owner.items() if owner == session}
 
 
 @given(ACTIONS, ACTIONS)

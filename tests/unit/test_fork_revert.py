@@ -177,9 +177,18 @@ def test_the_message_of_a_revert_must_be_visible_in_the_session(m: NativeSession
     assert shown(m, "s") == texts(0, 1, 2, 3)
 
 
-def test_a_chain_of_three_hundred_forks_is_read(m: NativeSessionManager) -> None:
+def test_several_hidden_messages_that_are_added_again_are_new_ones(m: NativeSessionManager) -> None:
+    m.revert(WS, "s", "m0")
+    again = [{"id": each, "role": "user", "content": f"new {each}"} for each in ("m3", "m1", "m3")]
+    assert [each.id for each in m.add_messages(WS, "s", again)] == ["m3", "m1", "m3"]
+    for _ in range(2):
+        assert shown(m, "s", hidden=True) == ["text 0", "new m3", "new m1"]
+        m.checkpoint(WS)
+
+
+def test_a_long_chain_of_forks_is_read(m: NativeSessionManager) -> None:
     current = "s"
-    for _ in range(300):
+    for _ in range(60):
         current = m.fork_session(WS, current, title="f").id
     m.delete_session(WS, "s")
     assert shown(m, current) == texts(0, 1, 2, 3)

@@ -1,0 +1,196 @@
+"""Jobs in places that are small or may not be written: a tmpfs of 64 KiB, a read-only mount, another user.
+
+They mount in the mount namespace of their zygote, which ends with it: nothing can stay behind.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from nomad_sessions import DiskFullError, NativeSessionManager, NomadSessionsError, StoreReadOnlyError
+from tests.faults.jobs import live, manager_in, tree
+from tests.support.lives import LIFE, WS, Step, perform, state_of
+from tests.support.zygote import Emit
+
+__all__ = ["as_another_user", "checkpoint_on_a_full_disk", "fill_a_small_disk", "on_a_read_only_mount", "unreadable"]
+
+_LARGE = 1 << 20
+_NOBODY = 65534
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def small_disk(folder: str, kibibytes: int = 64) -> None:
+    mount("-t", "tmpfs", "-o", f"size={kibibytes}k", "none", folder)
+
+
+def free(folder: str) -> int:
+    stat = os.statvfs(folder)
+    return stat.f_bavail * stat.f_bsize
+
+
+def contents(folder: str) -> list[str]:
+    """As a new handle reads them."""
+    with NativeSessionManager(folder) as manager:
+        return state_of(manager)["one"].visible
+
+
+def fill_a_small_disk(emit: Emit, folder: str) -> None:
+    """Adds until the disk is full, five times over; each time room is made, and appending goes on."""
+    small_disk(folder)
+    ballast = [Path(folder, f"ballast{number}") for number in range(5)]
+    for file in ballast:
+        file.write_bytes(b"b" * 8192)
+    manager = manager_in(folder, segment=_LARGE)
+    session = manager.create_session(WS, title="one")
+    acked: list[str] = []
+    for file in [*ballast, None]:
+        try:
+            while True:
+                text = f"{len(acked)} {'x' * 500}"
+                acked.append(manager.add_message(WS, session.id, role="user", content=text).content)
+        except DiskFullError as error:
+            found: dict[str, Any] = {"error": type(error).__name__, "errno": error.errno, "path": error.path}
+        report = manager.check(WS)
+        found |= {"acked": len(acked), "same": state_of(manager)["one"].visible == acked == contents(folder)}
+        emit(found | {"ok": report.ok, "torn": report.torn, "free": free(folder)})
+        if file is not None:
+            file.unlink()
+    manager.clear_workspace(WS)
+    emit({"acked": acked, "found": contents(folder)})
+
+
+def checkpoint_on_a_full_disk(emit: Emit, folder: str) -> None:
+    """A disk with room for some records and not for another snapshot."""
+    small_disk(folder, 128)
+    manager = manager_in(folder, segment=_LARGE)
+    session = manager.create_session(WS, title="one")
+    acked = []
+    for number in range(24):
+        acked.append(manager.add_message(WS, session.id, role="user", content=f"{number} {'x' * 900}").content)
+    manager.checkpoint(WS)
+    acked.append(manager.add_message(WS, session.id, role="user", content="not folded").content)
+    ballast = Path(folder, "ballast")
+    ballast.write_bytes(b"b" * (free(folder) - 12 * 1024))
+    snapshot = Path(folder, WS, "sessions.json")
+    before = snapshot.read_bytes()
+    found: dict[str, Any] = {}
+    try:
+        manager.checkpoint(WS)
+    except DiskFullError as error:
+        found["error"] = type(error).__name__
+    found["old_snapshot"] = snapshot.read_bytes() == before
+    found["leftovers"] = [name for name in os.listdir(snapshot.parent) if ".tmp" in name]
+    for number in range(5):
+        acked.append(manager.add_message(WS, session.id, role="user", content=f"goes on {number}").content)
+    manager.close()  # Folds what is small, where there is room: there is none, and it is silent about it.
+    found["closed"] = snapshot.read_bytes() == before
+    found["same"] = contents(folder) == acked
+    ballast.unlink()
+    manager = manager_in(folder, segment=_LARGE)
+    found |= {"checkpoint": manager.checkpoint(WS), "folded": snapshot.read_bytes() != before, "ok": manager.check(WS).ok}
+    emit(found | {"finally": contents(folder) == acked})
+
+
+def store_with_a_torn_tail(folder: str) -> None:
+    """Read and written, it would be mended; only read, it must not be."""
+    small_disk(folder, 4096)
+    pid = os.fork()  # Its descriptors would keep the mount writable.
+    if pid == 0:
+        live(lambda _: None, folder, steps=11)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    with max(Path(folder, WS, "journal").iterdir()).open("ab") as journal:
+        journal.write(b'{"crc":"00000000","seq":9')
+
+
+def on_a_read_only_mount(emit: Emit, folder: str) -> None:
+    """A store on a file system that cannot change."""
+    store_with_a_torn_tail(folder)
+    mount("-o", "remount,ro", folder)
+    emit(_try_everything(folder))
+
+
+def as_another_user(emit: Emit, folder: str) -> None:
+    """A store that everybody may read and only its owner may change, in the hands of somebody else."""
+    store_with_a_torn_tail(folder)
+    for path in [Path(folder), *Path(folder).rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    become_nobody()
+    emit(_try_everything(folder))
+
+
+def become_nobody() -> None:
+    """What `setpriv --reuid --regid --clear-groups` does, after the interpreter has been loaded."""
+    os.setgroups([])
+    os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+    os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    assert not os.access("/etc/shadow", os.R_OK), "still root"
+
+
+def _try_everything(folder: str) -> dict[str, Any]:
+    """Reads, then tries each kind of write; what it cost the files."""
+    before = tree(folder)
+    manager = manager_in(folder)
+    state = state_of(manager)
+    report = manager.check(WS)
+    manager.stats(WS)
+    manager.status(WS)
+    session = manager.list_sessions(WS)[0]
+    list(manager.list_workspaces())
+    read_only = tree(folder) == before
+    refused: dict[str, str] = {}
+    for step in (Step("add", session.title, ["no"]), Step("create", "no"), Step("attach", session.title, ["no"])):
+        refused[step.do] = _refusal(lambda step=step: perform(manager, step))
+    refused["checkpoint"] = _refusal(lambda: manager.checkpoint(WS))
+    refused["new workspace"] = _refusal(lambda: manager.create_session("another", title="no"))
+    refused["delete"] = _refusal(lambda: manager.delete_workspace(WS))
+    refused["repair"] = _refusal(lambda: manager.repair(WS))
+    again = state_of(manager) == state
+    manager.close()
+    return {
+        "state": state,
+        "ok": report.ok,
+        "unchanged_by_reading": read_only,
+        "refused": refused,
+        "readable_after": again,
+        "unchanged": tree(folder) == before,
+    }
+
+
+def _refusal(write: Any) -> str:
+    try:
+        write()
+    except StoreReadOnlyError as error:
+        assert isinstance(error, PermissionError)
+        assert error.path
+        assert error.path in str(error)
+        return "StoreReadOnlyError"
+    except (NomadSessionsError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "did it"
+
+
+def unreadable(emit: Emit, folder: str) -> None:
+    """A store that somebody else may not even read must not look like an empty one."""
+    small_disk(folder, 4096)
+    live(lambda _: None, folder, steps=len(LIFE) // 2)
+    os.chmod(folder, 0o755)
+    become_nobody()
+    manager = manager_in(folder)
+    found = {}
+    for name, look in {
+        "list_sessions": lambda: manager.list_sessions(WS),
+        "get_session": lambda: manager.get_session(WS, "01JXT21Q00372AC6PRTXRRGYZ6"),
+        "add": lambda: manager.create_session(WS, title="no"),
+    }.items():
+        try:
+            found[name] = repr(look())
+        except PermissionError:
+            found[name] = "PermissionError"
+    emit(found)

@@ -1,0 +1,45 @@
+"""Stores that may not be written: a read-only mount, and a user who is not the owner (chmod proves nothing to root)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import places
+from tests.support.lives import LIFE, Seen, predictions
+from tests.support.zygote import Job, Zygote
+
+pytestmark = pytest.mark.tmpfs
+
+REFUSED = {"add", "create", "attach", "checkpoint", "new workspace", "delete", "repair"}
+
+
+@pytest.mark.parametrize("job", [places.on_a_read_only_mount, places.as_another_user], ids=lambda job: job.__name__)
+def test_what_cannot_be_written_can_be_read_and_every_write_says_so_and_changes_nothing(
+    job: Job, mounting: Zygote, tmp_path: Path
+) -> None:
+    (found,) = mounting.run(job, folder=str(reachable(tmp_path))).well()
+    assert as_state(found["state"]) == predictions(LIFE[:11])[-1]
+    assert found["ok"]
+    assert found["unchanged_by_reading"]
+    assert found["refused"] == dict.fromkeys(REFUSED, "StoreReadOnlyError")
+    assert found["readable_after"]
+    assert found["unchanged"], "the tree has the same hash before and after"
+
+
+def test_a_store_that_may_not_be_read_is_an_error_and_never_an_empty_one(mounting: Zygote, tmp_path: Path) -> None:
+    (found,) = mounting.run(places.unreadable, folder=str(reachable(tmp_path))).well()
+    assert found == dict.fromkeys(("list_sessions", "get_session", "add"), "PermissionError")
+
+
+def as_state(said: Any) -> dict[str, Seen]:
+    return {title: Seen(*seen) for title, seen in said.items()}
+
+
+def reachable(folder: Path) -> Path:
+    """Everybody may walk to it: pytest's own folders are the owner's alone."""
+    for each in (folder, folder.parent, folder.parent.parent):
+        each.chmod(0o755)
+    return folder

@@ -1,0 +1,46 @@
+"""Disks without room: a tmpfs of 64 KiB in a mount namespace of its own (root)."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from tests.faults import places
+from tests.support.zygote import Zygote
+
+pytestmark = pytest.mark.tmpfs
+
+
+def test_a_full_disk_refuses_the_append_keeps_what_was_there_and_goes_on_once_there_is_room(
+    mounting: Zygote, tmp_path: Path
+) -> None:
+    *times, last = mounting.run(places.fill_a_small_disk, folder=str(tmp_path)).well()
+    assert len(times) == 6
+    for each in times:
+        assert each["error"] == "DiskFullError"
+        assert each["errno"] == errno.ENOSPC
+        assert str(tmp_path) in each["path"]
+        assert each["same"], "what was acknowledged is what is read, by this handle and by a new one"
+        assert each["ok"]
+        assert each["torn"] == 0
+        assert each["free"] < 4096, "the disk was really full"
+    assert all(earlier["acked"] < later["acked"] for earlier, later in zip(times, times[1:], strict=False))
+    assert last["found"] == last["acked"]
+    assert len(last["acked"]) > 40
+
+
+def test_a_checkpoint_on_a_full_disk_keeps_the_old_state_and_appends_continue(mounting: Zygote, tmp_path: Path) -> None:
+    (found,) = mounting.run(places.checkpoint_on_a_full_disk, folder=str(tmp_path)).well()
+    assert found == {
+        "error": "DiskFullError",
+        "old_snapshot": True,
+        "leftovers": [],
+        "closed": True,
+        "same": True,
+        "checkpoint": True,
+        "folded": True,
+        "ok": True,
+        "finally": True,
+    }
