@@ -1,4 +1,4 @@
-"""Local-first sessions for AI agents and chat applications: plain files, nothing to run, nothing acknowledged is lost."""
+"""Local-first sessions for AI agents and chat applications: plain files, nothing to run, nothing acknowledged lost."""
 
 from __future__ import annotations
 

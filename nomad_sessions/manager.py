@@ -91,7 +91,8 @@ class NativeSessionManager(SessionCalls):
 
     def workspace(self, workspace_id: str) -> Workspace:
         """The open workspace of this id, opened when it is first asked for."""
-        workspace = self._workspaces.get(workspace_id)
+        # An id that is in there was checked before; a list could not even be looked up.
+        workspace = self._workspaces.get(workspace_id) if isinstance(workspace_id, str) else None
         if workspace is not None:
             return workspace
         validate_workspace_id(workspace_id)

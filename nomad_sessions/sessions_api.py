@@ -223,9 +223,9 @@ class SessionCalls:
     ) -> None:
         """Adds text at the end of a message's content, or of part number `part`. Cost: the text and some 50 bytes.
 
-        Where there are text parts, `part` None is the last of them. The times of message and session stay as they are: a
-        token has none of its own. Durable on return unless `sync` is False: then soon (`batch_interval`), and with the
-        next synced write.
+        Where there are text parts, `part` None is the last of them. The times of message and session stay as they are:
+        a token has none of its own. Durable on return unless `sync` is False: then soon (`batch_interval`), and with
+        the next synced write.
         """
         self._commit(workspace_id, messages.append(message_id, text, part), lazy=not sync)
 

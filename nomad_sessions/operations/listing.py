@@ -17,7 +17,7 @@ from nomad_sessions.errors import InvalidCursorError, InvalidInputError
 from nomad_sessions.models import Message, Page, Session
 from nomad_sessions.operations.reading import Looking, check_text, listed_session, message_model
 from nomad_sessions.storage.codec import decode, encode
-from nomad_sessions.workspace.view import Summary
+from nomad_sessions.workspace.places import Summary
 
 __all__ = ["UNSET", "MessageQuery", "SessionQuery", "Unset", "messages", "sessions", "with_status"]
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from nomad_sessions.errors import ConflictError, InvalidInputError, SessionNotFoundError
 from nomad_sessions.models import Message, Session, validate
 from nomad_sessions.storage.codec import decode, encode
+from nomad_sessions.workspace.places import Summary
 from nomad_sessions.workspace.state import Body, MessageState, SessionState
-from nomad_sessions.workspace.view import Summary
 
 __all__ = [
     "Looking",

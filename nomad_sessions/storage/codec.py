@@ -15,20 +15,21 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from json import JSONDecodeError
-from json.decoder import scanstring
+from json import decoder as _decoder
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-__all__ = ["FRAME_PREFIX_LENGTH", "crc", "decode", "decode_text", "encode", "frame", "unframe"]
+__all__ = ["FRAME_PREFIX_LENGTH", "FRAME_START", "crc", "decode", "decode_text", "encode", "frame", "unframe"]
 
 FRAME_PREFIX_LENGTH = 18
-_OPEN = b'{"crc":"'
+FRAME_START = b'{"crc":"'
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 _CONSTANTS = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
+_scanstring: Callable[[str, int, bool], tuple[str, int]] = vars(_decoder)["scanstring"]
 crc = zlib.crc32
 
 
@@ -57,7 +58,7 @@ def decode_text(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
-        return _decode_deep(text)
+        return _DeepReader(text).read()
 
 
 def frame(body: bytes) -> bytes:
@@ -95,105 +96,109 @@ def _scalar(value: Any) -> str:
 
 def _pieces(value: Any) -> Iterator[str]:
     """The JSON of `value` in pieces, walked with a stack of its own so that depth is no limit."""
-    stack: list[tuple[Iterator[Any], str, bool]] = [(iter((value,)), "", True)]
-    while stack:
-        items, closing, first = stack.pop()
+    opened: list[tuple[Iterator[Any], str]] = [(iter((value,)), "")]
+    separator = ""
+    while opened:
+        items, end = opened[-1]
         for item in items:
-            if not first:
-                yield ","
-            first = False
-            if closing == "}":
-                key, item = item
+            yield separator
+            child = item
+            if end == "}":
+                key, child = item
                 yield _scalar(str(key)) + ":"
-            if isinstance(item, dict | list | tuple):
-                stack.append((items, closing, False))
-                opening, end = ("{", "}") if isinstance(item, dict) else ("[", "]")
-                yield opening
-                stack.append((iter(item.items() if isinstance(item, dict) else item), end, True))
+            separator = ","
+            if isinstance(child, dict | list | tuple):
+                if isinstance(child, dict):
+                    opened.append((iter(child.items()), "}"))
+                else:
+                    opened.append((iter(child), "]"))
+                yield "{" if isinstance(child, dict) else "["
+                separator = ""
                 break
-            yield _scalar(item)
+            yield _scalar(child)
         else:
-            yield closing
+            yield end
+            separator = ","
+            opened.pop()
 
 
-def _decode_deep(text: str) -> Any:
-    """A JSON reader with a stack of its own, for nesting that stops the others; RFC 8259, no extensions."""
-    root: list[Any] = []
-    stack: list[Any] = [root]
-    keys: list[str | None] = [None]
-    at = _skip(text, 0)
-    while True:
-        at = _value(text, at, stack, keys)
-        if len(stack) > 1 and at < 0:
-            at = -at
-            continue
-        at = abs(at)
-        while len(stack) > 1:
-            at = _skip(text, at)
-            closing = "}" if isinstance(stack[-1], dict) else "]"
-            if text[at : at + 1] == closing:
-                stack.pop()
-                keys.pop()
-                at += 1
+class _DeepReader:
+    """A JSON reader (RFC 8259, no extensions) with a stack of its own, for nesting that stops the others."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._root: list[Any] = []
+        self._open: list[Any] = [self._root]
+
+    def read(self) -> Any:
+        self._value()
+        while len(self._open) > 1:
+            self._skip()
+            container = self._open[-1]
+            if self._take("}" if isinstance(container, dict) else "]"):
+                self._open.pop()
                 continue
-            if text[at : at + 1] != ",":
-                raise JSONDecodeError("Expecting ',' delimiter", text, at)
-            at = _key(text, _skip(text, at + 1), stack, keys)
-            break
+            if container and not self._take(","):
+                raise self._error("Expecting ',' delimiter")
+            self._skip()
+            self._value(self._key() if isinstance(container, dict) else None)
+        self._skip()
+        if self._at != len(self._text):
+            raise self._error("Extra data")
+        return self._root[0]
+
+    def _value(self, key: str | None = None) -> None:
+        """Reads one value into the innermost container; a container stays open."""
+        self._skip()
+        start = self._text[self._at : self._at + 1]
+        value: Any
+        if start == '"':
+            value = self._string()
+        elif start in ("{", "["):
+            self._at += 1
+            value = {} if start == "{" else []
+        elif start in _CONSTANTS and self._text.startswith(_CONSTANTS[start][0], self._at):
+            word, value = _CONSTANTS[start]
+            self._at += len(word)
         else:
-            if _skip(text, at) != len(text):
-                raise JSONDecodeError("Extra data", text, at)
-            return root[0]
+            value = self._number()
+        container = self._open[-1]
+        if isinstance(container, dict):
+            container[key] = value
+        else:
+            container.append(value)
+        if start in ("{", "["):
+            self._open.append(value)
 
+    def _key(self) -> str:
+        if self._text[self._at : self._at + 1] != '"':
+            raise self._error("Expecting property name")
+        key = self._string()
+        self._skip()
+        if not self._take(":"):
+            raise self._error("Expecting ':' delimiter")
+        return key
 
-def _skip(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
+    def _string(self) -> str:
+        value, self._at = _scanstring(self._text, self._at + 1, True)
+        return str(value)
 
+    def _number(self) -> int | float:
+        match = _NUMBER.match(self._text, self._at)
+        if match is None:
+            raise self._error("Expecting value")
+        self._at = match.end()
+        return float(match[0]) if match[1] or match[2] else int(match[0])
 
-def _key(text: str, at: int, stack: list[Any], keys: list[str | None]) -> int:
-    """Where the next value starts; in an object, reads its key first."""
-    if not isinstance(stack[-1], dict):
-        return at
-    if text[at : at + 1] != '"':
-        raise JSONDecodeError("Expecting property name", text, at)
-    keys[-1], at = scanstring(text, at + 1, True)
-    at = _skip(text, at)
-    if text[at : at + 1] != ":":
-        raise JSONDecodeError("Expecting ':' delimiter", text, at)
-    return _skip(text, at + 1)
+    def _take(self, character: str) -> bool:
+        found = self._text.startswith(character, self._at)
+        self._at += found
+        return found
 
+    def _skip(self) -> None:
+        match = _SPACE.match(self._text, self._at)
+        self._at = match.end() if match else self._at
 
-def _put(stack: list[Any], keys: list[str | None], value: Any) -> None:
-    if isinstance(stack[-1], dict):
-        stack[-1][keys[-1]] = value
-    else:
-        stack[-1].append(value)
-
-
-def _value(text: str, at: int, stack: list[Any], keys: list[str | None]) -> int:
-    """Reads the value at `at`; the position after it, negated when it opened a container that has a first member."""
-    start = text[at : at + 1]
-    if start == '"':
-        value, end = scanstring(text, at + 1, True)
-        _put(stack, keys, value)
-        return int(end)
-    if start and start in "{[":
-        value = {} if start == "{" else []
-        _put(stack, keys, value)
-        inside = _skip(text, at + 1)
-        if text[inside : inside + 1] == ("}" if start == "{" else "]"):
-            return inside + 1
-        stack.append(value)
-        keys.append(None)
-        return -_key(text, inside, stack, keys)
-    if start and start in _CONSTANTS and text.startswith(_CONSTANTS[start][0], at):
-        word, value = _CONSTANTS[start]
-        _put(stack, keys, value)
-        return at + len(word)
-    number = _NUMBER.match(text, at)
-    if not number:
-        raise JSONDecodeError("Expecting value", text, at)
-    literal = number.group()
-    _put(stack, keys, float(literal) if number.group(1) or number.group(2) else int(literal))
-    return number.end()
+    def _error(self, message: str) -> JSONDecodeError:
+        return JSONDecodeError(message, self._text, self._at)

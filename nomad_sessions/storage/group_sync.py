@@ -83,7 +83,7 @@ class GroupSync:
         """Says that a sync of something else failed: nothing can be promised through this handle any more."""
         with self._changed:
             # A fresh one: the traceback of `error` would keep the view, and so every descriptor, alive.
-            self.error = self.error or DurabilityLostError(path=error.path, errno=error.errno)
+            self.error = self.error or DurabilityLostError(path=error.path, errno=error.errno or errno.EIO)
             self._changed.notify_all()
 
     def wait(self, goal: Position) -> None:

@@ -15,6 +15,7 @@ import errno
 import logging
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from nomad_sessions.errors import DurabilityLostError, JournalCorruptError, JournalGapError
@@ -42,7 +43,10 @@ class Sealed(NamedTuple):
 
     def lookup(self, name: str, key: str) -> list[Any] | None:
         """One row of a table of the seal."""
-        return self._verified(lambda region: table.lookup(self.segment.fs, self.segment.fd, region, key), name)
+        row: list[Any] | None = self._verified(
+            lambda region: table.lookup(self.segment.fs, self.segment.fd, region, key), name
+        )
+        return row
 
     def rows(self, name: str) -> list[list[Any]]:
         """All rows of a table of the seal, key first."""
@@ -59,7 +63,9 @@ class Sealed(NamedTuple):
             ) from error
 
     def intact(self) -> bool:
-        """Whether every table is as it was written. Reads them all."""
+        """Whether a walk through the lines reaches the seal, and every table is as it was written. Reads everything."""
+        if self.segment.scan().seal is None:
+            return False
         try:
             for name in self.seal.tables:
                 self.rows(name)
@@ -74,8 +80,8 @@ class Journal:
     Attributes: `last_seq`; `live` (the segment appended to, None where it does not exist yet); `end` (offset after the
     last whole record of `live`); `torn` (bytes after it); `durable` (offset up to which `live` is known synced); `told`
     (the highest such offset that a record of `live` says); `unfinished` (whether `live` has no record yet: its maker
-    may have died before header and name were durable; or could only be opened for reading); `scanned` (the entries of sealed segments that were read line
-    by line, by first seq, because their tables are not trusted).
+    may have died before header and name were durable; or could only be opened for reading); `scanned` (the entries of
+    sealed segments that were read line by line, by first seq, because their tables are not trusted).
     """
 
     def __init__(self, fs: FileSystem, workspace: str, *, trust_tables: bool = True) -> None:
@@ -119,7 +125,8 @@ class Journal:
         further back than asked), and the entries of the live segment.
 
         `hint` is the first seq of the segment that was live when the base was written: where it still is, the folder
-        need not be listed. Sets `last_seq` and the state of the live segment. Raises `JournalGapError` where records above `after` are
+        need not be listed. Sets `last_seq` and the state of the live segment. Raises `JournalGapError` where records
+        above `after` are
         missing, `JournalCorruptError`.
         """
         firsts = [hint] if 0 < hint <= after + 1 and self._is_live(hint) else self.first_seqs()
@@ -210,7 +217,7 @@ class Journal:
             scan = segment.scan()
             if scan.seal is None:
                 raise JournalCorruptError(
-                    path=segment.path, offset=scan.end, length=scan.torn, reason="no seal, and it is not the last segment"
+                    path=segment.path, offset=scan.end, length=scan.torn, reason="no seal, and it is not the last one"
                 )
             if scan.seal.last_seq + 1 != upper:
                 raise JournalGapError(path=self.folder, expected_seq=scan.seal.last_seq + 1, found_seq=upper)
@@ -332,7 +339,7 @@ class Journal:
     def prune(self, keep_from: int) -> list[int]:
         """Removes the sealed segments all of whose records are below `keep_from`; returns their first seqs."""
         firsts = self.first_seqs()
-        gone = [first for first, successor in zip(firsts, firsts[1:], strict=False) if successor <= keep_from]
+        gone = [first for first, successor in pairwise(firsts) if successor <= keep_from]
         for first in gone:
             self._fs.unlink(f"{self.folder}/{name_of(first)}")
         if gone:

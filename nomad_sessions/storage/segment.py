@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from nomad_sessions.errors import JournalCorruptError, UnsupportedFormatError
 from nomad_sessions.storage._os import FileStat, FileSystem
-from nomad_sessions.storage.codec import decode, encode, frame, unframe
+from nomad_sessions.storage.codec import FRAME_START, decode, encode, frame, unframe
 from nomad_sessions.storage.table import Region
 
 __all__ = ["JOURNAL_VERSION", "Entry", "Scan", "Seal", "Segment", "header", "name_of"]
@@ -127,7 +127,7 @@ class Segment:
         return None if body is None or not body.startswith(b'{"seal":') else _seal(decode(body))
 
     def salvage(self) -> tuple[list[Entry], list[tuple[int, int]]]:
-        """Every intact record of the file, whatever is damaged between them, and the places (offset, length) that are."""
+        """Every intact record of the file, and the places (offset, length) of what is damaged between them."""
         keep: list[Entry] = []
         skipped: list[tuple[int, int]] = []
         _salvage(self.fs.pread(self.fd, self.fs.fstat(self.fd).size, 0), keep, skipped)
@@ -245,8 +245,8 @@ class _Scanner:
     def _judge(self, at: int) -> None:
         """Damage at `at`: corruption if a valid record after it knew that offset to be durable."""
         position = at
-        while (newline := self.data.find(b"\n", position)) >= 0:
-            position = newline + 1
+        # Not by newlines: the damaged byte may be the one that ended the record before a valid one.
+        while (position := self.data.find(FRAME_START, position + 1)) >= 0:
             stop = self.data.find(b"\n", position)
             body = unframe(self.data[position:stop]) if stop >= 0 else None
             if body is None:

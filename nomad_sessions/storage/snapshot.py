@@ -42,7 +42,7 @@ class Block(NamedTuple):
 
     length: int
     crc: int
-    count: int
+    items: int
 
 
 class GroupRow(NamedTuple):
@@ -56,6 +56,7 @@ class GroupRow(NamedTuple):
 
     @classmethod
     def of(cls, fields: list[Any]) -> GroupRow:
+        """The row that a table holds as these fields."""
         identifier, *info = fields
         # Places come last, so that what lists need is one slice.
         info, (offset, length, crc, run_offset, blocks) = info[:-5], info[-5:]

@@ -25,7 +25,7 @@ __all__ = ["CheckReport", "Problem", "check_workspace", "whole"]
 
 
 class Problem(NamedTuple):
-    """Something that is not as it should be: what kind, in which file, at which byte offset and length (0 if unknown)."""
+    """Something that is not as it should be: what kind, in which file, at which byte offset and length (or 0, 0)."""
 
     kind: str
     path: str
@@ -35,8 +35,8 @@ class Problem(NamedTuple):
 
 
 class CheckReport(NamedTuple):
-    """What `check` found; `ok` when nothing is wrong. `torn` bytes at the end of the journal are no problem: a write that
-    was never acknowledged, cut off by the next one."""
+    """What `check` found; `ok` when nothing is wrong. `torn` bytes at the end of the journal are no problem: a write
+    that was never acknowledged, cut off by the next one."""
 
     problems: list[Problem]
     sessions: int

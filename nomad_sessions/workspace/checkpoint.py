@@ -20,9 +20,10 @@ from nomad_sessions.storage.snapshot import Snapshot
 from nomad_sessions.storage.snapshot_writer import Item, SnapshotWriter, line_of
 from nomad_sessions.workspace.displaced import TEMPORARY, read_whole
 from nomad_sessions.workspace.foreign import ForeignFile
+from nomad_sessions.workspace.places import Summary
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, Identity, identity, parse
 from nomad_sessions.workspace.state import WORKSPACE, SessionState
-from nomad_sessions.workspace.view import Summary, View
+from nomad_sessions.workspace.view import View
 
 __all__ = ["Replaced", "remove_stale", "replace_snapshot", "write_snapshot"]
 

@@ -1,8 +1,8 @@
 """Many threads, one writer: the first to come works for all who wait, then hands on.
 
 Invariant: every ticket is worked on exactly once, by the thread of some ticket, in the order of coming; whoever waits
-learns of it, also when the working thread is interrupted. So threads share the lock, the looks at the files and the sync
-of a commit, and none of them competes for the interpreter while another works (flat combining, as LevelDB's writer
+learns of it, also when the working thread is interrupted. So threads share the lock, the looks at the files and the
+sync of a commit, and none of them competes for the interpreter while another works (flat combining, as LevelDB's writer
 queue does it). Verified by `tests/unit/test_combining.py`.
 """
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from nomad_sessions.storage.codec import decode, encode
+from nomad_sessions.workspace.live import index_record
+from nomad_sessions.workspace.places import Summary
 from nomad_sessions.workspace.state import Body, MessageState, Ref, SessionState, apply
-from nomad_sessions.workspace.view import Summary, View, index_record
+from nomad_sessions.workspace.view import View
 
 __all__ = ["Overlay"]
 
@@ -75,4 +77,4 @@ class Overlay:
                 self._sessions[session_id] = known.copy() if known is not None else None
             ref = Ref(_Pending(data), 0, len(data))
             self._sessions[session_id] = apply(self._sessions[session_id], record, ref, self.session)
-            index_record(record, session_id, self._owners, self._tombstones)
+            index_record(record, self._owners, self._tombstones)

@@ -32,8 +32,8 @@ Identity = tuple[int, int, int, int]
 
 
 class Opened(NamedTuple):
-    """A view, with what stood at `sessions.json`: its identity (None: no file), a foreign file to merge, or a reason why
-    it could not be read (somebody may be in the middle of writing it)."""
+    """A view, with what stood at `sessions.json`: its identity (None: no file), a foreign file to merge, or a reason
+    why it could not be read (somebody may be in the middle of writing it)."""
 
     view: View
     seen: Identity | None

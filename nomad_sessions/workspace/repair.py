@@ -50,7 +50,6 @@ def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool
 
 def _refold(fs: FileSystem, workspace: Workspace) -> list[str]:
     """Everything is there in one place or another: write it down afresh."""
-    folder = workspace.folder
     try:
         view = workspace.current(writing=True)
         for session in view.load_all():
@@ -114,7 +113,7 @@ def _rebuild(fs: FileSystem, workspace: Workspace) -> list[str]:
 
 
 def _absorb(view: View, entry: Entry, first: int) -> None:
-    if "type" in entry.record or "delta" in entry.record or entry.record.get("to") in view.delta_targets:
+    if view.live.knows(entry.record):
         view.absorb(entry, first)
 
 

@@ -23,7 +23,7 @@ class SnapshotRun:
         self._row = row
         self.ids = ids
         self._positions: dict[str, int] | None = None
-        self._ends = list(accumulate(block.count for block in row.blocks))
+        self._ends = list(accumulate(block.items for block in row.blocks))
         if (self._ends[-1] if self._ends else 0) != len(ids):
             raise SnapshotChanged(f"{snapshot.path}: session {row.id} has another number of messages than its run")
         self._block = -1

@@ -113,9 +113,13 @@ class MessageState:
 
 
 class Run(Protocol):
-    """The messages that a snapshot holds for a session."""
+    """The messages that a snapshot holds for a session. `ids` are all of them, in the order in which they lie there."""
 
     ids: list[str]
+
+    def line(self, position: int) -> bytes:
+        """The line of the message at this position."""
+        ...
 
     def find(self, message_id: str) -> MessageState | None:
         """One message of the run."""
@@ -224,9 +228,9 @@ def _delta(body: Body, record: Body) -> None:
 
 def _join(body: Body) -> None:
     """Where there are parts they are canonical: content is their text, `toolCalls` their calls."""
-    texts = [part["content"] for part in body["parts"] if part.get("type") == "text" and isinstance(part.get("content"), str)]
+    texts = [part.get("content") for part in body["parts"] if part.get("type") == "text"]
     if texts:
-        body["content"] = "".join(texts)
+        body["content"] = "".join(text for text in texts if isinstance(text, str))
     calls = [part["toolCall"] for part in body["parts"] if part.get("type") == "tool_call" and part.get("toolCall")]
     if calls:
         body["toolCalls"] = calls
@@ -250,7 +254,8 @@ def apply(
     if handler is None:
         return session
     if handler in _CREATING:
-        return handler(session, record, ref, source)
+        made: SessionState | None = handler(session, record, ref, source)
+        return made
     if session is None:
         return None
     handler(session, record, ref, source)

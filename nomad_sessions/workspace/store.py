@@ -43,6 +43,7 @@ from nomad_sessions.workspace.combining import Combiner, Ticket
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.folding import Folding
 from nomad_sessions.workspace.recovery import SNAPSHOT, Opened, identity
+from nomad_sessions.workspace.sealing import seal_of
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
@@ -82,7 +83,7 @@ class Options(NamedTuple):
 
 def _delta(view: View, seq: int, change: Body) -> Body:
     """A delta as the journal holds it: a stream is mostly envelope otherwise. See `View._expand`."""
-    head = view.delta_heads.get(change["messageId"])
+    head = view.live.head(change["messageId"])
     record: Body = {"seq": seq, "delta": change["messageId"]} if head is None else {"seq": seq, "to": head}
     journal = view.journal
     if journal.durable > journal.told:
@@ -160,9 +161,8 @@ class Workspace:
         """The view, brought up to date. With `writing` the lock is held, and a foreign file is merged for good."""
         if self._closed:
             raise StoreClosedError(path=self.folder)
-        if self._view is None or self._opened is None or self._applying:
-            self.reload()
-        elif identity(self.fs.stat(self._snapshot_path)) != self._opened.seen:
+        known = self._opened if self._view is not None and not self._applying else None
+        if known is None or identity(self.fs.stat(self._snapshot_path)) != known.seen:
             self.reload()
         else:
             self._catch_up()
@@ -288,7 +288,7 @@ class Workspace:
         ticket.result = result
 
     def _decide(self, operation: Operation[T]) -> tuple[View, Stamp, tuple[list[Body], Callable[[Any], T]]]:
-        """Asks the operation, at the newest state. A snapshot that turns out not to match its index is looked at afresh."""
+        """Asks the operation, at the newest state. A snapshot that does not match its index is looked at afresh."""
         for _ in range(_RELOADS):
             try:
                 view = self.current(writing=True)
@@ -422,7 +422,7 @@ class Workspace:
         self._applying = True  # Whatever stops it, the files are read afresh: they may end in a seal.
         try:
             with translated(journal.folder):
-                sealing = view.seal_tables()
+                sealing = seal_of(view)
                 part = journal.rotate(sealing.tables, sealing.covers, sealing.note)
         except DurabilityLostError:
             raise

@@ -8,14 +8,15 @@ Verified by `tests/unit/test_view.py` and the state machine in `tests/properties
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-from nomad_sessions.storage.journal import Journal, Sealed
 from nomad_sessions.storage.codec import encode
-from nomad_sessions.storage.segment import Entry, Segment
+from nomad_sessions.storage.journal import Journal, Sealed
+from nomad_sessions.storage.segment import Entry
 from nomad_sessions.storage.snapshot import GroupRow, Snapshot
 from nomad_sessions.storage.table import Region
-from nomad_sessions.workspace.run import SnapshotRun
+from nomad_sessions.workspace.live import Live
+from nomad_sessions.workspace.places import LazySegment, Place, Summary
 from nomad_sessions.workspace.state import (
     WORKSPACE,
     Body,
@@ -23,89 +24,12 @@ from nomad_sessions.workspace.state import (
     Ref,
     SessionState,
     added,
-    added_at,
     apply,
     extended,
 )
+from nomad_sessions.workspace.stored import stored_session, stored_workspace
 
-__all__ = ["Place", "Sealing", "Summary", "View"]
-
-_CARRY = 3
-
-
-class Place(NamedTuple):
-    """Where a record lies: seq, first seq of its segment, byte offset, length.
-
-    What needs no more than that to be applied says so in `kind`: "added" and "delta" with the message as `subject`,
-    "fork" with the session that it copies. `time` (ms) is what an added message gives its session; 0 in a table, where
-    the session's summary has the outcome.
-    """
-
-    seq: int
-    segment: int
-    offset: int
-    length: int
-    kind: str = ""
-    subject: str = ""
-    time: int = 0
-
-
-class LazySegment:
-    """A segment of the journal, opened when something in it is first read."""
-
-    __slots__ = ("_first_seq", "_journal", "_segment")
-
-    def __init__(self, journal: Journal, first_seq: int) -> None:
-        self._journal = journal
-        self._first_seq = first_seq
-        self._segment: Segment | None = None
-
-    def record(self, offset: int, length: int) -> dict[str, Any]:
-        """The record at a known place."""
-        if self._segment is None:
-            self._segment = self._journal.segment(self._first_seq)
-        return self._segment.record(offset, length)
-
-
-class Sealing(NamedTuple):
-    """What a seal says: the older seals that it does not stand for, the rows of its tables, the first seqs of the
-    segments that they cover, and a note: the last id, and the bytes of the records."""
-
-    kept: list[Sealed]
-    tables: dict[str, list[list[Any]]]
-    covers: list[int]
-    note: dict[str, Any]
-
-
-class Summary(NamedTuple):
-    """What lists sort and filter by. Times in ms; `rev` and `created` are seqs; `count` is of visible messages."""
-
-    id: str
-    updated_at: int
-    rev: int
-    created: int
-    created_at: int
-    parent_id: str | None
-    archived_at: int | None
-    closed_at: int | None
-    count: int
-    hidden: int
-
-    @classmethod
-    def of(cls, session: SessionState) -> Summary:
-        get = session.fields.get
-        return cls(
-            session.id,
-            get("updatedAt") or 0,
-            session.rev,
-            session.created,
-            get("createdAt") or 0,
-            get("parentId"),
-            get("archivedAt"),
-            get("closedAt"),
-            len(session.order),
-            len(session.hidden),
-        )
+__all__ = ["View"]
 
 
 class View:
@@ -131,17 +55,12 @@ class View:
         self.last_id: str = base.head.get("lastId", "") if base is not None else ""
         self.records = 0
         self._sessions: dict[str, SessionState | None] = {}
-        self._live: dict[str, list[Place]] = {}
-        self._owners: dict[str, str] = {}
-        self._tombstones: dict[str, int] = {}
+        self.live = Live()
         self._summaries: dict[str, Summary] | None = None
         self._rows: dict[str, list[Any]] | None = None
         self._stale: set[str] = set()
-        self._folded: list[tuple[Entry, int]] = []
         self._sealed_ids: set[str] = set()
         self._sources: dict[int, LazySegment] = {}
-        self.delta_targets: dict[int, str] = {}
-        self.delta_heads: dict[str, int] = {}
         self.pending_bytes = 0
         for part in sealed:
             self.pending_bytes += part.seal.note["bytes"]
@@ -150,8 +69,7 @@ class View:
         for first, older in journal.scanned:
             for entry in older:
                 self.absorb(entry, first)
-            self.delta_targets.clear()
-            self.delta_heads.clear()
+            self.live.next_segment()
         for entry in entries:
             self.absorb(entry, journal.live_first)
 
@@ -167,7 +85,7 @@ class View:
 
     def owner(self, message_id: str) -> str | None:
         """The id of the session that has this message (or had it last), or None for one never seen."""
-        found = self._owners.get(message_id)
+        found = self.live.owners.get(message_id)
         if found is not None:
             return found
         for part in reversed(self.sealed):
@@ -186,7 +104,7 @@ class View:
 
     def message_body(self, message_id: str) -> Body | None:
         """A message as JSON. One that only the snapshot knows is read without its session."""
-        if message_id not in self._owners and self.base is not None:
+        if message_id not in self.live.owners and self.base is not None:
             item = self.base.item(message_id)
             if item is not None and self._untouched(item.group):
                 body: Body = self.base.value(item.line)
@@ -195,8 +113,8 @@ class View:
         return found[1].body() if found is not None else None
 
     def session_json(self, session_id: str) -> bytes | None:
-        """A session as the snapshot has it, when that is all there is to know and nothing of it is loaded: the cheap way
-        to a list of many. None otherwise."""
+        """A session as the snapshot has it, where that is all there is to know and nothing of it is loaded, else None:
+        the cheap way to a list of many."""
         if self.base is None or self.limit is not None or not self._untouched(session_id):
             return None
         fields = self._rows.get(session_id) if self._rows is not None else None
@@ -207,7 +125,7 @@ class View:
     def summaries(self) -> dict[str, Summary]:
         """The summary of every session, by id. The first call reads the snapshot's session table."""
         if self._summaries is None:
-            self._stale.update(self._live)
+            self._stale.update(self.live.places)
             self._summaries = self._stored_summaries()
         for session_id in self._stale:
             state = self.session(session_id) if session_id != WORKSPACE else None
@@ -219,12 +137,12 @@ class View:
         return self._summaries
 
     def workspace(self) -> SessionState:
-        """The workspace's own fields: top-level keys that are not sessions or messages, settings, ownerless messages."""
+        """The workspace's own fields: further top-level keys, settings, messages that belong to no session."""
         return self.session(WORKSPACE) or SessionState(WORKSPACE, {}, 0, 0)
 
     def settings(self) -> Body:
         """The workspace's own settings."""
-        touched = WORKSPACE in self._sessions or WORKSPACE in self._live or self.sealed
+        touched = WORKSPACE in self._sessions or WORKSPACE in self.live.places or self.sealed
         if not touched:
             settings: Body = self.base.head["settings"] if self.base is not None else {}
             return settings
@@ -232,8 +150,8 @@ class View:
 
     def tombstone(self, identifier: str) -> int | None:
         """The seq at which this id was deleted, if it was."""
-        if identifier in self._tombstones:
-            return self._tombstones[identifier]
+        if identifier in self.live.tombstones:
+            return self.live.tombstones[identifier]
         for part in reversed(self.sealed):
             row = part.lookup("tombstones", identifier)
             if row is not None:
@@ -246,7 +164,7 @@ class View:
         rows = self.base.table("tombstones") if self.base is not None else []
         for part in self.sealed:
             rows = rows + part.rows("tombstones")
-        return {**{row[0]: row[1] for row in rows}, **self._tombstones}
+        return {**{row[0]: row[1] for row in rows}, **self.live.tombstones}
 
     # Moving on
 
@@ -255,107 +173,35 @@ class View:
         record = entry.record
         seq = record["seq"]
         if "type" not in record:
-            self._expand(record)
+            self.live.expand(record, self.owner)
         if self.limit is not None and seq > self.limit:
             return
         if seq <= self.floor:
-            self._folded.append((entry, segment))
+            self.live.folded.append((entry, segment))
             return
-        place = _place(entry, segment)
         self.take(record, Ref(self._source(segment), entry.offset, entry.length))
-        self._live.setdefault(record["sessionId"], []).append(place)
+        self.live.add(entry, segment)
         self.records += 1
         self.pending_bytes += entry.length
         self.last_id = record.get("id", self.last_id)
-
-    def _expand(self, record: Body) -> None:
-        """A delta names its message only the first time in a segment, and that record's seq (`to`) from then on."""
-        message_id = record.get("delta")
-        if message_id is None:
-            message_id = self.delta_targets[record["to"]]
-        else:
-            self.delta_targets[record["seq"]] = message_id
-            self.delta_heads[message_id] = record["seq"]
-        owner = self._owners.get(message_id) or self.owner(message_id) or WORKSPACE
-        self._owners[message_id] = owner  # The next token asks again.
-        record |= {"type": "message.delta", "messageId": message_id, "sessionId": owner}
 
     def take(self, record: Body, ref: Ref) -> None:
         """Applies a record that lies at `ref`, wherever that is."""
         session_id = record["sessionId"]
         if session_id in self._sessions:
             self._sessions[session_id] = apply(self._sessions[session_id], record, ref, self.session)
-        self._index(record, session_id)
+        self.live.index(record)
         self.seq = record["seq"]
         self._stale.add(session_id)
-
-    def _index(self, record: Body, session_id: str) -> None:
-        index_record(record, session_id, self._owners, self._tombstones)
-
-    # Sealing and folding
-
-    def seal_tables(self) -> Sealing:
-        """What the live segment's seal says.
-
-        A seal takes over its predecessors when `_CARRY` of them have its size, as a counter carries: n segments need
-        about 3 log4(n) seals to be read, and each record stands in log4(n) tables.
-        """
-        kept, covers = list(self.sealed), [*(first for first, _ in self.journal.scanned), self.journal.live_first]
-        merged: list[Sealed] = []
-        while len(kept) >= _CARRY and all(len(part.seal.covers) == len(covers) for part in kept[-_CARRY:]):
-            merged = kept[-_CARRY:] + merged
-            del kept[-_CARRY:]
-            covers = [first for part in merged for first in part.seal.covers] + [self.journal.live_first]
-        sessions: dict[str, list[Any]] = {}
-        places: dict[str, list[Any]] = {}
-        messages: dict[str, str] = {}
-        tombstones: dict[str, int] = {}
-        for part in merged:
-            for session_id, *summary in part.rows("sessions"):
-                sessions[session_id] = summary
-            for session_id, rows in part.rows("places"):
-                places.setdefault(session_id, []).extend(rows)
-            messages.update((row[0], row[1]) for row in part.rows("messages"))
-            tombstones.update((row[0], row[1]) for row in part.rows("tombstones"))
-        live: dict[str, list[Place]] = {}
-        for entry, segment in self._folded:  # A view of the past, from an older snapshot, needs these too.
-            session_id = entry.record["sessionId"]
-            live.setdefault(session_id, []).append(_place(entry, segment))
-            index_record(entry.record, session_id, messages, tombstones)
-        for session_id, rows in self._live.items():
-            live.setdefault(session_id, []).extend(rows)
-        for session_id, rows in live.items():
-            state = self.session(session_id)
-            sessions[session_id] = list(Summary.of(state)[1:]) if state is not None else []
-            places.setdefault(session_id, []).extend(map(_trimmed, rows))
-        messages.update(self._owners)
-        tombstones.update(self._tombstones)
-        tables = {
-            "sessions": [[key, *value] for key, value in sorted(sessions.items())],
-            "places": [[key, value] for key, value in sorted(places.items())],
-            "messages": [[key, value] for key, value in sorted(messages.items())],
-            "tombstones": [[key, value] for key, value in sorted(tombstones.items())],
-        }
-        note = {
-            "lastId": self.last_id,
-            "bytes": sum(place.length for rows in live.values() for place in rows)
-            + sum(part.seal.note["bytes"] for part in merged),
-        }
-        return Sealing(kept, tables, covers, note)
 
     def sealed_now(self, kept: list[Sealed], part: Sealed) -> None:
         """The live segment has become `part`; what was known of it is found there from now on."""
         self.sealed = [*kept, part]
         self.journal.scanned.clear()
-        self._sealed_ids.update(self._live)
+        self._sealed_ids.update(self.live.places)
         if self._summaries is not None:
             self.summaries()
-        self._live.clear()
-        self._folded.clear()
-        self.delta_targets.clear()
-        self.delta_heads.clear()
-        self._owners.clear()
-        self._tombstones.clear()
+        self.live.clear()
 
     def load_all(self) -> Iterator[SessionState]:
         """Every session, in the order of creation, without keeping those that nobody asked for before."""
@@ -368,7 +214,7 @@ class View:
 
     def _untouched(self, session_id: str) -> bool:
         """Whether the snapshot alone says what this session is."""
-        if session_id in self._live or session_id in self._sessions:
+        if session_id in self.live.places or session_id in self._sessions:
             return False
         if self._summaries is not None:
             return session_id not in self._sealed_ids
@@ -377,7 +223,9 @@ class View:
     def _history(self, session_id: str, before: int | None) -> tuple[list[Place], list[Place], int]:
         """The records of a session above the snapshot and below `before`: those in sealed segments, those in the live
         one; and the session's time after the sealed ones, 0 where only reading them tells."""
-        upper = min(before if before is not None else self.seq + 1, (self.limit or self.seq) + 1)
+        upper = min(each for each in (before, self.seq + 1) if each is not None)
+        if self.limit is not None:
+            upper = min(upper, self.limit + 1)
         sealed: list[Place] = []
         time = 0
         for part in self.sealed:
@@ -389,7 +237,7 @@ class View:
         whole = before is None and self.limit is None
         return (
             [place for place in sealed if self.floor < place.seq < upper],
-            [place for place in self._live.get(session_id, ()) if place.seq < upper],
+            [place for place in self.live.places.get(session_id, ()) if place.seq < upper],
             time if whole else 0,
         )
 
@@ -452,28 +300,8 @@ class View:
         else:
             row = GroupRow.of(self._rows[session_id][1:]) if session_id in self._rows else None
         if session_id == WORKSPACE:
-            return self._stored_workspace(row)
-        return self._session_of(row) if row is not None else None
-
-    def _session_of(self, row: GroupRow) -> SessionState:
-        assert self.base is not None
-        fields: Body = self.base.value(row.record)
-        order: list[str] = fields.pop("messageIds")
-        rev = fields.pop("rev")
-        created, hidden, detached = row.info[2], row.info[-2] or [], row.info[-1] or []
-        state = SessionState(row.id, fields, created, rev, SnapshotRun(self.base, row, [*order, *hidden, *detached]))
-        state.order, state.hidden, state.detached = order, list(hidden), list(detached)
-        return state
-
-    def _stored_workspace(self, row: GroupRow | None) -> SessionState:
-        assert self.base is not None
-        fields = {key: self.base.value(Region(*place)) for key, place in self.base.head["extras"].items()}
-        detached: list[str] = (row.info[-1] or []) if row is not None else []
-        run = SnapshotRun(self.base, row, list(detached)) if row is not None else None
-        state = SessionState(WORKSPACE, fields, 0, self.base.head["workspaceRev"], run)
-        state.detached = list(detached)
-        state.settings = self.base.head["settings"]
-        return state
+            return stored_workspace(self.base, row)
+        return stored_session(self.base, row) if row is not None else None
 
     def _stored_summaries(self) -> dict[str, Summary]:
         stored: dict[str, Summary | None] = {}
@@ -488,35 +316,3 @@ class View:
                 elif session_id != WORKSPACE:
                     stored[session_id] = Summary(session_id, *summary) if summary else None
         return {key: value for key, value in stored.items() if value is not None}
-
-
-def index_record(record: Body, session_id: str, owners: dict[str, str], tombstones: dict[str, int]) -> None:
-    """Notes whose message is whose, and what is deleted."""
-    kind = record["type"]
-    if kind in ("message.added", "message.merged"):
-        owners[record["messageId"]] = session_id
-        for gone in record.get("dropped", ()):
-            tombstones[gone] = record["seq"]
-    elif kind == "session.forked":
-        for _, new in record["messageIds"]:
-            owners[new] = session_id
-    elif kind == "message.deleted":
-        tombstones[record["messageId"]] = record["seq"]
-    elif kind == "session.deleted":
-        tombstones[session_id] = record["seq"]
-
-
-def _place(entry: Entry, segment: int) -> Place:
-    record = entry.record
-    place = (record["seq"], segment, entry.offset, entry.length)
-    kind = record["type"]
-    if kind == "message.added":
-        return Place(*place, "added", record["messageId"], added_at(record))
-    if kind == "message.delta":
-        return Place(*place, "delta", record["messageId"])
-    return Place(*place, "fork", record["sourceId"]) if kind == "session.forked" else Place(*place)
-
-
-def _trimmed(place: Place) -> list[Any]:
-    """As a table row holds it."""
-    return list(place[: 6 if place.kind else 4])

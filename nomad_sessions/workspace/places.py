@@ -1,0 +1,94 @@
+"""Where records lie, and what lists need to know of a session: small values, in memory and in the seals' tables."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from nomad_sessions.storage.journal import Journal
+from nomad_sessions.storage.segment import Entry, Segment
+from nomad_sessions.workspace.state import SessionState, added_at
+
+__all__ = ["LazySegment", "Place", "Summary", "place_of", "trimmed"]
+
+
+class Place(NamedTuple):
+    """Where a record lies: seq, first seq of its segment, byte offset, length.
+
+    What needs no more than that to be applied says so in `kind`: "added" and "delta" with the message as `subject`,
+    "fork" with the session that it copies. `time` (ms) is what an added message gives its session; 0 in a table, where
+    the session's summary has the outcome.
+    """
+
+    seq: int
+    segment: int
+    offset: int
+    length: int
+    kind: str = ""
+    subject: str = ""
+    time: int = 0
+
+
+class Summary(NamedTuple):
+    """What lists sort and filter by. Times in ms; `rev` and `created` are seqs; `visible`, `hidden` count messages."""
+
+    id: str
+    updated_at: int
+    rev: int
+    created: int
+    created_at: int
+    parent_id: str | None
+    archived_at: int | None
+    closed_at: int | None
+    visible: int
+    hidden: int
+
+    @classmethod
+    def of(cls, session: SessionState) -> Summary:
+        """The summary of a session as it is."""
+        get = session.fields.get
+        return cls(
+            session.id,
+            get("updatedAt") or 0,
+            session.rev,
+            session.created,
+            get("createdAt") or 0,
+            get("parentId"),
+            get("archivedAt"),
+            get("closedAt"),
+            len(session.order),
+            len(session.hidden),
+        )
+
+
+class LazySegment:
+    """A segment of the journal, opened when something in it is first read."""
+
+    __slots__ = ("_first_seq", "_journal", "_segment")
+
+    def __init__(self, journal: Journal, first_seq: int) -> None:
+        self._journal = journal
+        self._first_seq = first_seq
+        self._segment: Segment | None = None
+
+    def record(self, offset: int, length: int) -> dict[str, Any]:
+        """The record at a known place."""
+        if self._segment is None:
+            self._segment = self._journal.segment(self._first_seq)
+        return self._segment.record(offset, length)
+
+
+def place_of(entry: Entry, segment: int) -> Place:
+    """The place of a record (expanded, see `Live`) in the segment with this first seq."""
+    record = entry.record
+    place = (record["seq"], segment, entry.offset, entry.length)
+    kind = record["type"]
+    if kind == "message.added":
+        return Place(*place, "added", record["messageId"], added_at(record))
+    if kind == "message.delta":
+        return Place(*place, "delta", record["messageId"])
+    return Place(*place, "fork", record["sourceId"]) if kind == "session.forked" else Place(*place)
+
+
+def trimmed(place: Place) -> list[Any]:
+    """As a table row holds it."""
+    return list(place[: 6 if place.kind else 4])

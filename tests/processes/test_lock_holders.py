@@ -1,0 +1,191 @@
+"""Writers that die, stop, fork, or lose the lock file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nomad_sessions import NativeSessionManager
+from nomad_sessions.errors import LockTimeoutError
+from tests.processes.children import Child
+from tests.processes.node import contents, sound
+
+pytestmark = pytest.mark.processes
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+needs_stop = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="the platform cannot stop a process")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    with NativeSessionManager(tmp_path) as manager:
+        manager.create_session("ws", id="shared")
+        manager.add_message("ws", "shared", role="user", content="first")
+    return tmp_path
+
+
+def test_a_holder_killed_with_9_delays_nobody_by_more_than_100_ms(data_dir: Path) -> None:
+    lock = data_dir / "ws" / "lock"
+    waits = []
+    with NativeSessionManager(data_dir) as manager:
+        manager.add_message("ws", "shared", role="user", content="warm")
+        for number in range(5):
+            with Child("hold", lock) as holder:
+                done: list[float] = []
+
+                def add(text: str = f"waited {number}", done: list[float] = done) -> None:
+                    manager.add_message("ws", "shared", role="user", content=text)
+                    done.append(time.monotonic())
+
+                waiting = threading.Thread(target=add)
+                waiting.start()
+                time.sleep(0.05)
+                assert not done, "the lock was held"
+                os.kill(holder.process.pid, signal.SIGKILL)
+                holder.process.wait()
+                killed = time.monotonic()
+                waiting.join()
+                waits.append(done[0] - killed)
+    # The median: two cores are shared, and one late wake-up is not the lock's doing.
+    assert sorted(waits)[2] < 0.1, waits
+    with NativeSessionManager(data_dir) as manager:
+        assert contents(manager, "shared")[-5:] == [f"waited {number}" for number in range(5)]
+
+
+@needs_stop
+def test_a_stopped_holder_makes_others_time_out_and_is_never_robbed(data_dir: Path) -> None:
+    with Child("hold", data_dir / "ws" / "lock") as holder, NativeSessionManager(data_dir, lock_timeout=0.3) as manager:
+        holder.signal(signal.SIGSTOP)
+        start = time.monotonic()
+        with pytest.raises(LockTimeoutError) as caught:
+            manager.add_message("ws", "shared", role="user", content="never")
+        assert 0.3 <= time.monotonic() - start < 2
+        assert caught.value.path.endswith("ws/lock")
+        assert caught.value.waited >= 0.3
+        with pytest.raises(LockTimeoutError):
+            manager.checkpoint("ws")
+        assert contents(manager, "shared") == ["first"], "reading takes no lock"
+        holder.signal(signal.SIGCONT)
+        with pytest.raises(LockTimeoutError):
+            manager.add_message("ws", "shared", role="user", content="never")
+        holder.kill()
+        manager.add_message("ws", "shared", role="user", content="at last")
+    assert contents(sound(data_dir), "shared") == ["first", "at last"]
+
+
+def test_a_writer_killed_at_any_moment_leaves_what_it_acknowledged(data_dir: Path) -> None:
+    with Child("stream", data_dir) as child:
+        for _ in range(30):
+            child.hear()
+        child.kill()
+    with NativeSessionManager(data_dir) as manager:
+        start = time.monotonic()
+        manager.add_message("ws", "shared", role="user", content="after")
+        assert time.monotonic() - start < 1
+    sound(data_dir).close()
+
+
+def test_a_lock_file_deleted_while_in_use_is_noticed(data_dir: Path) -> None:
+    lock = data_dir / "ws" / "lock"
+    with NativeSessionManager(data_dir) as one, NativeSessionManager(data_dir) as two:
+        for number in range(10):
+            one.add_message("ws", "shared", role="user", content=f"one {number}")
+            lock.unlink()
+            two.add_message("ws", "shared", role="user", content=f"two {number}")
+        threads = [
+            threading.Thread(
+                target=lambda m=m: [m.add_message("ws", "shared", role="user", content="x") for _ in range(40)]
+            )
+            for m in (one, two)
+        ]
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            lock.unlink(missing_ok=True)
+            time.sleep(0.002)
+        for thread in threads:
+            thread.join()
+        assert len(contents(one, "shared")) == 1 + 20 + 80
+    manager = sound(data_dir)
+    assert [message.rev for message in manager.get_session_messages("ws", "shared")] == list(range(2, 103))
+    manager.close()
+
+
+def in_child(work: Callable[[], None]) -> None:
+    """Runs `work` in a forked child; fails when it does."""
+    pid = os.fork()
+    if not pid:
+        try:
+            work()
+        except (
+            BaseException
+        ) as error:  # Nothing may leave the child, whatever it is: it would go on as a second pytest.
+            sys.stderr.write(f"{type(error).__name__}: {error}\\n")
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+@needs_fork
+def test_a_forked_child_writes_through_the_manager_that_it_inherited(data_dir: Path) -> None:
+    with NativeSessionManager(data_dir) as manager:
+        manager.add_message("ws", "shared", role="user", content="parent 0")
+        for number in range(1, 4):
+            in_child(lambda n=number: manager.add_message("ws", "shared", role="user", content=f"child {n}"))  # type: ignore[misc]
+            manager.add_message("ws", "shared", role="user", content=f"parent {number}")
+        expected = ["first", "parent 0", *[f"{who} {n}" for n in range(1, 4) for who in ("child", "parent")]]
+        assert contents(manager, "shared") == expected
+        in_child(lambda: manager.checkpoint("ws") and None)
+        in_child(manager.close)
+        assert contents(manager, "shared") == expected
+        manager.add_message("ws", "shared", role="user", content="last")
+    assert contents(sound(data_dir), "shared") == [*expected, "last"]
+
+
+@needs_fork
+def test_a_child_forked_while_the_lock_is_held_frees_it_for_nobody(data_dir: Path) -> None:
+    with NativeSessionManager(data_dir, lock_timeout=0.2) as manager:
+        workspace = manager.workspace("ws")
+
+        def child() -> None:
+            with NativeSessionManager(data_dir, lock_timeout=0.1) as fresh, pytest.raises(LockTimeoutError):
+                fresh.add_message("ws", "shared", role="user", content="never")
+            with pytest.raises(LockTimeoutError):
+                manager.add_message("ws", "shared", role="user", content="never")
+
+        with workspace.locked():
+            in_child(child)
+        manager.add_message("ws", "shared", role="user", content="parent")
+        assert contents(manager, "shared") == ["first", "parent"]
+
+
+@needs_fork
+def test_children_forked_while_threads_write_do_not_hang(data_dir: Path) -> None:
+    with NativeSessionManager(data_dir) as manager:
+        stopped = threading.Event()
+
+        def work(name: str) -> None:
+            number = 0
+            while not stopped.is_set():
+                manager.add_message("ws", "shared", role="user", content=f"{name} {number}")
+                number += 1
+
+        threads = [threading.Thread(target=work, args=(f"thread{n}",)) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        for number in range(8):
+            in_child(lambda n=number: manager.add_message("ws", "shared", role="user", content=f"child {n}"))  # type: ignore[misc]
+        stopped.set()
+        for thread in threads:
+            thread.join()
+        texts = contents(manager, "shared")
+        assert {f"child {number}" for number in range(8)} <= set(texts)
+        assert len(texts) == len(set(texts))
+    sound(data_dir).close()
