@@ -87,7 +87,7 @@ class AsyncSessionManager(AsyncCalls):
         active = _IN_TRANSACTION.get()
         if id(self) in active:
             raise TransactionError(message="transactions do not nest: use the one that is open")
-        transaction = await self._run(Transaction, workspace_id, self._manager.workspace(workspace_id))
+        transaction = await self._run(self._manager._begin, workspace_id)
         _IN_TRANSACTION.set(active | {id(self)})
         try:
             yield transaction

@@ -7,6 +7,7 @@ concerns one as a whole, and the life of the manager.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat as stat_bits
 import threading
@@ -91,11 +92,10 @@ class NativeSessionManager(SessionCalls):
 
     def workspace(self, workspace_id: str) -> Workspace:
         """The open workspace of this id, opened when it is first asked for."""
-        # An id that is in there was checked before; a list could not even be looked up.
-        workspace = self._workspaces.get(workspace_id) if isinstance(workspace_id, str) else None
-        if workspace is not None:
-            return workspace
-        validate_workspace_id(workspace_id)
+        try:
+            return self._workspaces[workspace_id]  # It was checked when it came in.
+        except (KeyError, TypeError):
+            validate_workspace_id(workspace_id)
         with self._mutex:
             if self._closed:
                 raise StoreClosedError(path=self.data_dir)
@@ -105,14 +105,14 @@ class NativeSessionManager(SessionCalls):
             return self._workspaces[workspace_id]
 
     def _use(self, workspace_id: str, use: Callable[[Workspace], T]) -> T:
-        workspace = self.workspace(workspace_id)
-        try:
-            return use(workspace)
-        except StoreClosedError:
-            # Another thread has cleared this workspace since we looked it up; nothing was done.
-            if self._closed or self._workspaces.get(workspace_id) is workspace:
-                raise
-        return use(self.workspace(workspace_id))
+        while True:
+            workspace = self.workspace(workspace_id)
+            try:
+                return use(workspace)
+            except StoreClosedError:
+                # Unless another thread has cleared this workspace since we looked it up: then nothing was done.
+                if self._closed or self._workspaces.get(workspace_id) is workspace:
+                    raise
 
     def _read(self, workspace_id: str, look: Callable[[Looking], T]) -> T:
         return self._use(workspace_id, lambda workspace: workspace.read(look))
@@ -121,7 +121,7 @@ class NativeSessionManager(SessionCalls):
         return self._use(workspace_id, lambda workspace: workspace.commit(operation, lazy=lazy))
 
     def _attach(self, workspace_id: str, data: bytes) -> str:
-        return attach(self.workspace(workspace_id), data)
+        return self._use(workspace_id, lambda workspace: attach(workspace, data))
 
     # Several calls as one, streaming, attachments
 
@@ -135,7 +135,7 @@ class NativeSessionManager(SessionCalls):
         """
         if getattr(self._in_transaction, "active", False):
             raise TransactionError(message="transactions do not nest: use the one that is open")
-        transaction = Transaction(workspace_id, self.workspace(workspace_id))
+        transaction = self._begin(workspace_id)
         self._in_transaction.active = True
         try:
             yield transaction
@@ -146,6 +146,9 @@ class NativeSessionManager(SessionCalls):
             transaction.commit()
         finally:
             self._in_transaction.active = False
+
+    def _begin(self, workspace_id: str) -> Transaction:
+        return Transaction(workspace_id, functools.partial(self._use, workspace_id))
 
     def stream_message(self, workspace_id: str, session_id: str, **fields: Any) -> MessageStream:
         """A message to be written as it comes from a model: `with m.stream_message(ws, sid, model=…) as s: s.text(d)`.
@@ -173,8 +176,9 @@ class NativeSessionManager(SessionCalls):
         """Gives a session another `directory`, or moves it with its messages and ids to another workspace.
 
         The move is a copy that is durable there before it is deleted here: after a crash it may be in both, never in
-        none, and repeating the call finishes it, also one that had finished. Raises `AlreadyExistsError` where another
-        session there has its id. Cost: the session is read and written once.
+        none, and repeating the call finishes it, also one that had finished. `movedFrom` of the session then names this
+        workspace. Raises `AlreadyExistsError` where another session there has its id. Cost: the session is read and
+        written once.
         """
         if to_workspace is not None:
             validate_workspace_id(to_workspace)
@@ -191,7 +195,7 @@ class NativeSessionManager(SessionCalls):
                 changes = {} if directory is None else {"directory": directory}
                 return self.update_session(to_workspace, session_id, changes)
             self._carry_attachments(workspace_id, to_workspace, luggage)
-            moved = self._commit(to_workspace, movement.arrive(to_workspace, luggage, directory))
+            moved = self._commit(to_workspace, movement.arrive(workspace_id, to_workspace, luggage, directory))
             try:
                 leave = sessions.delete(session_id, children=False, forks=False, if_rev=luggage.rev)
                 self._commit(workspace_id, leave)

@@ -225,6 +225,6 @@ class MessageStream:
 
     def _send(self, delta: str, part: int | None, new: Body | None) -> int:
         operation = messages.append(self.message.id, delta, part, new)
-        index = self._manager.workspace(self._workspace_id).commit(operation, lazy=True)
+        index = self._manager._commit(self._workspace_id, operation, lazy=True)
         assert index is not None, "a part was named or begun"
         return index

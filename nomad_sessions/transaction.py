@@ -9,7 +9,6 @@ from nomad_sessions.errors import TransactionError
 from nomad_sessions.operations.reading import Looking
 from nomad_sessions.sessions_api import SessionCalls
 from nomad_sessions.storage import attachments
-from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.overlay import Overlay
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.store import Operation, Stamp, Workspace
@@ -18,6 +17,8 @@ from nomad_sessions.workspace.view import View
 __all__ = ["Transaction", "attach"]
 
 T = TypeVar("T")
+Use = Callable[[Callable[[Workspace], Any]], Any]
+"""Calls its argument with the open workspace, which may be another one each time."""
 
 
 def attach(workspace: Workspace, data: bytes) -> str:
@@ -55,11 +56,11 @@ class Transaction(SessionCalls):
     written. `rev` of what it returns is what it will be if nobody else writes meanwhile. Not for several threads.
     """
 
-    def __init__(self, workspace_id: str, workspace: Workspace) -> None:
+    def __init__(self, workspace_id: str, use: Use) -> None:
         self._workspace_id = workspace_id
-        self._workspace = workspace
+        self._use = use
         self._calls: list[tuple[Operation[Any], _Recorded]] = []
-        self._overlay = workspace.read(Overlay)
+        self._overlay: Overlay = use(lambda workspace: workspace.read(Overlay))
         self._ended = False
 
     def _check(self, workspace_id: str) -> None:
@@ -72,31 +73,35 @@ class Transaction(SessionCalls):
 
     def _read(self, workspace_id: str, look: Callable[[Looking], T]) -> T:
         self._check(workspace_id)
-        return self._workspace.read(lambda _: look(self._overlay))
+        value: T = self._use(lambda workspace: workspace.read(lambda _: look(self._overlay)))
+        return value
 
     def _commit(self, workspace_id: str, operation: Operation[T], *, lazy: bool = False) -> T:
         self._check(workspace_id)
 
-        def run(view: View) -> tuple[_Recorded, T]:
-            stamp = _Recorded(self._workspace.stamp(view))
+        def run(workspace: Workspace, view: View) -> tuple[_Recorded, T]:
+            stamp = _Recorded(workspace.stamp(view))
             changes, result = operation(self._overlay, stamp)
             self._overlay.take(changes, stamp.now)
             return stamp, result(self._overlay)
 
-        stamp, value = self._workspace.read(run)
+        stamp: _Recorded
+        value: T
+        stamp, value = self._use(lambda workspace: workspace.read(lambda view: run(workspace, view)))
         self._calls.append((operation, stamp))
         return value
 
     def _attach(self, workspace_id: str, data: bytes) -> str:
         self._check(workspace_id)
-        return attach(self._workspace, data)
+        digest: str = self._use(lambda workspace: attach(workspace, data))
+        return digest
 
     def commit(self) -> None:
         """Writes everything as one group. What the context manager calls at the end of its block."""
         self._check(self._workspace_id)
         self._ended = True
         if self._calls:
-            self._workspace.commit(self._all)
+            self._use(lambda workspace: workspace.commit(self._all))
 
     def rollback(self) -> None:
         """Forgets everything; the transaction has ended."""

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from nomad_sessions.errors import AlreadyExistsError
 from nomad_sessions.models import Session
-from nomad_sessions.operations.plain import same
 from nomad_sessions.operations.reading import Looking, Stamping, require_session, session_model
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.state import Body, SessionState
@@ -43,12 +42,13 @@ def pack(session_id: str) -> Callable[[Looking], Luggage]:
     return look
 
 
-def arrive(workspace_id: str, luggage: Luggage, directory: str | None) -> Operation[Session]:
-    """Puts a packed session into a workspace. An older copy of it, from a move that was cut short, is replaced.
+def arrive(origin: str, workspace_id: str, luggage: Luggage, directory: str | None) -> Operation[Session]:
+    """Puts a packed session of workspace `origin` into another. What a move that was cut short had put there before is
+    replaced; `movedFrom` tells it from another session.
 
     Raises `AlreadyExistsError` where another session has its id, or the copy was changed since.
     """
-    fields = {**luggage.fields, "workspaceId": workspace_id}
+    fields = {**luggage.fields, "workspaceId": workspace_id, "movedFrom": origin}
     if directory is not None:
         fields["directory"] = directory
     session_id: str = fields["id"]
@@ -57,7 +57,7 @@ def arrive(workspace_id: str, luggage: Luggage, directory: str | None) -> Operat
         there = view.session(session_id)
         changes: list[Body] = []
         if there is not None:
-            _check_copy(there, luggage)
+            _check_copy(there, origin, fields["createdAt"])
             changes.append({"type": "session.deleted", "sessionId": session_id})
         for body in [*luggage.messages, *luggage.detached]:
             found = view.message(body["id"])
@@ -78,23 +78,16 @@ def _without_rev(body: Body) -> Body:
     return {key: value for key, value in body.items() if key != "rev"}
 
 
-def _check_copy(there: SessionState, luggage: Luggage) -> None:
-    """Whether what is there is what an earlier attempt left: nothing in it is newer than, or unknown, here."""
-    known = {body["id"]: body for body in luggage.messages}
-    bodies = _bodies(there, there.ids())
-    fits = there.fields.get("createdAt") == luggage.fields.get("createdAt")
-    fits = fits and (there.fields.get("updatedAt") or 0) <= (luggage.fields.get("updatedAt") or 0)
-    known |= {body["id"]: body for body in luggage.detached}
-    for body in bodies:
-        mine = known.get(body["id"])
-        older = mine is not None and (body.get("updatedAt") or 0) < (mine.get("updatedAt") or 0)
-        fits = fits and mine is not None and (older or same(mine, body))
-    if not fits:
+def _check_copy(there: SessionState, origin: str, created_at: int) -> None:
+    """Whether what is there is what an earlier attempt left, untouched: its last change is the last record of that."""
+    last = there.created + len(there.ids()) + bool(there.hidden) + 1
+    came_from_here = there.fields.get("movedFrom") == origin and there.fields.get("createdAt") == created_at
+    if not came_from_here or there.rev != last:
         raise AlreadyExistsError(kind="session", id=there.id, current=session_model(there))
 
 
 def _records(session_id: str, fields: Body, luggage: Luggage) -> list[Body]:
-    """The records that make it: created, filled, reverted as it was, and its time set back."""
+    """The records that make it: created, filled, reverted as it was, its time set back. `_check_copy` counts them."""
     begun = {key: value for key, value in fields.items() if key != "revert"}
     changes: list[Body] = [{"type": "session.created", "sessionId": session_id, "session": begun}]
     for kind, bodies in (("message.added", luggage.messages), ("message.merged", luggage.detached)):

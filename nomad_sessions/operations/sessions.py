@@ -156,6 +156,7 @@ _NOT_COPIED = frozenset(
         "closedAt",
         "archivedAt",
         "imported",
+        "movedFrom",
     }
 )
 

@@ -44,6 +44,7 @@ class PosixFileSystem:
 
     __slots__ = ()
 
+    replaces_open = True
     close = staticmethod(os.close)
     sync = staticmethod(_fsync)
     datasync = staticmethod(_fdatasync)

@@ -33,6 +33,10 @@ class FileSystem(Protocol):
     durable until `datasync` or `sync` of the file and, for a new, renamed or removed name, `sync_dir` of its folder.
     """
 
+    @property
+    def replaces_open(self) -> bool:
+        """Whether a file can be replaced or removed while somebody has it open."""
+
     def open(self, path: str, flags: int, mode: int = 0o600, /) -> int:
         """Open with `os.O_*` flags, except `O_APPEND`; programs that we start do not inherit the descriptor."""
 

@@ -51,6 +51,7 @@ class WindowsFileSystem:
 
     __slots__ = ("_seek",)
 
+    replaces_open = False
     close = staticmethod(os.close)
     sync = staticmethod(os.fsync)
     datasync = staticmethod(os.fsync)

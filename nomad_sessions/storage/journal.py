@@ -341,7 +341,10 @@ class Journal:
         firsts = self.first_seqs()
         gone = [first for first, successor in pairwise(firsts) if successor <= keep_from]
         for first in gone:
-            self._fs.unlink(f"{self.folder}/{name_of(first)}")
+            try:
+                self._fs.unlink(f"{self.folder}/{name_of(first)}")
+            except PermissionError:  # Windows: somebody still reads it. The next checkpoint tries again.
+                break
         if gone:
             with _syncing(self.folder):
                 self._fs.sync_dir(self.folder)

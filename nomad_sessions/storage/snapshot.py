@@ -15,8 +15,8 @@ import contextlib
 import os
 import re
 import zlib
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from nomad_sessions.errors import UnsupportedFormatError
 from nomad_sessions.storage import table
@@ -26,6 +26,7 @@ from nomad_sessions.storage.table import Region, TableDamaged
 
 __all__ = ["FORMAT_VERSION", "TRAILER", "TRAILER_LENGTH", "Block", "GroupRow", "ItemRow", "Snapshot", "SnapshotChanged"]
 
+T = TypeVar("T")
 FORMAT_VERSION = 1
 TRAILER = b'"trailer":"nomad1 %016d %016d %08x %016d"}}\n'
 TRAILER_LENGTH = len(TRAILER % (0, 0, 0, 0))
@@ -88,6 +89,8 @@ class Snapshot:
     def __init__(self, fs: FileSystem, path: str, fd: int, stat: FileStat, head: dict[str, Any]) -> None:
         self._fs = fs
         self._fd = fd
+        # Where an open file cannot be replaced, none is held: each read opens it and looks whether it is still the same.
+        self._trailer = b"" if fs.replaces_open else fs.pread(fd, TRAILER_LENGTH, stat.size - TRAILER_LENGTH)
         self.path = path
         self.stat = stat
         self.head = head
@@ -114,14 +117,17 @@ class Snapshot:
         if head is None:
             fs.close(fd)
             return None
-        return cls(fs, path, fd, stat, head)
+        snapshot = cls(fs, path, fd, stat, head)
+        if not fs.replaces_open:
+            snapshot.close()
+        return snapshot
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError):  # Only read through; nobody could be told.
             self.close()
 
     def close(self) -> None:
-        """Gives the descriptor back; further reads fail."""
+        """Gives the descriptor back."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             self._fs.close(fd)
@@ -160,7 +166,7 @@ class Snapshot:
 
     def read(self, region: Region) -> bytes:
         """The verified bytes of one record line: `"<id>":<json>`."""
-        data = self._fs.pread(self._fd, region.length, region.offset)
+        data = self._through(lambda fd: self._fs.pread(fd, region.length, region.offset))
         if len(data) != region.length or zlib.crc32(data) != region.crc:
             raise SnapshotChanged(f"{self.path}: bytes at {region.offset} do not match their checksum")
         return data
@@ -189,15 +195,30 @@ class Snapshot:
         for place in self.head["extras"].values():
             self.read(Region(*place))
 
+    def _through(self, read: Callable[[int], T]) -> T:
+        """`read(descriptor)`."""
+        if not self._trailer:
+            return read(self._fd)
+        try:
+            fd = self._fs.open(self.path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise SnapshotChanged(f"{self.path}: it has gone") from error
+        try:
+            if self._fs.pread(fd, TRAILER_LENGTH + 1, self.stat.size - TRAILER_LENGTH) != self._trailer:
+                raise SnapshotChanged(f"{self.path}: another file is there")
+            return read(fd)
+        finally:
+            self._fs.close(fd)
+
     def _lookup(self, region: Region, key: str) -> list[Any] | None:
         try:
-            return table.lookup(self._fs, self._fd, region, key)
+            return self._through(lambda fd: table.lookup(self._fs, fd, region, key))
         except TableDamaged as error:
             raise SnapshotChanged(f"{self.path}: {error}") from error
 
     def _rows(self, region: Region) -> list[list[Any]]:
         try:
-            return table.rows(self._fs, self._fd, region)
+            return self._through(lambda fd: table.rows(self._fs, fd, region))
         except TableDamaged as error:
             raise SnapshotChanged(f"{self.path}: {error}") from error
 

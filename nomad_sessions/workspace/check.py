@@ -19,6 +19,7 @@ from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace import recovery
 from nomad_sessions.workspace.foreign import normalise
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT
+from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
 __all__ = ["CheckReport", "Problem", "check_workspace", "whole"]
@@ -131,11 +132,20 @@ def _snapshot(fs: FileSystem, path: str) -> Iterator[Problem]:
             return
         snapshot.verify()
         snapshot.close()
-        decode(whole(fs, path))
+        yield from _keys(path, decode(whole(fs, path)), snapshot.head["tables"])
     except (SnapshotChanged, ValueError) as error:
         yield Problem("snapshot-damaged", path, 0, 0, str(error)[:300])
     except (StorageError, OSError) as error:
         yield _problem("unreadable", path, error)
+
+
+def _keys(path: str, data: Body, tables: Body) -> Iterator[Problem]:
+    """What other programs look for: our index alone would not miss a key whose name is damaged."""
+    ours = data.get("nomad")
+    missing = [key for key in ("sessions", "messages", "nomad") if not isinstance(data.get(key), dict)]
+    missing += [key for key in tables if not isinstance(ours, dict) or key not in ours]
+    if missing:
+        yield Problem("snapshot-damaged", path, 0, 0, f"as JSON it has no {', '.join(missing)}")
 
 
 def _foreign(fs: FileSystem, path: str) -> Iterator[Problem]:

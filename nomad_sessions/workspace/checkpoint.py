@@ -153,11 +153,19 @@ def _replace_by_link(
     if _raced(fs, kept, expected, digest) is not None:
         fs.unlink(kept)
         return Replaced(False)
-    with _held(fs, kept) as fd:
+    fs.replace(temporary, path)
+    raced = _raced(fs, kept, expected, digest)
+    if isinstance(raced, str):
+        # Somebody is in the middle of writing it: the file gets its name back. Ours can be made again.
+        fs.replace(kept, path)
+        return Replaced(False)
+    if raced is None:
         _keep(fs, folder, kept, ours=ours, kept=digest is not None)
-        fs.replace(temporary, path)
-        fs.sync_dir(os.path.dirname(path))
-    return Replaced(True, None, (fd, expected))
+    else:
+        fs.unlink(kept)
+    fs.sync_dir(os.path.dirname(path))
+    # No descriptor stays open: where names cannot be exchanged, an open file may not be renamed either.
+    return Replaced(True, raced)
 
 
 def _keep(fs: FileSystem, folder: str, displaced: str, *, ours: bool, kept: bool) -> None:

@@ -121,9 +121,13 @@ def _without_snapshot(fs: FileSystem, folder: str, journal: Journal, found: Fore
     path = f"{folder}/{SNAPSHOT}"
     previous = Snapshot.open(fs, f"{folder}/{PREVIOUS}")
     reason = found if isinstance(found, str) else "it is missing" if found is None else "it is not ours"
-    if previous is None and fs.stat(f"{folder}/{PREVIOUS}") is not None:
-        raise SnapshotUnreadableError(path=path, reason=f"{reason}, and {PREVIOUS} is damaged")
     firsts = journal.first_seqs()
+    whole = bool(firsts) and firsts[0] == 1
+    if previous is None and not whole and fs.stat(f"{folder}/{PREVIOUS}") is not None:
+        raise SnapshotUnreadableError(path=path, reason=f"{reason}, and {PREVIOUS} is damaged")
+    if previous is not None and not firsts and not isinstance(found, ForeignFile):
+        # What had been written since `.prev` was in the two that are gone: an old state must not pass for the newest.
+        raise SnapshotUnreadableError(path=path, reason=f"{reason}, and so is the journal above {PREVIOUS}")
     if previous is None and not firsts and isinstance(found, str):
         raise SnapshotUnreadableError(path=path, reason=reason)
     if previous is None and firsts and firsts[0] != 1:

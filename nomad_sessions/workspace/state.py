@@ -229,8 +229,9 @@ def _delta(body: Body, record: Body) -> None:
 def _join(body: Body) -> None:
     """Where there are parts they are canonical: content is their text, `toolCalls` their calls."""
     texts = [part.get("content") for part in body["parts"] if part.get("type") == "text"]
-    if texts:
-        body["content"] = "".join(text for text in texts if isinstance(text, str))
+    ours = [text for text in texts if isinstance(text, str)]
+    if ours:
+        body["content"] = "".join(ours)
     calls = [part["toolCall"] for part in body["parts"] if part.get("type") == "tool_call" and part.get("toolCall")]
     if calls:
         body["toolCalls"] = calls

@@ -26,6 +26,7 @@ def zygote(zygotes: list[Zygote]) -> Zygote:
 @pytest.fixture(scope="session")
 def limited() -> Iterator[Zygote]:
     """One whose children limit themselves; needs no strace."""
+    tiers.needs_linux()
     with Zygote(["tests.faults.limits"]) as one:
         yield one
 

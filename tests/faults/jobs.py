@@ -30,8 +30,8 @@ def manager_in(folder: str, *, segment: int = SEGMENT, durability: Any = "full")
 def live(
     emit: Emit, folder: str, *, durability: str = "full", segment: int = SEGMENT, after: int = 0, steps: int = len(LIFE)
 ) -> None:
-    """Lives the life from step `after` up to step `steps` and acknowledges each. The first error ends it: it is emitted,
-    with what the same handle says and does then."""
+    """Lives the life from step `after` up to step `steps` and acknowledges each. The first error ends it: it is
+    emitted, with what the same handle says and does then."""
     manager = manager_in(folder, segment=segment, durability=durability)
     for number, step in enumerate(LIFE[after:steps], after):
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,11 @@ _LARGE = 1 << 20
 
 
 @contextlib.contextmanager
-def limited(kind: int, value: int) -> Iterator[None]:
+def limited(name: str, value: int) -> Iterator[None]:
     """The soft limit alone: it can be raised again."""
+    import resource  # Not on Windows, where this module is only collected.
+
+    kind = getattr(resource, name)
     soft, hard = resource.getrlimit(kind)
     resource.setrlimit(kind, (value, hard))
     try:
@@ -52,7 +54,7 @@ def every_limit_of_an_append(emit: Emit, folder: str) -> None:
         before = journal.read_bytes()
         text = f"{room:04} {'x' * 40}"
         try:
-            with limited(resource.RLIMIT_FSIZE, len(before) + room):
+            with limited("RLIMIT_FSIZE", len(before) + room):
                 manager.add_message(WS, session.id, role="user", content=text)
         except DiskFullError as error:
             emit({"limit": room, "error": type(error).__name__, **_kept(manager, journal, before, acked)})
@@ -93,7 +95,7 @@ def limits_of_a_checkpoint(emit: Emit, folder: str) -> None:
         acked.append(manager.add_message(WS, session.id, role="user", content=f"room {room}").content)
         before = path.read_bytes()
         try:
-            with limited(resource.RLIMIT_FSIZE, room):
+            with limited("RLIMIT_FSIZE", room):
                 manager.checkpoint(WS)
         except DiskFullError as error:
             acked.append(manager.add_message(WS, session.id, role="user", content=f"after {room}").content)
@@ -123,7 +125,7 @@ def limits_of_a_rotation(emit: Emit, folder: str) -> None:
         live = max(Path(folder, WS, "journal").iterdir())
         sealed = len(list(live.parent.iterdir()))
         try:
-            with limited(resource.RLIMIT_FSIZE, segment + 400 + 3 * number):
+            with limited("RLIMIT_FSIZE", segment + 400 + 3 * number):
                 acked.append(manager.add_message(WS, session.id, role="user", content=text).content)
         except DiskFullError:
             acked.append(manager.add_message(WS, session.id, role="user", content=text).content)
@@ -146,7 +148,7 @@ def too_few_descriptors(emit: Emit, folder: str) -> None:
     for free in list(range(12)) * 3:
         text = f"{len(acked)} with {free} free"
         manager = manager_in(folder)
-        with limited(resource.RLIMIT_NOFILE, used + free):
+        with limited("RLIMIT_NOFILE", used + free):
             for call in (_add, _fold, _add):
                 try:
                     call(manager, session.id, text, acked)

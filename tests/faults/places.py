@@ -5,8 +5,10 @@ They mount in the mount namespace of their zygote, which ends with it: nothing c
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ def fill_a_small_disk(emit: Emit, folder: str) -> None:
     manager = manager_in(folder, segment=_LARGE)
     session = manager.create_session(WS, title="one")
     acked: list[str] = []
-    for file in [*ballast, None]:
+    for file in (*ballast, Path(folder, "no more ballast")):
         try:
             while True:
                 text = f"{len(acked)} {'x' * 500}"
@@ -59,8 +61,7 @@ def fill_a_small_disk(emit: Emit, folder: str) -> None:
         report = manager.check(WS)
         found |= {"acked": len(acked), "same": state_of(manager)["one"].visible == acked == contents(folder)}
         emit(found | {"ok": report.ok, "torn": report.torn, "free": free(folder)})
-        if file is not None:
-            file.unlink()
+        file.unlink(missing_ok=True)
     manager.clear_workspace(WS)
     emit({"acked": acked, "found": contents(folder)})
 
@@ -93,7 +94,9 @@ def checkpoint_on_a_full_disk(emit: Emit, folder: str) -> None:
     found["same"] = contents(folder) == acked
     ballast.unlink()
     manager = manager_in(folder, segment=_LARGE)
-    found |= {"checkpoint": manager.checkpoint(WS), "folded": snapshot.read_bytes() != before, "ok": manager.check(WS).ok}
+    found["checkpoint"] = manager.checkpoint(WS)
+    found["folded"] = snapshot.read_bytes() != before
+    found["ok"] = manager.check(WS).ok
     emit(found | {"finally": contents(folder) == acked})
 
 
@@ -146,7 +149,7 @@ def _try_everything(folder: str) -> dict[str, Any]:
     read_only = tree(folder) == before
     refused: dict[str, str] = {}
     for step in (Step("add", session.title, ["no"]), Step("create", "no"), Step("attach", session.title, ["no"])):
-        refused[step.do] = _refusal(lambda step=step: perform(manager, step))
+        refused[step.do] = _refusal(functools.partial(perform, manager, step))
     refused["checkpoint"] = _refusal(lambda: manager.checkpoint(WS))
     refused["new workspace"] = _refusal(lambda: manager.create_session("another", title="no"))
     refused["delete"] = _refusal(lambda: manager.delete_workspace(WS))
@@ -163,14 +166,12 @@ def _try_everything(folder: str) -> dict[str, Any]:
     }
 
 
-def _refusal(write: Any) -> str:
+def _refusal(write: Callable[[], object]) -> str:
     try:
         write()
     except StoreReadOnlyError as error:
-        assert isinstance(error, PermissionError)
-        assert error.path
-        assert error.path in str(error)
-        return "StoreReadOnlyError"
+        names_it = bool(error.path) and error.path in str(error)
+        return "StoreReadOnlyError" if names_it else f"it does not say where: {error}"
     except (NomadSessionsError, OSError) as error:
         return f"{type(error).__name__}: {error}"
     return "did it"
@@ -184,11 +185,12 @@ def unreadable(emit: Emit, folder: str) -> None:
     become_nobody()
     manager = manager_in(folder)
     found = {}
-    for name, look in {
+    looks: dict[str, Callable[[], object]] = {
         "list_sessions": lambda: manager.list_sessions(WS),
         "get_session": lambda: manager.get_session(WS, "01JXT21Q00372AC6PRTXRRGYZ6"),
         "add": lambda: manager.create_session(WS, title="no"),
-    }.items():
+    }
+    for name, look in looks.items():
         try:
             found[name] = repr(look())
         except PermissionError:

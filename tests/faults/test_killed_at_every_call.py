@@ -174,7 +174,9 @@ def test_a_process_killed_at_any_system_call_loses_nothing_acknowledged(
     for name, number in names.items():
         kills = matrix.every(name)
         # Ids are random, checksums in tables have more digits or fewer: a few calls come or do not, from run to run.
-        assert abs(kills - number) <= max(2, number // 20), f"{name}: {kills} runs killed, {number} calls in a whole run"
+        assert abs(kills - number) <= max(2, number // 20), (
+            f"{name}: {kills} runs killed, {number} calls in a whole run"
+        )
     print(f"{which}: some {names.total()} kills: {dict(names)}")
 
 

@@ -1,4 +1,4 @@
-"""Real limits of the kernel: file sizes (RLIMIT_FSIZE writes a part, then says EFBIG) and descriptors (RLIMIT_NOFILE)."""
+"""Real limits of the kernel: sizes of files (RLIMIT_FSIZE writes a part, then says EFBIG), numbers of descriptors."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ The lint itself is tested: of a log from which one sync is taken out, it has to 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -70,7 +70,8 @@ class Lint:
         self.names.get(os.path.dirname(path), set()).discard(path)
 
     def _renamed(self, how: str, source: str, target: str) -> None:
-        self.complaints += [f"{how} of {path}, whose bytes are not synced" for path in (source, target) if path in self.bytes]
+        for path in {source, target} & self.bytes:
+            self.complaints.append(f"{how} of {path}, whose bytes are not synced")
         self.names.setdefault(os.path.dirname(target), set()).add(target)
         self.known.add(target)
         if how.startswith("rename") and how != "renameat2":
@@ -81,9 +82,9 @@ class Lint:
         self.complaints += [f"{what} while {path} is not synced" for path in unsynced]
 
 
-def lived(zygote: Zygote, tmp_path: Path, **arguments: object) -> tuple[str, list[Call]]:
+def lived(zygote: Zygote, tmp_path: Path) -> tuple[str, list[Call]]:
     folder = str(tmp_path / "data")
-    outcome, calls = traced(zygote, tmp_path / "log", jobs.live, folder=folder, **arguments)
+    outcome, calls = traced(zygote, tmp_path / "log", jobs.live, folder=folder)
     assert outcome.well()[-1] == {"complete": True}
     return folder, calls
 
@@ -100,7 +101,7 @@ def test_everything_is_synced_before_it_is_acknowledged_and_before_it_is_renamed
 
 def test_the_lint_complains_of_a_log_from_which_any_kind_of_sync_is_taken_out(zygote: Zygote, tmp_path: Path) -> None:
     folder, calls = lived(zygote, tmp_path)
-    without = {
+    without: dict[str, Callable[[Call], bool]] = {
         "the journal's": lambda call: call.path.endswith(".jsonl"),
         "the journal folder's": lambda call: call.path.endswith("/journal"),
         "the workspace folder's": lambda call: call.path.endswith("/w"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_a_full_disk_refuses_the_append_keeps_what_was_there_and_goes_on_once_th
         assert each["ok"]
         assert each["torn"] == 0
         assert each["free"] < 4096, "the disk was really full"
-    assert all(earlier["acked"] < later["acked"] for earlier, later in zip(times, times[1:], strict=False))
+    assert all(earlier["acked"] < later["acked"] for earlier, later in itertools.pairwise(times))
     assert last["found"] == last["acked"]
     assert len(last["acked"]) > 40
 

@@ -2,10 +2,16 @@
 
 A child takes random steps with the store and acknowledges each through a pipe to this process, which is outside the
 disk, cuts the power at a random moment, mounts the disk again and has another child read everything.
+
+What counts as acknowledged is what this process had heard before it asked for the cut. An acknowledgement that comes
+later proves nothing: a `fdatasync` that is under way when FS_IOC_SHUTDOWN comes may return 0 without having synced (a
+bare append loop loses its last record in one cycle of ten; a machine without power does not answer). In half of the
+cycles the child is stopped first, so that no call is under way and every acknowledgement counts.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -15,7 +21,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from nomad_sessions import NativeSessionManager, NomadSessionsError
-from nomad_sessions.storage._os_posix import PosixFileSystem
 from nomad_sessions.workspace import folding, store
 from tests.power.disk import FLUSHED, SUDDEN, Disk, Kind
 from tests.support.lives import WS, Seen, State, Step, perform, predict, random_step, state_of
@@ -23,21 +28,9 @@ from tests.support.zygote import Emit
 
 __all__ = ["cycles"]
 
-_LONGEST = 0.045
+_LONGEST = 0.06
 _CYCLES_A_STORE = 12
 _SEGMENTS = (1200, 6000, 1 << 20)
-
-
-class Careless(PosixFileSystem):
-    """A file system whose syncs do nothing: the tier has to notice."""
-
-    __slots__ = ()
-
-    def sync(self, fd: int, /) -> None:  # type: ignore[override]
-        """Nothing: the real one is a static method."""
-
-    def datasync(self, fd: int, /) -> None:  # type: ignore[override]
-        """Nothing: the real one is a static method."""
 
 
 class Cycle(NamedTuple):
@@ -46,6 +39,7 @@ class Cycle(NamedTuple):
     folder: str
     seed: int
     how: int
+    stopped: bool
     delay: float
     durability: Any
     careless: bool
@@ -54,8 +48,12 @@ class Cycle(NamedTuple):
         rng = random.Random(self.seed)
         store.SEGMENT_BYTES = rng.choice(_SEGMENTS)
         folding._ROTATE_ABOVE = store.SEGMENT_BYTES // 2
-        fs = Careless() if self.careless else None
-        return NativeSessionManager(self.folder, durability=self.durability, batch_interval=0.01, filesystem=fs)
+        manager = functools.partial(NativeSessionManager, self.folder, durability=self.durability, batch_interval=0.01)
+        if not self.careless:
+            return manager()
+        from tests.power.careless import Careless  # POSIX only, and this module is collected everywhere.
+
+        return manager(filesystem=Careless())
 
     def steps(self, state: State) -> Iterator[tuple[Step, State]]:
         """The steps of the child, and the state after each: both sides know them from the seed."""
@@ -79,7 +77,8 @@ def cycles(emit: Emit, folder: str, *, kind: Kind, count: int, seed: int, durabi
         state = {} if fresh else state
         place = f"{disk.mount}/{number if careless else number // _CYCLES_A_STORE}"
         how = (SUDDEN, FLUSHED)[number % 2]
-        cycle = Cycle(place, seed + number, how, rng.uniform(0, _LONGEST), durability, careless)
+        stopped = number % 4 >= 2
+        cycle = Cycle(place, seed + number, how, stopped, rng.uniform(0, _LONGEST), durability, careless)
         found = _one(disk, cycle, state)
         emit({"cycle": number, **found})
         state = {title: Seen(*seen) for title, seen in found.pop("state").items()}
@@ -89,39 +88,43 @@ def cycles(emit: Emit, folder: str, *, kind: Kind, count: int, seed: int, durabi
 def _one(disk: Disk, cycle: Cycle, start: State) -> dict[str, Any]:
     said, pid = _forked(lambda out: _write(out, cycle, start))
     time.sleep(cycle.delay)
+    if cycle.stopped:
+        os.kill(pid, signal.SIGSTOP)
+        os.waitpid(pid, os.WUNTRACED)
+    before = _heard(said)
     fired = disk.cut(cycle.how)
-    heard = _rest(said, pid, patience=0.3)
-    acked = heard.count(b"a")
+    os.kill(pid, signal.SIGCONT)
+    after = _rest(said, pid, patience=0.3)
     disk.unplug()
     disk.power_on()
     said, pid = _forked(lambda out: _look(out, cycle))
     found: dict[str, Any] = json.loads(_rest(said, pid, patience=20) or b'{"ok": false, "problems": ["no answer"]}')
-    states, kept_from = _expected(cycle, start, acked)
+    acked = before.count(b"a")
+    states, durable = _expected(cycle, start, acked, acked + after.count(b"a"))
     shown = {title: Seen(*seen) for title, seen in found.get("state", {}).items()}
-    allowed = states if cycle.durability == "full" else states[kept_from:]
     return {
         "fired": fired,
         "acked": acked,
-        "error": b"!" in heard,
-        "wrote_after_error": b"W" in heard,
+        "error": b"!" in after,
+        "wrote_after_error": b"W" in after,
         "ok": found["ok"],
         "problems": found["problems"],
-        "kept": shown in (states[acked : acked + 2] if cycle.durability == "full" else allowed),
-        "lost": acked - max((at for at in range(acked + 1) if states[at] == shown), default=0),
+        "kept": shown in states[durable:],
+        "lost": acked - max((at for at in range(acked + 1) if states[at] == shown), default=acked),
         "state": found.get("state", {}),
     }
 
 
-def _expected(cycle: Cycle, start: State, acked: int) -> tuple[list[State], int]:
-    """The states after 0 … acked + 1 steps, and how many steps were durable for sure: those before the last flush or
-    checkpoint that was acknowledged."""
+def _expected(cycle: Cycle, start: State, acked: int, later: int) -> tuple[list[State], int]:
+    """The states up to the step in flight, and how many steps were durable for sure: all that were acknowledged, or,
+    without full durability, those up to the last flush or checkpoint that was."""
     states = [start]
-    durable = 0
+    durable = acked if cycle.durability == "full" else 0
     for step, state in cycle.steps(start):
         states.append(state)
-        if step.do in ("flush", "checkpoint") and len(states) - 1 <= acked:
+        if step.do in ("flush", "checkpoint") and durable < len(states) - 1 <= acked:
             durable = len(states) - 1
-        if len(states) > acked + 1:
+        if len(states) > later + 1:
             break
     return states, durable
 
@@ -172,11 +175,20 @@ def _forked(work: Any) -> tuple[int, int]:
         os._exit(code)
 
 
+def _heard(said: int) -> bytes:
+    """What a child has said so far. Little enough to fit into the pipe."""
+    os.set_blocking(said, False)
+    try:
+        return os.read(said, 1 << 16)
+    except BlockingIOError:
+        return b""
+
+
 def _rest(said: int, pid: int, patience: float) -> bytes:
-    """Everything that a child has said when it ends, which it is made to do."""
+    """Everything that a child still says until it ends, which it is made to do."""
     os.set_blocking(said, False)
     deadline = time.monotonic() + patience
-    heard = []
+    parts = []
     while True:
         try:
             data = os.read(said, 1 << 16)
@@ -187,7 +199,7 @@ def _rest(said: int, pid: int, patience: float) -> bytes:
             continue
         if not data:
             break
-        heard.append(data)
+        parts.append(data)
     os.close(said)
     os.waitpid(pid, 0)
-    return b"".join(heard)
+    return b"".join(parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
+import functools
 import os
 import struct
 import subprocess
@@ -30,7 +30,11 @@ FLUSHED = 1
 _FS_IOC_SHUTDOWN = 0x8004587D
 _MEBIBYTES = {"ext4": 96, "xfs": 320}
 _MAKE = {"ext4": ["-q", "-F", "-E", "nodiscard,lazy_itable_init=0"], "xfs": ["-q", "-f", "-K"]}
-_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 class Disk:
@@ -55,10 +59,12 @@ class Disk:
 
     def power_on(self) -> None:
         """Mounts it, which replays the journal of the file system."""
-        self._call(_LIBC.mount(self._device.encode(), self.mount.encode(), self.kind.encode(), 0, None))
+        self._call(_libc().mount(self._device.encode(), self.mount.encode(), self.kind.encode(), 0, None))
 
     def cut(self, how: int) -> bool:
         """Cuts the power; whether it is really off: nothing can be written any more."""
+        import fcntl  # Not on Windows, where this module is only collected.
+
         fd = os.open(self.mount, os.O_RDONLY)
         try:
             fcntl.ioctl(fd, _FS_IOC_SHUTDOWN, struct.pack("I", how))
@@ -73,7 +79,7 @@ class Disk:
     def unplug(self) -> None:
         """Unmounts it; who had files open must be gone."""
         deadline = time.monotonic() + 5
-        while _LIBC.umount2(self.mount.encode(), 0):
+        while _libc().umount2(self.mount.encode(), 0):
             code = ctypes.get_errno()
             if code != errno.EBUSY or time.monotonic() > deadline:
                 raise OSError(code, os.strerror(code), self.mount)

@@ -80,21 +80,31 @@ def test_what_was_written_into_prev_is_merged_by_the_next_process(
 class Racing(PosixFileSystem):
     """The real file system, on which another program writes the file in the very moment of an exchange."""
 
-    __slots__ = ("fd", "keep_time", "late", "raw")
+    __slots__ = ("can_exchange", "fd", "keep_time", "late", "raw")
 
-    def __init__(self, raw: bytes, late: bytes = b"", keep_time: bool = False) -> None:
-        self.raw, self.late, self.keep_time = raw, late, keep_time
+    def __init__(self, raw: bytes, late: bytes = b"", *, keep_time: bool = False, can_exchange: bool = True) -> None:
+        self.raw, self.late, self.keep_time, self.can_exchange = raw, late, keep_time, can_exchange
         self.fd = -1
 
     def exchange(self, a: str, b: str, /) -> bool:
-        if self.raw and b.endswith("sessions.json"):
-            self.fd = os.open(b, os.O_RDWR)
+        if not self.can_exchange:
+            return False
+        self._race(b)
+        return REAL.exchange(a, b)
+
+    def replace(self, src: str, dst: str, /) -> None:  # type: ignore[override]
+        if not self.can_exchange:
+            self._race(dst)
+        REAL.replace(src, dst)
+
+    def _race(self, path: str) -> None:
+        if self.raw and path.endswith("sessions.json"):
+            self.fd = os.open(path, os.O_RDWR)
             stat = os.fstat(self.fd)
             overwrite(self.fd, self.raw)
             if self.keep_time:
                 os.utime(self.fd, ns=(stat.st_atime_ns, stat.st_mtime_ns))
             self.raw = b""
-        return REAL.exchange(a, b)
 
     def sleep(self, seconds: float) -> None:  # type: ignore[override]
         if self.late:
@@ -103,13 +113,14 @@ class Racing(PosixFileSystem):
         REAL.sleep(seconds)
 
 
+@pytest.mark.parametrize("can_exchange", [True, False], ids=["by-exchange", "by-link-simulated"])
 @pytest.mark.parametrize("half", [False, True], ids=["whole", "half"])
 def test_a_file_that_comes_in_the_moment_of_the_exchange_is_merged(
-    tmp_path: Path, manager: NativeSessionManager, half: bool
+    tmp_path: Path, manager: NativeSessionManager, half: bool, can_exchange: bool
 ) -> None:
     manager.add_message("ws", "s1", role="user", content="ours")
     raw = theirs(tmp_path)
-    fs = Racing(raw[:100] if half else raw, raw if half else b"")
+    fs = Racing(raw[:100] if half else raw, raw if half else b"", can_exchange=can_exchange)
     with NativeSessionManager(tmp_path, filesystem=fs) as racing:
         racing.checkpoint("ws")
         assert fs.fd >= 0, "the exchange was raced"

@@ -54,6 +54,8 @@ class ModelFS:
     free, descriptors are gone, and each further call raises `Killed`, so that no cleanup of the store touches the disk.
     """
 
+    replaces_open = True
+
     def __init__(self, disk: ModelDisk, pid: int) -> None:
         self.disk = disk
         self.pid = pid

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-__all__ = ["in_ci", "needs_mounts", "needs_power", "needs_strace", "tool", "unless"]
+__all__ = ["in_ci", "needs_linux", "needs_mounts", "needs_power", "needs_strace", "tool", "unless"]
 
 
 def in_ci() -> bool:
@@ -30,6 +30,11 @@ def unless(obstacle: str | None) -> None:
 def tool(name: str) -> str | None:
     """The path of a program, also where it is not on an ordinary user's PATH."""
     return shutil.which(name, path=os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin:/sbin")
+
+
+def needs_linux() -> None:
+    """For tests that need its limits, or /proc."""
+    unless(None if sys.platform.startswith("linux") else "this tier runs on Linux only")
 
 
 def needs_strace() -> None:

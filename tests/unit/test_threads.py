@@ -1,0 +1,171 @@
+"""Eight threads on one manager: nothing lost, nothing mixed up, also while it is folded, cleared and read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nomad_sessions import NativeSessionManager, StoreClosedError
+from nomad_sessions.workspace import folding, store
+
+WS = "ws"
+THREADS = 8
+
+
+def together(*works: Callable[[], None]) -> None:
+    """Runs all at once; the first error of any is raised."""
+    errors: list[BaseException] = []
+    barrier = threading.Barrier(len(works))
+
+    def run(work: Callable[[], None]) -> None:
+        barrier.wait()
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+            raise
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    hook, threading.excepthook = threading.excepthook, lambda _: None
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    threading.excepthook = hook
+    assert not any(thread.is_alive() for thread in threads)
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture(autouse=True)
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SEGMENT_BYTES", 5_000)
+    monkeypatch.setattr(folding, "FLOOR", 20_000)
+
+
+def test_adds_of_eight_threads_are_all_there_each_in_its_own_order(tmp_path: Path) -> None:
+    with NativeSessionManager(tmp_path) as m:
+        m.create_session(WS, id="s")
+
+        def add(number: int) -> None:
+            for each in range(40):
+                m.add_message(WS, "s", role="user", content=f"{number} {each}")
+
+        together(*(lambda n=n: add(n) for n in range(THREADS)))  # type: ignore[misc]
+        page = m.get_session_messages(WS, "s")
+        assert [message.rev for message in page] == list(range(2, 2 + THREADS * 40))
+    with NativeSessionManager(tmp_path) as m:
+        found = [message.content.split() for message in m.get_session_messages(WS, "s")]
+        for number in range(THREADS):
+            assert [int(each) for writer, each in found if int(writer) == number] == list(range(40))
+        assert m.check(WS).ok
+
+
+def test_different_calls_at_once_keep_what_each_did(tmp_path: Path) -> None:
+    with NativeSessionManager(tmp_path) as m:
+        m.create_session(WS, id="s")
+        first = m.add_message(WS, "s", role="user", content="").id
+
+        def append() -> None:
+            for _ in range(50):
+                m.append_to_message(WS, first, "x", sync=False)
+
+        def sessions() -> None:
+            for number in range(30):
+                made = m.create_session(WS, id=f"own {number}")
+                m.add_message(WS, made.id, role="user", content="own")
+                m.fork_session(WS, made.id)
+                if number % 2:
+                    m.delete_session(WS, made.id)
+
+        def stream() -> None:
+            for _ in range(3):
+                with m.stream_message(WS, "s") as s:
+                    for _ in range(20):
+                        s.text("y")
+
+        def transactions() -> None:
+            for number in range(15):
+                with m.transaction(WS) as tx:
+                    made = tx.create_session(WS, id=f"tx {number}")
+                    tx.add_message(WS, made.id, role="user", content="tx")
+
+        def revs() -> None:
+            done = 0
+            while done < 20:
+                current = m.get_session(WS, "s")
+                assert current is not None
+                count = current.metadata.get("count", 0)
+                try:
+                    m.update_session(WS, "s", metadata={"count": count + 1}, if_rev=current.rev)
+                    done += 1
+                except Exception as error:
+                    assert type(error).__name__ == "ConflictError"
+
+        def read() -> None:
+            for _ in range(60):
+                for session in m.list_sessions(WS):
+                    page = m.get_session_messages(WS, session.id)
+                    assert page.total == len(page)
+                m.stats(WS)
+
+        def fold() -> None:
+            for _ in range(10):
+                m.checkpoint(WS)
+                assert m.check(WS).ok
+
+        def clear() -> None:
+            for _ in range(20):
+                m.clear_workspace(WS)
+
+        together(append, sessions, stream, transactions, revs, read, fold, clear)
+    with NativeSessionManager(tmp_path) as m:
+        assert m.get_message(WS, first).content == "x" * 50  # type: ignore[union-attr]
+        session = m.get_session(WS, "s")
+        assert session is not None
+        assert session.metadata == {"count": 20}
+        assert [each.content for each in m.get_session_messages(WS, "s")][1:] == ["y" * 20] * 3
+        names = {each.id for each in m.list_sessions(WS)}
+        assert {f"own {n}" for n in range(0, 30, 2)} | {f"tx {n}" for n in range(15)} < names
+        assert len(names) == 1 + 15 + 30 + 15
+        assert m.interrupted_messages(WS) == []
+        assert m.check(WS).ok
+
+
+def test_closing_while_others_write_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    m = NativeSessionManager(tmp_path)
+    m.create_session(WS, id="s")
+    done: list[str] = []
+
+    def add() -> None:
+        with pytest.raises(StoreClosedError):
+            while True:
+                done.append(m.add_message(WS, "s", role="user").id)
+
+    def close() -> None:
+        while len(done) < 50:
+            pass
+        m.close()
+
+    together(add, add, add, close)
+    with NativeSessionManager(tmp_path) as other:
+        assert {each.id for each in other.get_session_messages(WS, "s")} >= set(done)
+        assert other.check(WS).ok
+
+
+def test_one_manager_on_many_workspaces_at_once(tmp_path: Path) -> None:
+    with NativeSessionManager(tmp_path) as m:
+
+        def work(name: str) -> None:
+            for number in range(10):
+                made = m.create_session(name, title=str(number)).id
+                m.add_message(name, made, role="user", content=name)
+
+        together(*(lambda n=n: work(f"w{n}") for n in range(THREADS)))  # type: ignore[misc]
+        assert m.list_workspaces() == [f"w{n}" for n in range(THREADS)]
+        assert m.get_active_session_count() == 80
+        for number in range(THREADS):
+            assert m.stats(f"w{number}").messages == 10
