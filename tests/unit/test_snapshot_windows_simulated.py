@@ -32,14 +32,15 @@ def _held(path: Path) -> list[str]:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at /proc/self/fd")
 def test_simulated_windows_reads_hold_no_descriptor_of_the_snapshot_and_see_every_checkpoint(tmp_path: Path) -> None:
-    with NativeSessionManager(tmp_path, filesystem=HoldsFiles()) as one, NativeSessionManager(tmp_path) as other:
+    with NativeSessionManager(tmp_path, filesystem=HoldsFiles()) as one:
         session = one.create_session("w", title="first")
         for number in range(200):
             one.add_message("w", session.id, role="user", content=f"{number}")
         one.checkpoint("w")
         for number in range(5):
-            other.update_session("w", session.id, title=f"title {number}")
-            other.checkpoint("w")
+            with NativeSessionManager(tmp_path) as other:
+                other.update_session("w", session.id, title=f"title {number}")
+                other.checkpoint("w")
             found = one.get_session("w", session.id)
             assert found is not None
             assert found.title == f"title {number}"
@@ -47,7 +48,7 @@ def test_simulated_windows_reads_hold_no_descriptor_of_the_snapshot_and_see_ever
             assert not _held(tmp_path / "w" / "sessions.json")
         one.add_message("w", session.id, role="user", content="last")
         one.checkpoint("w")
-        assert other.get_session_messages("w", session.id, last=1)[0].content == "last"
+        assert one.get_session_messages("w", session.id, last=1)[0].content == "last"
         assert one.check("w").ok
 
 
