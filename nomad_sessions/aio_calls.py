@@ -162,7 +162,7 @@ class AsyncCalls:
     async def add_messages(
         self, workspace_id: str, session_id: str, items: Iterable[Mapping[str, Any]]
     ) -> list[Message]:
-        """Adds several messages as one atomic group with one sync. As `add_message` otherwise."""
+        """Adds several messages as one atomic group with one sync, as `add_message` adds one. Durable on return."""
         return await self._run(self._manager.add_messages, workspace_id, session_id, items)
 
     async def update_message(

@@ -279,7 +279,9 @@ class NativeSessionManager(SessionCalls):
         """
         workspaces.check_settings(settings)
         change = {"type": "workspace.configured", "sessionId": WORKSPACE, "settings": settings}
-        return self._commit(workspace_id, lambda _view, _stamp: ([change], lambda view: plain(view.settings())))
+        result = self._commit(workspace_id, lambda _view, _stamp: ([change], lambda view: plain(view.settings())))
+        # `merged` is the store's own note on other programs' files: nobody's to set.
+        return {key: value for key, value in result.items() if key != "merged"}
 
     def checkpoint(self, workspace_id: str) -> bool:
         """Folds the journal into a fresh `sessions.json`; False when it has everything already. Durable on return."""

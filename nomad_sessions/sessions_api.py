@@ -193,7 +193,7 @@ class SessionCalls:
         return self._commit(workspace_id, messages.add(session_id, [body]))[0]
 
     def add_messages(self, workspace_id: str, session_id: str, items: Iterable[Mapping[str, Any]]) -> list[Message]:
-        """Adds several messages as one atomic group with one sync. As `add_message` otherwise."""
+        """Adds several messages as one atomic group with one sync, as `add_message` adds one. Durable on return."""
         if not isinstance(items, Iterable):
             raise InvalidInputError(field="items", value=items, reason="must be an iterable of mappings")
         bodies = [self._prepared(workspace_id, item, {}) for item in items]

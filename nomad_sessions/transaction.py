@@ -53,7 +53,8 @@ class Transaction(SessionCalls):
     Reads see the transaction's own writes. Nothing is written until the block ends (but the bytes of attachments, which
     nothing names then); an exception writes nothing. At the end every call is decided again against the newest state:
     one that no longer fits (its session was deleted by another process) raises, and then nothing of the transaction is
-    written. `rev` of what it returns is what it will be if nobody else writes meanwhile. Not for several threads.
+    written. `rev`, and a session's `updated_at`, are in what it returns as if it were committed at once. Not for
+    several threads.
     """
 
     def __init__(self, workspace_id: str, use: Use) -> None:

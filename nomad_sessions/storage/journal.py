@@ -16,62 +16,19 @@ import logging
 import os
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from nomad_sessions.errors import DurabilityLostError, JournalCorruptError, JournalGapError
 from nomad_sessions.storage import quarantine, table
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import encode, frame
+from nomad_sessions.storage.sealed import Sealed, TablesDamaged
 from nomad_sessions.storage.segment import Entry, Scan, Seal, Segment, header, name_of
-from nomad_sessions.storage.table import Region, TableDamaged
+from nomad_sessions.storage.table import Region
 
 __all__ = ["Journal", "Sealed", "TablesDamaged"]
 
 _LOG = logging.getLogger("nomad_sessions")
-
-
-class TablesDamaged(JournalCorruptError):
-    """The tables of a sealed segment are damaged. Its records may be intact: a journal that does not trust the tables
-    (`trust_tables=False`) reads those instead."""
-
-
-class Sealed(NamedTuple):
-    """A sealed segment whose tables cover it and perhaps some before it."""
-
-    segment: Segment
-    seal: Seal
-
-    def lookup(self, name: str, key: str) -> list[Any] | None:
-        """One row of a table of the seal."""
-        row: list[Any] | None = self._verified(
-            lambda region: table.lookup(self.segment.fs, self.segment.fd, region, key), name
-        )
-        return row
-
-    def rows(self, name: str) -> list[list[Any]]:
-        """All rows of a table of the seal, key first."""
-        rows = self._verified(lambda region: table.rows(self.segment.fs, self.segment.fd, region), name)
-        return [fields[1:] for fields in rows]
-
-    def _verified(self, read: Any, name: str) -> Any:
-        region = self.seal.tables[name]
-        try:
-            return read(region)
-        except TableDamaged as error:
-            raise TablesDamaged(
-                path=self.segment.path, offset=region.offset, length=region.length, reason=str(error)
-            ) from error
-
-    def intact(self) -> bool:
-        """Whether a walk through the lines reaches the seal, and every table is as it was written. Reads everything."""
-        if self.segment.scan().seal is None:
-            return False
-        try:
-            for name in self.seal.tables:
-                self.rows(name)
-        except TablesDamaged:
-            return False
-        return True
 
 
 class Journal:

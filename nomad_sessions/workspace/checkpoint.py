@@ -185,8 +185,13 @@ def ensure_previous(fs: FileSystem, folder: str, view: View, now: int) -> None:
         return
     temporary = f"{path}{TEMPORARY[0]}"
     fs.unlink(temporary)
-    write_snapshot(fs, temporary, view, now)
-    fs.replace(temporary, path)
+    try:
+        write_snapshot(fs, temporary, view, now)
+        fs.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fs.unlink(temporary)
+        raise
     fs.sync_dir(folder)
 
 

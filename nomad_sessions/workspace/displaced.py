@@ -9,6 +9,7 @@ name, as `.prev` or as a temporary file. Verified by `tests/processes/test_check
 from __future__ import annotations
 
 import os
+import threading
 from typing import NamedTuple
 
 from nomad_sessions.storage import quarantine
@@ -36,57 +37,64 @@ class Displaced:
         self._fs = fs
         self._folder = folder
         self._files: list[_Watched] = []
+        # `touched` is asked without the workspace's lock, while another thread may drop a descriptor: one that was
+        # closed twice may by then be somebody else's.
+        self._guard = threading.RLock()
 
     def __bool__(self) -> bool:
         return bool(self._files)
 
     def watch(self, fd: int, seen: Identity | None) -> None:
         """Keeps an eye on a displaced file, and its descriptor; `seen` is what it was when it was merged or folded."""
-        self._files.append(_Watched(fd, seen, self._fs.monotonic() + _WATCH))
+        with self._guard:
+            self._files.append(_Watched(fd, seen, self._fs.monotonic() + _WATCH))
 
     def touched(self) -> bool:
         """Whether somebody has written into one; those that were left alone long enough are let go."""
-        now = self._fs.monotonic()
-        for file in list(self._files):
-            if identity(self._fs.fstat(file.fd)) != file.seen:
-                return True
-            if now > file.until:
-                self._drop(file)
-        return False
+        with self._guard:
+            now = self._fs.monotonic()
+            for file in list(self._files):
+                if identity(self._fs.fstat(file.fd)) != file.seen:
+                    return True
+                if now > file.until:
+                    self._drop(file)
+            return False
 
     def written(self) -> list[ForeignFile]:
         """What somebody has written into them since, where it is complete. Under the lock.
 
         What is still half written when its time is up goes to quarantine.
         """
-        found = []
-        for file in list(self._files):
-            stat = self._fs.fstat(file.fd)
-            if identity(stat) == file.seen:
-                continue
-            raw = self._fs.pread(file.fd, stat.size, 0)
-            content = parse(raw, stat)
-            if isinstance(content, ForeignFile):
-                found.append(content)
-            elif self._fs.monotonic() <= file.until:
-                continue
-            else:
-                quarantine.keep(self._fs, self._folder, f"{SNAPSHOT}.raced", raw)
-            self._drop(file)
-        return found
+        with self._guard:
+            found = []
+            for file in list(self._files):
+                stat = self._fs.fstat(file.fd)
+                if identity(stat) == file.seen:
+                    continue
+                raw = self._fs.pread(file.fd, stat.size, 0)
+                content = parse(raw, stat)
+                if isinstance(content, ForeignFile):
+                    found.append(content)
+                elif self._fs.monotonic() <= file.until:
+                    continue
+                else:
+                    quarantine.keep(self._fs, self._folder, f"{SNAPSHOT}.raced", raw)
+                self._drop(file)
+            return found
 
     def close(self) -> None:
         """Gives every descriptor back."""
-        for file in list(self._files):
-            self._drop(file)
+        with self._guard:
+            for file in list(self._files):
+                self._drop(file)
 
     def _drop(self, file: _Watched) -> None:
         self._files.remove(file)
         self._fs.close(file.fd)
 
 
-def stray(fs: FileSystem, folder: str) -> list[ForeignFile]:
-    """What another program wrote into `.prev` or a temporary file that a crash left. Under the lock."""
+def stray(fs: FileSystem, folder: str) -> list[tuple[str, ForeignFile]]:
+    """What another program wrote into `.prev` or a temporary file that a crash left, by path. Under the lock."""
     found = []
     for name in fs.listdir(folder):
         path = f"{folder}/{name}"
@@ -96,7 +104,7 @@ def stray(fs: FileSystem, folder: str) -> list[ForeignFile]:
         stat = fs.stat(path)
         content = parse(read_whole(fs, path), stat) if stat is not None else ""
         if isinstance(content, ForeignFile):
-            found.append(content)
+            found.append((path, content))
     return found
 
 

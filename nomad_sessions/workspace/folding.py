@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from nomad_sessions.errors import DurabilityLostError, SnapshotUnreadableError, StorageError
 from nomad_sessions.storage.snapshot import SnapshotChanged
-from nomad_sessions.workspace import checkpoint, recovery
+from nomad_sessions.workspace import checkpoint
 from nomad_sessions.workspace.adopt import is_merged, merge_foreign
 from nomad_sessions.workspace.displaced import Displaced, stray
 from nomad_sessions.workspace.faults import translated
@@ -118,7 +118,10 @@ class Folding:
             opened = workspace.load(wait=False, distrust=workspace.distrusts)
             view = opened.view
             if opened.foreign is not None and not is_merged(view, opened.foreign):
-                return None  # Written since we merged it.
+                # Written since we merged it, perhaps within one tick of the clock: only afresh is it seen.
+                with workspace.guarded():
+                    workspace.reload()
+                return None
             ours = view.base is not None and view.base.path.endswith(SNAPSHOT) and opened.unreadable is None
             if ours and view.seq == view.floor:
                 self.wanted = False
@@ -141,8 +144,11 @@ class Folding:
         workspace = self._workspace
         with workspace.guarded():
             view = workspace.current(writing=True)
-            for found in [*self.displaced.written(), *stray(workspace.fs, workspace.folder)]:
+            for found in self.displaced.written():
                 self._take_in(found)
+            for path, found in stray(workspace.fs, workspace.folder):
+                self._take_in(found)
+                workspace.fs.unlink(path)
             view = workspace.current(writing=True)
         workspace.flush()
         if view.journal.end > _ROTATE_ABOVE:
@@ -172,13 +178,22 @@ class Folding:
                     fs.unlink(temporary)
             if not replaced.done:
                 return False
-            if opened.seen is not None:
-                checkpoint.ensure_previous(fs, folder, view, workspace.now())
+            self._ensure_previous()
         self.wanted = raced is not None
         with workspace.guarded():
             workspace.reload()
             prune(fs, folder, workspace.current(), workspace.now())
         return True
+
+    def _ensure_previous(self) -> None:
+        """Writes `.prev` where there is none that is intact. From the new snapshot: the displaced one, which the view
+        reads, may be being written into by another program this moment."""
+        workspace = self._workspace
+        with contextlib.suppress(SnapshotChanged):  # Written into again already: the next checkpoint sees to it.
+            opened = workspace.load(wait=False, distrust=False)
+            base = opened.view.base
+            if base is not None and base.path.endswith(SNAPSHOT):
+                checkpoint.ensure_previous(workspace.fs, workspace.folder, opened.view, workspace.now())
 
     def _abandoned(self, opened: Opened) -> bool:
         """Whether an unreadable file has been left alone long enough to take it for dead."""

@@ -60,11 +60,13 @@ def _refold(fs: FileSystem, workspace: Workspace) -> list[str]:
     except SnapshotChanged:
         workspace.reload(distrust=True)
         view = workspace.current(writing=True)
+    actions = []
     if view.journal.torn:
-        size = view.journal.torn
+        actions.append(f"cut an incomplete tail of {view.journal.torn} bytes off the journal")
         view.journal.prepare()
-        return [f"cut an incomplete tail of {size} bytes off the journal", *_write(fs, workspace, view)]
-    return _write(fs, workspace, view)
+    actions += _write(fs, workspace, view)
+    workspace.reload()
+    return actions
 
 
 def _write(fs: FileSystem, workspace: Workspace, view: View) -> list[str]:
@@ -85,7 +87,6 @@ def _write(fs: FileSystem, workspace: Workspace, view: View) -> list[str]:
         fs.replace(temporary, path)
         fs.sync_dir(folder)
         actions.append(f"wrote {name} afresh")
-    workspace.reload()
     return actions
 
 

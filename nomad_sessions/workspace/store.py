@@ -186,6 +186,9 @@ class Workspace:
     def reload(self, *, distrust: bool = False) -> None:
         """Reads the files afresh. `distrust`: the snapshot does not match its index."""
         first = self._view is None
+        base = self._view.base if self._view is not None else None
+        if distrust and base is not None and identity(base.stat) != identity(self.fs.stat(f"{self.folder}/{SNAPSHOT}")):
+            distrust = False  # It is not the file that did not match.
         self._applying = False
         try:
             opened = self.load(wait=first, distrust=distrust)
@@ -238,8 +241,11 @@ class Workspace:
         ticket = Ticket(operation, lazy)
         self._commits.run(ticket)
         value: T = ticket.value
-        if ticket.written and self._view is not None and self._folding.due(self._view):
-            self._folding.after_commit()
+        view = self._view
+        if ticket.written and view is not None and self._folding.due(view):
+            # Closed by another thread meanwhile: the commit stands, and its caller must not be told to repeat it.
+            with contextlib.suppress(StoreClosedError):
+                self._folding.after_commit()
         return value
 
     def _commit_all(self, batch: list[Ticket]) -> None:
@@ -282,6 +288,11 @@ class Workspace:
 
     def _append_one(self, ticket: Ticket) -> None:
         view, stamp, (changes, result) = self._decide(ticket.operation)
+        while changes and not self._lock.verify():
+            # Somebody deleted the lock file: another process may hold the new one, and have written. Decide after it.
+            self._lock.release()
+            self._lock.acquire()
+            view, stamp, (changes, result) = self._decide(ticket.operation)
         if changes:
             self.append(view, changes, stamp)
             ticket.written = True
@@ -366,7 +377,7 @@ class Workspace:
 
     def stamp(self, view: View) -> Stamp:
         """Time and ids for the next commit."""
-        self._ids.observe(view.last_id)
+        self._ids.follow(view.last_id)
         return Stamp(self._ids, self._clock.now())
 
     def append(self, view: View, changes: list[Body], stamp: Stamp) -> None:

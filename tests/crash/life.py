@@ -17,7 +17,7 @@ from nomad_sessions import NativeSessionManager
 from nomad_sessions.clock import ManualClock
 from nomad_sessions.workspace import folding, retention, store
 from nomad_sessions.workspace.store import Durability
-from tests.crash.model import WS, Names, State, Step, contents, draw_step, expect, perform
+from tests.crash.model import WS, Names, State, contents, draw_step, expect, perform
 from tests.support.drawing import Draw
 from tests.support.modelfs import MUTATING, Killed, ModelDisk, ModelFS
 
@@ -90,7 +90,9 @@ class Life:
         """Steps until a crash, then the crash, then the judgement."""
         self.open()
         victim = self.draw(range(len(self.processes)))
-        op = self.draw((None, None, "datasync", "sync", "sync_dir", "exchange", "replace", "open", "truncate", "unlink"))
+        op = self.draw(
+            (None, None, "datasync", "sync", "sync_dir", "exchange", "replace", "open", "truncate", "unlink")
+        )
         nth = self.draw(range(60, 0, -1)) if op is None else self.draw(range(5, 0, -1))
         effect = self.draw(("all", "part", "none"))
         fault = self.processes[victim].die_at(nth, op=MUTATING if op is None else op, effect=effect)
@@ -128,10 +130,9 @@ class Life:
             manager.clear_workspace(WS)
         elif kind == "compare":
             assert contents(manager) == self.history[-1]
-        elif kind == "flush" and self.durability == "batch":
-            if manager is self.last_writer:  # A flush syncs what its own manager wrote.
-                manager.flush()
-                self.safe = len(self.history) - 1
+        elif kind == "flush" and self.durability == "batch" and manager is self.last_writer:
+            manager.flush()  # It syncs what its own manager wrote.
+            self.safe = len(self.history) - 1
 
     def crash(self, victim: int) -> None:
         """One process dies, or the power fails and takes all with it."""
@@ -174,7 +175,9 @@ class Life:
         return found
 
 
-def run_life(draw: Draw, durability: Durability = "full", *, rounds: int = 3, processes: int = 1, page: int = 64) -> Life:
+def run_life(
+    draw: Draw, durability: Durability = "full", *, rounds: int = 3, processes: int = 1, page: int = 64
+) -> Life:
     """Some rounds, and at the end one more step and a checkpoint on what is left."""
     life = Life(draw, durability, processes, page)
     for _ in range(rounds):

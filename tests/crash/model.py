@@ -183,7 +183,9 @@ def contents(manager: NativeSessionManager) -> State:
     found: State = {}
     for session in manager.list_sessions(WS):
         shown = [message.content for message in manager.get_session_messages(WS, session.id)]
-        everything = [message.content for message in manager.get_session_messages(WS, session.id, include_reverted=True)]
+        everything = [
+            message.content for message in manager.get_session_messages(WS, session.id, include_reverted=True)
+        ]
         assert session.title not in found, "two sessions with one title"
         assert list(session.message_ids) == [each.id for each in manager.get_session_messages(WS, session.id)]
         found[session.title] = Chat(tuple(shown), tuple(everything[len(shown) :]), session.description)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from nomad_sessions.storage import codec, journal, segment, snapshot_writer
+from nomad_sessions.storage import codec, journal, sealed, segment, snapshot_writer
 from nomad_sessions.storage.group_sync import GroupSync
 from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.snapshot import Snapshot
@@ -194,7 +194,7 @@ def no_identity_check(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("a seal counts only with its tables, while it has no successor")
 def a_seal_is_believed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(journal.Sealed, "intact", lambda self: True)
+    patch.setattr(sealed.Sealed, "intact", lambda self: True)
 
 
 @mutant("a failed sync poisons the handle")
@@ -247,4 +247,3 @@ def removed(name: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         MUTANTS[name].remove(patch)
         yield
-

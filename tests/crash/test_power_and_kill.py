@@ -53,11 +53,11 @@ def test_os_survives_the_death_of_the_process(data: st.DataObject) -> None:
 @pytest.mark.parametrize("durability", ["full", "batch", "os"])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_long_series_of_seeded_lives_ends_as_acknowledged(durability: Durability, processes: int) -> None:
-    for seed in range(150):
+    for seed in range(60):
         run_life(at_random(seed), durability, processes=processes)
 
 
 @pytest.mark.parametrize("page", [16, 512, 4096])
 def test_the_size_of_a_lost_page_makes_no_difference(page: int) -> None:
-    for seed in range(60):
+    for seed in range(40):
         run_life(at_random(seed + 1000), processes=2, page=page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.utf_16_le  # noqa: F401 - lone surrogates need it: imported here, before anybody counts calls
 import hashlib
 import json
 import os

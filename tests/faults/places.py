@@ -68,7 +68,7 @@ def fill_a_small_disk(emit: Emit, folder: str) -> None:
 
 def checkpoint_on_a_full_disk(emit: Emit, folder: str) -> None:
     """A disk with room for some records and not for another snapshot."""
-    small_disk(folder, 128)
+    small_disk(folder, 256)
     manager = manager_in(folder, segment=_LARGE)
     session = manager.create_session(WS, title="one")
     acked = []

@@ -68,7 +68,7 @@ class Struck(NamedTuple):
 
 
 def every(
-    call: str, error: str, zygotes: Sequence[Zygote], tmp_path: Path, judge: Callable[[Zygote, Struck], None]
+    call: str, error: str, zygotes: Sequence[Zygote], memory: Path, judge: Callable[[Zygote, Struck], None]
 ) -> int:
     """Lives a life for each n, with the n-th `call` failing, until one has no n-th; how often the fault fired."""
     ns = itertools.count(1)
@@ -80,10 +80,10 @@ def every(
         while not done.is_set():
             with taking:
                 n = next(ns)
-            folder = tmp_path / str(n) / "data"
+            folder = memory / str(n) / "data"
             folder.parent.mkdir()
             inject = f"{call}:error={error}:when={n}"
-            outcome, log = struck(zygote, tmp_path / f"{n}.log", [inject], jobs.live, folder=str(folder))
+            outcome, log = struck(zygote, memory / f"{n}.log", [inject], jobs.live, folder=str(folder))
             outcome.well()
             if "(INJECTED)" not in log:
                 done.set()
@@ -102,7 +102,7 @@ def as_state(said: dict[str, list[list[str]]]) -> State:
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda each: f"{each.call.lstrip('?').split(',')[0]}-{each.error}")
 def test_a_call_that_fails_once_loses_nothing_and_says_what_happened(
-    failure: Failure, zygotes: list[Zygote], tmp_path: Path
+    failure: Failure, zygotes: list[Zygote], memory: Path
 ) -> None:
     outcomes: Counter[str] = Counter()
 
@@ -129,34 +129,34 @@ def test_a_call_that_fails_once_loses_nothing_and_says_what_happened(
             assert (again == WRITTEN_AGAIN) == (not lost), what
             assert as_state(failed["state"]) in LIVED[run.acked : run.acked + 2], what
 
-    fired = every(failure.call, failure.error, zygotes, tmp_path, judge)
+    fired = every(failure.call, failure.error, zygotes, memory, judge)
     print(f"{failure.call} {failure.error}: fired {fired} times, {dict(outcomes)}")
     assert fired > 2
     assert set(outcomes) & set(failure.raises), outcomes
 
 
 @pytest.mark.parametrize("call", ["openat", "pread64", "pwrite64", "fsync", "fdatasync", "ftruncate", "flock"])
-def test_interrupted_calls_are_repeated(call: str, zygote: Zygote, tmp_path: Path) -> None:
+def test_interrupted_calls_are_repeated(call: str, zygote: Zygote, memory: Path) -> None:
     # Every other call, so that each one is interrupted and its repetition is not.
     outcome, log = struck(
-        zygote, tmp_path / "log", [f"{call}:error=EINTR:when=1+2"], jobs.live, folder=str(tmp_path / "data")
+        zygote, memory / "log", [f"{call}:error=EINTR:when=1+2"], jobs.live, folder=str(memory / "data")
     )
     assert outcome.well()[-1] == {"complete": True}
     assert log.count("EINTR") > 2
-    (found,) = zygote.run(jobs.inspect, folder=str(tmp_path / "data")).well()
+    (found,) = zygote.run(jobs.inspect, folder=str(memory / "data")).well()
     assert found["ok"]
     assert as_state(found["state"]) == LIVED[-1]
 
 
 @pytest.mark.parametrize(("error", "expected"), [("ENOSPC", "DiskFullError"), ("EIO", LOST)], ids=["ENOSPC", "EIO"])
 def test_a_disk_that_stays_broken_leaves_what_was_acknowledged_readable(
-    error: str, expected: str, zygotes: list[Zygote], tmp_path: Path
+    error: str, expected: str, zygotes: list[Zygote], memory: Path
 ) -> None:
     for n in (1, 2, 5, 9, 14, 20):
-        folder = tmp_path / str(n) / "data"
+        folder = memory / str(n) / "data"
         folder.parent.mkdir()
         inject = f"pwrite64:error={error}:when={n}+"
-        outcome, log = struck(zygotes[0], tmp_path / f"{n}.log", [inject], jobs.live, folder=str(folder))
+        outcome, log = struck(zygotes[0], memory / f"{n}.log", [inject], jobs.live, folder=str(folder))
         run = Struck(outcome, str(folder), n)
         assert "(INJECTED)" in log
         assert run.failed is not None
@@ -170,9 +170,9 @@ def test_a_disk_that_stays_broken_leaves_what_was_acknowledged_readable(
         assert as_state(found["state"]) in allowed
 
 
-def test_a_write_that_makes_no_progress_is_an_error_not_an_endless_loop(zygote: Zygote, tmp_path: Path) -> None:
-    folder = str(tmp_path / "data")
-    outcome, log = struck(zygote, tmp_path / "log", ["pwrite64:retval=0:when=4+"], jobs.live, folder=folder)
+def test_a_write_that_makes_no_progress_is_an_error_not_an_endless_loop(zygote: Zygote, memory: Path) -> None:
+    folder = str(memory / "data")
+    outcome, log = struck(zygote, memory / "log", ["pwrite64:retval=0:when=4+"], jobs.live, folder=folder)
     assert "(INJECTED)" in log
     run = Struck(outcome, folder, 4)
     assert run.failed is not None
@@ -183,14 +183,14 @@ def test_a_write_that_makes_no_progress_is_an_error_not_an_endless_loop(zygote: 
 
 
 def test_an_error_between_the_rename_and_the_sync_of_the_folder_says_that_the_outcome_is_unknown(
-    zygotes: list[Zygote], tmp_path: Path
+    zygotes: list[Zygote], memory: Path
 ) -> None:
     """The sync that follows a `renameat2`, found in the order of calls of the same life."""
     hits = 0
 
     def judge(zygote: Zygote, run: Struck) -> None:
         nonlocal hits
-        log = (tmp_path / f"{run.n}.log").read_text()
+        log = (memory / f"{run.n}.log").read_text()
         before = log[: log.index("(INJECTED)")]
         if run.failed is None or LIFE[run.acked].do != "checkpoint":
             return
@@ -202,5 +202,5 @@ def test_an_error_between_the_rename_and_the_sync_of_the_folder_says_that_the_ou
         assert found["ok"], found["problems"]
         assert as_state(found["state"]) in (LIVED[run.acked], LIVED[run.acked] | {"after the error": WRITTEN_AGAIN})
 
-    every("fsync", "EIO", zygotes, tmp_path, judge)
+    every("fsync", "EIO", zygotes, memory, judge)
     assert hits >= 2

@@ -43,9 +43,9 @@ class Child:
     def kill(self) -> str:
         """kill -9; what it had said and nobody had heard."""
         self.process.kill()
-        said, _ = self.process.communicate()
-        assert self.process.returncode == -signal.SIGKILL
-        return str(said)
+        assert self.process.wait() == -signal.SIGKILL
+        assert self.process.stdout is not None
+        return self.process.stdout.read()
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)

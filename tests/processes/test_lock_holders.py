@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.errors import LockTimeoutError
+from nomad_sessions.operations import messages
 from tests.processes.children import Child
 from tests.processes.node import contents, sound
 
@@ -91,29 +93,40 @@ def test_a_writer_killed_at_any_moment_leaves_what_it_acknowledged(data_dir: Pat
     sound(data_dir).close()
 
 
-def test_a_lock_file_deleted_while_in_use_is_noticed(data_dir: Path) -> None:
+def test_a_lock_file_deleted_between_commits_is_made_again(data_dir: Path) -> None:
     lock = data_dir / "ws" / "lock"
     with NativeSessionManager(data_dir) as one, NativeSessionManager(data_dir) as two:
         for number in range(10):
             one.add_message("ws", "shared", role="user", content=f"one {number}")
             lock.unlink()
             two.add_message("ws", "shared", role="user", content=f"two {number}")
-        threads = [
-            threading.Thread(
-                target=lambda m=m: [m.add_message("ws", "shared", role="user", content="x") for _ in range(40)]
-            )
-            for m in (one, two)
-        ]
-        for thread in threads:
-            thread.start()
-        for _ in range(20):
-            lock.unlink(missing_ok=True)
-            time.sleep(0.002)
-        for thread in threads:
-            thread.join()
-        assert len(contents(one, "shared")) == 1 + 20 + 80
+        expected = ["first", *[f"{who} {number}" for number in range(10) for who in ("one", "two")]]
+        assert contents(one, "shared") == expected
+        assert lock.exists()
+    assert contents(sound(data_dir), "shared") == expected
+
+
+def test_a_lock_file_deleted_while_held_is_noticed_before_the_commit(data_dir: Path) -> None:
+    lock = data_dir / "ws" / "lock"
+    with NativeSessionManager(data_dir) as one, NativeSessionManager(data_dir) as two:
+        one.add_message("ws", "shared", role="user", content="warm")
+        add = messages.add("shared", [{"role": "user", "content": "one"}])
+        decided: list[int] = []
+
+        def operation(view: Any, stamp: Any) -> Any:
+            decision = add(view, stamp)
+            decided.append(view.seq)
+            if len(decided) == 1:
+                lock.unlink()
+                two.add_message("ws", "shared", role="user", content="two")
+            return decision
+
+        one.workspace("ws").commit(operation)
+        assert len(decided) == 2, "decided again, after what the other holder had written"
+        expected = ["first", "warm", "two", "one"]
+        assert contents(one, "shared") == contents(two, "shared") == expected
     manager = sound(data_dir)
-    assert [message.rev for message in manager.get_session_messages("ws", "shared")] == list(range(2, 103))
+    assert [message.rev for message in manager.get_session_messages("ws", "shared")] == [2, 3, 4, 5]
     manager.close()
 
 

@@ -92,7 +92,9 @@ class Driver:
         if field != "title" and chance.random() < 0.3:
             changes[field] = None
         rev = self._rev(api, model, session_id)
-        api.update_session(model.name, session_id, copy.deepcopy(changes), if_rev=rev if chance.random() < 0.5 else None)
+        api.update_session(
+            model.name, session_id, copy.deepcopy(changes), if_rev=rev if chance.random() < 0.5 else None
+        )
         model.update(session_id, changes, self.now)
 
     def _rev(self, api: SessionCalls, model: PlainWorkspace, session_id: str) -> int:
@@ -243,7 +245,7 @@ class Driver:
             return
         manager.move_session(model.name, session_id, to_workspace=other.name)
         other.sessions[session_id] = model.sessions.pop(session_id)
-        moved.fields["workspaceId"] = other.name
+        moved.fields |= {"workspaceId": other.name, "movedFrom": model.name}
 
     def checkpoint(self, manager: NativeSessionManager, model: PlainWorkspace, chance: random.Random) -> None:
         manager.checkpoint(model.name)
@@ -354,7 +356,7 @@ def test_five_hundred_random_calls_show_what_plain_dicts_show(seed: int, tmp_pat
 STEPS = st.tuples(st.sampled_from(NAMES), st.integers(0, 1 << 20))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(steps=st.lists(STEPS, min_size=10, max_size=40))
 def test_short_runs_that_shrink_show_what_plain_dicts_show(
     steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory

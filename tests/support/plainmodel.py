@@ -9,6 +9,19 @@ import copy
 from typing import Any
 
 Body = dict[str, Any]
+OWN = {
+    "id",
+    "title",
+    "parentId",
+    "createdAt",
+    "updatedAt",
+    "revert",
+    "forkedFrom",
+    "closedAt",
+    "archivedAt",
+    "movedFrom",
+}
+"""What a fork does not take over from its original."""
 
 
 class PlainSession:
@@ -94,9 +107,9 @@ class PlainWorkspace:
         source = self.sessions[session_id]
         names = [each["id"] for each in source.visible]
         copied = source.visible if message_id is None else source.visible[: names.index(message_id) + 1]
-        own = ("id", "title", "parentId", "createdAt", "updatedAt", "revert", "forkedFrom", "closedAt", "archivedAt")
-        fields = {key: copy.deepcopy(value) for key, value in source.fields.items() if key not in own}
-        fields |= {"title": f"{source.fields['title'] or 'New Session'} (fork)", "parentId": source.fields["parentId"] or session_id}
+        fields = {key: copy.deepcopy(value) for key, value in source.fields.items() if key not in OWN}
+        title = source.fields["title"] or "New Session"
+        fields |= {"title": f"{title} (fork)", "parentId": source.fields["parentId"] or session_id}
         fields["forkedFrom"] = {"sessionId": session_id} | ({"messageId": copied[-1]["id"]} if copied else {})
         self.create(forked, fields, now)
         for body, new in zip(copied, ids, strict=True):

@@ -131,7 +131,8 @@ def _one(job: Job, arguments: dict[str, Any]) -> None:
     assert os.read(said_read, 1) == _READY
     print(json.dumps({"pid": pid}), flush=True)
     sys.stdin.readline()
-    os.write(start_write, b"!")
+    with contextlib.suppress(BrokenPipeError):  # Killed while it waited.
+        os.write(start_write, b"!")
     os.close(start_write)
     said = _drain(said_read).decode("utf-8").splitlines()
     errors = _drain(errors_read).decode("utf-8", "replace")

@@ -87,8 +87,8 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert (await call("get_session", WS, session)).title == "t"
         assert await call("interrupted_messages", WS) == []
         assert await call("get_active_session_count") == 2
-        file = (await m.add_message(WS, session, role="user", parts=[{"type": "f", "file": {"data": bytes(99_999)}}]))
-        assert await call("read_attachment", WS, file.parts[0].file.sha256) == bytes(99_999)  # type: ignore[union-attr]
+        file = await m.add_message(WS, session, role="user", parts=[{"type": "f", "file": {"data": bytes(99_999)}}])
+        assert await call("read_attachment", WS, file.parts[0].file.sha256) == bytes(99_999)
         assert (await call("configure_workspace", WS, fold="auto"))["fold"] == "auto"
         assert await call("checkpoint", WS) is True
         assert (await call("status", WS)).unfolded_records == 0
@@ -183,7 +183,7 @@ def test_a_transaction_commits_at_its_end_and_rolls_back_on_cancellation(tmp_pat
         await asyncio.gather(work("one", 0.01), work("two", 0.01))
         slow.cancel()
         await asyncio.gather(slow, return_exceptions=True)
-        with pytest.raises(ValueError, match="no"):
+        with pytest.raises(ValueError, match="no"):  # noqa: PT012
             async with m.transaction(WS) as tx:
                 tx.create_session(WS, id="lost too")
                 raise ValueError("no")

@@ -28,7 +28,9 @@ def test_every_json_value_comes_back_on_one_line(value: Any) -> None:
     assert json.loads(data.decode("utf-8", "surrogatepass")) == value
 
 
-@pytest.mark.parametrize("text", ["\ud83d", "a\udc00b", "\u2028\u2029", "\0\r\n\t", "NaN", "Infinity", "\N{GRINNING FACE}", "x" * 10**6])
+@pytest.mark.parametrize(
+    "text", ["\ud83d", "a\udc00b", "\u2028\u2029", "\0\r\n\t", "NaN", "Infinity", "\N{GRINNING FACE}", "x" * 10**6]
+)
 def test_text_is_kept_exactly(text: str) -> None:
     assert decode(encode({"text": text})) == {"text": text}
     assert decode(encode({text: [text]})) == {text: [text]}
@@ -58,7 +60,8 @@ def test_what_json_has_not_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "{", "[1,]", '{"a"}', '{"a":}', "nul", "[1 2]", '"\n"', "NaN", "-Infinity", "[1]x", "{1:2}", "01", "'a'"]
+    "text",
+    ["", " ", "{", "[1,]", '{"a"}', '{"a":}', "nul", "[1 2]", '"\n"', "NaN", "-Infinity", "[1]x", "{1:2}", "01", "'a'"],
 )
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):

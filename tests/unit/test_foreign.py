@@ -208,9 +208,8 @@ def test_a_file_with_tables_of_the_wrong_kind_is_read_as_far_as_it_goes(tmp_path
 def test_what_is_no_session_file_is_never_an_empty_store(tmp_path: Path, raw: bytes) -> None:
     path_of(tmp_path).parent.mkdir()
     path_of(tmp_path).write_bytes(raw)
-    with NativeSessionManager(tmp_path) as manager:
-        with pytest.raises(SnapshotUnreadableError):
-            manager.create_session("ws")
+    with NativeSessionManager(tmp_path) as manager, pytest.raises(SnapshotUnreadableError):
+        manager.create_session("ws")
     assert path_of(tmp_path).read_bytes() == raw
 
 

@@ -171,9 +171,9 @@ def test_the_message_of_a_revert_must_be_visible_in_the_session(m: NativeSession
             m.revert(WS, session_id, message_id)
     assert m.revert(WS, "s", "m3").revert is None
     with pytest.raises(InvalidInputError):
-        m.revert(WS, "s", "m1", reason=5)  # type: ignore[arg-type]
+        m.revert(WS, "s", "m1", reason=5)
     with pytest.raises(InvalidInputError):
-        m.fork_session(WS, "s", title=5)  # type: ignore[arg-type]
+        m.fork_session(WS, "s", title=5)
     assert shown(m, "s") == texts(0, 1, 2, 3)
 
 

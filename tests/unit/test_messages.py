@@ -68,7 +68,7 @@ def test_a_new_message_has_the_shape_that_nomadarch_gives_it(m: NativeSessionMan
         "rev": 2,
     }
     assert read(m, message.id) == message
-    assert m.get_session(WS, "s").message_ids == [message.id]  # type: ignore[union-attr]
+    assert m.get_session(WS, "s").message_ids == [message.id]
 
 
 def test_times_of_imported_messages_are_kept(m: NativeSessionManager) -> None:
@@ -158,7 +158,9 @@ def test_calls_that_parts_hold_are_changed_there(m: NativeSessionManager) -> Non
     assert m.update_message(WS, plain.id, tool_calls=None).tool_calls == []
 
 
-def test_an_update_removes_with_none_and_keeps_what_it_does_not_name(m: NativeSessionManager, clock: ManualClock) -> None:
+def test_an_update_removes_with_none_and_keeps_what_it_does_not_name(
+    m: NativeSessionManager, clock: ManualClock
+) -> None:
     message = m.add_message(WS, "s", role="assistant", content="x", agent="a", metadata={"k": [1]}, extra={"deep": [1]})
     clock.advance(3)
     changed = m.update_message(WS, message.id, {"agent": None, "usage": {"cache_read": 3}}, status="error")
@@ -185,7 +187,7 @@ def test_a_message_of_another_tool_can_be_changed_though_we_would_not_write_its_
         with pytest.raises(InvalidInputError):
             m.append_to_message(WS, "m", "z", part=0)
         m.move_session(WS, "s", to_workspace="other")
-        assert m.get_message("other", "m").role == "developer"  # type: ignore[union-attr]
+        assert m.get_message("other", "m").role == "developer"
         with pytest.raises(InvalidInputError):
             m.update_message("other", "m", role="boss")
 
@@ -245,7 +247,7 @@ def test_appending_goes_to_the_content_or_to_a_part(m: NativeSessionManager) -> 
     assert read(m, beside.id).content == "ab"
     for part in (-1, 3, 4, "0", True):
         with pytest.raises(InvalidInputError) as caught:
-            m.append_to_message(WS, rich.id, "x", part=part)  # type: ignore[arg-type]
+            m.append_to_message(WS, rich.id, "x", part=part)
         assert caught.value.field == "part"
     assert read(m, rich.id) == found
 
@@ -264,7 +266,7 @@ def test_two_thousand_appends_cost_at_most_five_times_the_message(tmp_path: Path
 def test_deleting_a_message_leaves_the_others(m: NativeSessionManager) -> None:
     ids = [each.id for each in m.add_messages(WS, "s", [{"role": "user", "content": str(n)} for n in range(3)])]
     m.delete_message(WS, ids[1])
-    assert m.get_session(WS, "s").message_ids == [ids[0], ids[2]]  # type: ignore[union-attr]
+    assert m.get_session(WS, "s").message_ids == [ids[0], ids[2]]
     assert m.get_message(WS, ids[1]) is None
     calls: list[Any] = [
         lambda each: m.delete_message(WS, each),
@@ -283,7 +285,7 @@ def test_bytes_of_a_file_part_come_back_inline_or_as_an_attachment(m: NativeSess
     part = {"type": "file", "file": {"mime": "image/png", "name": "x.png", "data": data}}
     added = m.add_message(WS, "s", role="user", parts=[part])
     changed = m.update_message(WS, m.add_message(WS, "s", role="user").id, parts=[part])
-    assert part["file"]["data"] is data, "the caller's own dict is not touched"  # type: ignore[index]
+    assert part["file"]["data"] is data, "the caller's own dict is not touched"
     for message in (added, changed):
         file = read(m, message.id).parts[0].file
         assert file is not None

@@ -199,7 +199,7 @@ def test_last_goes_with_neither_limit_nor_cursor(m: NativeSessionManager) -> Non
     cursor = m.get_session_messages(WS, session, limit=1).next_cursor
     for options in ({"limit": 1}, {"cursor": cursor}):
         with pytest.raises(InvalidInputError, match="neither"):
-            m.get_session_messages(WS, session, last=1, **options)  # type: ignore[arg-type]
+            m.get_session_messages(WS, session, last=1, **options)
 
 
 def test_a_cursor_of_another_list_or_of_nobody_is_refused(m: NativeSessionManager) -> None:
@@ -210,13 +210,13 @@ def test_a_cursor_of_another_list_or_of_nobody_is_refused(m: NativeSessionManage
     assert of_sessions
     for bad in (of_sessions, "", "x", "é", "AAAA", of_messages[:-5], 5, b"x", ["x"]):
         with pytest.raises(InvalidCursorError) as caught:
-            m.get_session_messages(WS, session, cursor=bad)  # type: ignore[arg-type]
+            m.get_session_messages(WS, session, cursor=bad)
         assert caught.value.cursor == bad
     with pytest.raises(InvalidCursorError):
         m.get_session_messages(WS, other, cursor=of_messages)
     for bad in (of_messages, "", 5):
         with pytest.raises(InvalidCursorError):
-            m.list_sessions(WS, cursor=bad)  # type: ignore[arg-type]
+            m.list_sessions(WS, cursor=bad)
 
 
 @pytest.mark.parametrize("options", [{"archived": "yes"}, {"parent_id": 5}, {"updated_since": "now"}])

@@ -21,7 +21,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()))
 JSON = st.recursive(SCALARS | ANY_TEXT, lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner), max_leaves=20)
 
 
-class Colour(str, enum.Enum):
+class Colour(enum.StrEnum):
     RED = "red"
 
 
@@ -46,7 +46,7 @@ def test_a_copy_shares_nothing_with_what_was_given() -> None:
 
 
 def test_tuples_models_and_subclasses_become_what_json_would_make_of_them() -> None:
-    given_ = {"a": (1, (2,)), "b": ModelRef(provider_id="p"), "c": [Colour.RED], "d": enum.IntEnum("E", "ONE").ONE}  # type: ignore[attr-defined]
+    given_ = {"a": (1, (2,)), "b": ModelRef(provider_id="p"), "c": [Colour.RED], "d": enum.IntEnum("E", "ONE").ONE}
     copied = plain(given_)
     assert copied == {"a": [1, [2]], "b": {"providerId": "p"}, "c": ["red"], "d": 1}
     assert [type(copied["c"][0]), type(copied["d"])] == [str, int]
@@ -58,7 +58,8 @@ def test_the_order_of_keys_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), b"x", {1, 2}, datetime.datetime.now(), math.nan, -math.inf, {1: 2}, {None: 1}, [{"a": object()}]]
+    "value",
+    [object(), b"x", {1, 2}, datetime.datetime.now(), math.nan, -math.inf, {1: 2}, {None: 1}, [{"a": object()}]],
 )
 def test_what_json_cannot_hold_is_refused_by_the_name_of_the_field(value: Any) -> None:
     with pytest.raises(InvalidInputError) as caught:
@@ -85,7 +86,9 @@ def test_two_halves_of_a_pair_that_meet_are_one_character_and_a_lone_one_stays()
     assert plain({"\x7fé": {"\ud83d\ude00": "\udc00"}}) == {"\x7fé": {"😀": "\udc00"}}
 
 
-@pytest.mark.parametrize(("one", "other"), [(1, True), (1, 1.0), ({"a": 1}, {"a": True}), ([1], [1.0]), (0, None), ("", None)])
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, True), (1, 1.0), ({"a": 1}, {"a": True}), ([1], [1.0]), (0, None), ("", None)]
+)
 def test_values_that_are_written_differently_are_not_the_same(one: Any, other: Any) -> None:
     assert not same(one, other)
     assert same(one, one)

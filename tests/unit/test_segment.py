@@ -74,7 +74,9 @@ def test_every_prefix_of_sixty_records_gives_the_records_that_are_whole(first: i
         assert found.torn == size - found.end
 
 
-@pytest.mark.parametrize("tail", [bytes(1), bytes(5000), b"\n", b"\n\n\n", b"garbage", b'{"crc":"00000000","seq":4}\n', b"\xff" * 99])
+@pytest.mark.parametrize(
+    "tail", [bytes(1), bytes(5000), b"\n", b"\n\n\n", b"garbage", b'{"crc":"00000000","seq":4}\n', b"\xff" * 99]
+)
 def test_nuls_and_garbage_at_the_end_are_a_torn_tail(tail: bytes) -> None:
     data = records(3)
     found = scan(data + tail)

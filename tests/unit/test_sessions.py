@@ -126,7 +126,7 @@ def test_an_update_replaces_values_whole_and_none_removes_a_field(m: NativeSessi
     assert changed.rev > session.rev
     assert "agent" not in dump(read(m, session.id))
     assert m.update_session(WS, session.id, metadata=None, title=None).metadata == {}
-    assert m.get_session(WS, session.id).title == "New Session"  # type: ignore[union-attr]
+    assert m.get_session(WS, session.id).title == "New Session"
 
 
 def test_an_update_that_changes_nothing_writes_nothing(m: NativeSessionManager, clock: ManualClock) -> None:
@@ -143,7 +143,9 @@ def test_values_that_python_takes_for_equal_are_still_changes(m: NativeSessionMa
     assert type(read(m, session.id).metadata["v"]) is type(after)
 
 
-@pytest.mark.parametrize("field", ["id", "workspaceId", "workspace_id", "createdAt", "messageIds", "message_ids", "rev"])
+@pytest.mark.parametrize(
+    "field", ["id", "workspaceId", "workspace_id", "createdAt", "messageIds", "message_ids", "rev"]
+)
 def test_protected_fields_cannot_be_changed(m: NativeSessionManager, field: str) -> None:
     session = m.create_session(WS)
     with pytest.raises(ProtectedFieldError) as caught:
@@ -222,7 +224,9 @@ def test_deleting_takes_the_messages_along_and_leaves_children_and_forks(m: Nati
         ),
     ],
 )
-def test_children_and_forks_go_when_asked_for(m: NativeSessionManager, options: dict[str, bool], gone: set[str]) -> None:
+def test_children_and_forks_go_when_asked_for(
+    m: NativeSessionManager, options: dict[str, bool], gone: set[str]
+) -> None:
     family = _family(m)
     deleted = m.delete_session(WS, family["root"], **options)
     assert {name for name in family if family[name] in deleted} == gone
@@ -282,4 +286,4 @@ def test_compacting_adds_a_summary_and_removes_nothing(m: NativeSessionManager) 
         m.compact_session(WS, session.id, "x", before="nobody")
     for bad in ("", None):
         with pytest.raises(InvalidInputError):
-            m.compact_session(WS, session.id, bad)  # type: ignore[arg-type]
+            m.compact_session(WS, session.id, bad)

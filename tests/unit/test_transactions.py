@@ -49,7 +49,7 @@ def test_it_reads_its_own_writes_and_nobody_else_does_before_the_end(m: NativeSe
         fork = tx.fork_session(WS, session.id)
         tx.update_message(WS, tx.get_session_messages(WS, fork.id)[0].id, content="fork")
         tx.delete_session(WS, "old")
-        assert tx.get_message(WS, message.id).content == "ab"  # type: ignore[union-attr]
+        assert tx.get_message(WS, message.id).content == "ab"
         assert [each.id for each in tx.list_sessions(WS)] == [fork.id, session.id]
         assert tx.children(WS, session.id).total == 1
         for other in (m, fresh(m)):
@@ -151,7 +151,7 @@ def test_a_call_that_no_longer_fits_at_the_end_takes_all_with_it(m: NativeSessio
         tx.update_session(WS, "kept", title="mine", if_rev=session.rev)
         fresh(m).update_session(WS, "kept", title="theirs")
     assert m.get_session(WS, "new") is None
-    assert m.get_session(WS, "kept").title == "theirs"  # type: ignore[union-attr]
+    assert m.get_session(WS, "kept").title == "theirs"
 
 
 def test_an_error_inside_that_is_caught_costs_only_its_own_call(m: NativeSessionManager) -> None:
@@ -196,8 +196,8 @@ def test_what_was_passed_in_or_returned_may_be_changed_before_the_commit(m: Nati
             model.metadata["l"].append(3)
         assert message.parts[0].model_extra is not None
         message.parts[0].model_extra["x"]["l"].append(4)
-        assert tx.get_session(WS, session.id).metadata == {"l": [1]}  # type: ignore[union-attr]
-    assert m.get_session(WS, session.id).metadata == {"l": [1]}  # type: ignore[union-attr]
+        assert tx.get_session(WS, session.id).metadata == {"l": [1]}
+    assert m.get_session(WS, session.id).metadata == {"l": [1]}
     found = m.get_message(WS, message.id)
     assert found is not None
     assert (found.metadata, found.model_extra) == ({"l": [1]}, {"extra": {"l": [1]}})

@@ -33,7 +33,14 @@ def test_a_project_has_one_workspace_from_every_subfolder(m: NativeSessionManage
     assert found.startswith("my-projekt")
     file = project / "src" / "file.py"
     file.touch()
-    for place in (project, str(project), project / "src" / "deep", file, project / "not" / "yet", project / "src" / ".."):
+    for place in (
+        project,
+        str(project),
+        project / "src" / "deep",
+        file,
+        project / "not" / "yet",
+        project / "src" / "..",
+    ):
         assert m.workspace_for(place) == found
     with NativeSessionManager(m.data_dir) as other:
         assert other.workspace_for(project / "src", create=False) == found
