@@ -89,7 +89,7 @@ class Snapshot:
     def __init__(self, fs: FileSystem, path: str, fd: int, stat: FileStat, head: dict[str, Any]) -> None:
         self._fs = fs
         self._fd = fd
-        # Where an open file cannot be replaced, none is held: each read opens it and looks whether it is still the same.
+        # Where an open file cannot be replaced, none is held: each read opens it, and sees whether it is the same.
         self._trailer = b"" if fs.replaces_open else fs.pread(fd, TRAILER_LENGTH, stat.size - TRAILER_LENGTH)
         self.path = path
         self.stat = stat

@@ -48,6 +48,11 @@ class Folding:
         self.displaced = Displaced(workspace.fs, workspace.folder)
         self._postponed_to = 0
 
+    def after_fork(self) -> None:
+        """In a forked child: the descriptors of displaced files are the parent's to watch."""
+        self.displaced.abandon()
+        self.displaced = Displaced(self._workspace.fs, self._workspace.folder)
+
     def due(self, view: View) -> bool:
         """Whether `after_commit` has to look closer. Cheap: asked after every commit."""
         if self.wanted or self.displaced or view.pending_bytes >= FLOOR:
@@ -143,13 +148,13 @@ class Folding:
         """Merges a foreign file, syncs the journal and seals its segment, so that the snapshot ends where one does."""
         workspace = self._workspace
         with workspace.guarded():
-            view = workspace.current(writing=True)
+            view = workspace.current_to_write()
             for found in self.displaced.written():
                 self._take_in(found)
             for path, found in stray(workspace.fs, workspace.folder):
                 self._take_in(found)
                 workspace.fs.unlink(path)
-            view = workspace.current(writing=True)
+            view = workspace.current_to_write()
         workspace.flush()
         if view.journal.end > _ROTATE_ABOVE:
             with workspace.guarded():
@@ -204,7 +209,7 @@ class Folding:
         """Merges what another program wrote into a file that was no longer, or not for long, `sessions.json`."""
         workspace = self._workspace
         with workspace.guarded():
-            view = workspace.current(writing=True)
+            view = workspace.current_to_write()
             changes = merge_foreign(workspace.fs, workspace.folder, view, found)
             if changes:
                 workspace.absorb_into(view, changes)

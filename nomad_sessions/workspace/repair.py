@@ -51,7 +51,7 @@ def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool
 def _refold(fs: FileSystem, workspace: Workspace) -> list[str]:
     """Everything is there in one place or another: write it down afresh."""
     try:
-        view = workspace.current(writing=True)
+        view = workspace.current_to_write()
         for session in view.load_all():
             for message_id in session.ids():
                 state = session.message(message_id)
@@ -59,7 +59,7 @@ def _refold(fs: FileSystem, workspace: Workspace) -> list[str]:
                     state.body()
     except SnapshotChanged:
         workspace.reload(distrust=True)
-        view = workspace.current(writing=True)
+        view = workspace.current_to_write()
     actions = []
     if view.journal.torn:
         actions.append(f"cut an incomplete tail of {view.journal.torn} bytes off the journal")

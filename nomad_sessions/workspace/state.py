@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
+from nomad_sessions.workspace.bodies import Body, join_parts, patch, text_kind
+
 __all__ = [
     "WORKSPACE",
     "Body",
@@ -24,13 +26,10 @@ __all__ = [
     "apply",
     "copy_message",
     "extended",
-    "patch",
 ]
 
 WORKSPACE = ""
 """The id under which the workspace's own fields, and messages that belong to no session, are kept."""
-
-Body = dict[str, Any]
 
 
 class Source(Protocol):
@@ -83,7 +82,7 @@ class MessageState:
         for ref in self.patches:
             streamed = patch(body, ref.load()) or streamed
         if streamed and body.get("parts"):
-            _join(body)
+            join_parts(body)
         if self.over:
             body.update(self.over)
         if self.rev is not None:
@@ -97,7 +96,7 @@ class MessageState:
     def parts(self) -> list[str]:
         """The types of its parts, in order, "" for one that takes no text. Read once; deltas keep it up to date."""
         if self.shape is None:
-            self.shape = [_kind(part) for part in self.body().get("parts") or ()]
+            self.shape = [text_kind(part) for part in self.body().get("parts") or ()]
         return self.shape
 
     def patched(self, record: Body, ref: Ref) -> MessageState:
@@ -108,7 +107,7 @@ class MessageState:
         if record["type"] != "message.delta":
             self.shape = None
         elif self.shape is not None and "new" in record:
-            self.shape.append(_kind(record["new"]))
+            self.shape.append(text_kind(record["new"]))
         return self
 
 
@@ -179,62 +178,6 @@ class SessionState:
             setattr(self, name, kept)
         for each in gone:
             self.changed[each] = None
-
-
-def patch(body: Body, record: Body) -> bool:
-    """Applies an update or a delta, as it lies in the journal, to a message's body; whether it was a delta."""
-    if "text" in record:
-        _delta(body, record)
-        return True
-    body.update(record.get("set", {}))
-    for key in record.get("unset", ()):
-        body.pop(key, None)
-    return False
-
-
-def _kind(part: Body) -> str:
-    """The type of a part that a delta may add text to; "" for others, whatever another tool put there."""
-    kind = str(part.get("type"))
-    if kind == "tool_call":
-        return kind if isinstance(part.get("toolCall", {}), dict) else ""
-    text = part.get("content") is None or isinstance(part["content"], str)
-    return kind if text and kind != "tool_result" and "file" not in part else ""
-
-
-def _longer(text: str | None, delta: str) -> str:
-    """Both together. A stream may cut a surrogate pair, which JSON could not tell from the whole once they meet."""
-    text = text or ""
-    if text[-1:] >= "\ud800" and delta and "\ud800" <= text[-1] <= "\udbff" and "\udc00" <= delta[0] <= "\udfff":
-        pair = text[-1] + delta[0]
-        return text[:-1] + pair.encode("utf-16-le", "surrogatepass").decode("utf-16-le") + delta[1:]
-    return text + delta
-
-
-def _delta(body: Body, record: Body) -> None:
-    text, index = record["text"], record.get("part")
-    if index is None:
-        body["content"] = _longer(body.get("content"), text)
-        return
-    parts: list[Body] = body.setdefault("parts", [])
-    if "new" in record:
-        parts.append(dict(record["new"]))
-    part = parts[index]
-    if part.get("type") == "tool_call":
-        function = part.setdefault("toolCall", {}).setdefault("function", {})
-        function["arguments"] = _longer(function.get("arguments"), text)
-    else:
-        part["content"] = _longer(part.get("content"), text)
-
-
-def _join(body: Body) -> None:
-    """Where there are parts they are canonical: content is their text, `toolCalls` their calls."""
-    texts = [part.get("content") for part in body["parts"] if part.get("type") == "text"]
-    ours = [text for text in texts if isinstance(text, str)]
-    if ours:
-        body["content"] = "".join(ours)
-    calls = [part["toolCall"] for part in body["parts"] if part.get("type") == "tool_call" and part.get("toolCall")]
-    if calls:
-        body["toolCalls"] = calls
 
 
 def copy_message(source: MessageState, message_id: str, session_id: str, origin: str, seq: int) -> MessageState:

@@ -4,9 +4,9 @@ Invariant: a commit is one group of journal lines, decided under the workspace's
 record before it; it is acknowledged after a sync that began when the lines were written. Verified by `tests/crash/`,
 `tests/processes/` and `tests/faults/`.
 
-The way of one commit: `commit` takes the thread mutex and the process lock, `_current` reads what others appended, the
-operation looks at the view and returns its changes, `_append` writes them as lines and applies them, the lock is given
-back, and `GroupSync.wait` syncs, together with whoever else is waiting.
+The way of one commit: `commit` hands a ticket to the combiner; the thread whose turn it is takes the lock,
+`current_to_write` reads what others appended, the operation looks at the view and returns its changes, `append` writes
+them as lines and applies them, `GroupSync.wait` syncs once for every ticket of the batch, and the lock is given back.
 """
 
 from __future__ import annotations
@@ -22,27 +22,24 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from nomad_sessions.clock import Clock
 from nomad_sessions.errors import (
     CorruptionError,
-    DataDirError,
     DurabilityLostError,
-    InvalidInputError,
-    SnapshotUnreadableError,
     StorageError,
     StoreClosedError,
 )
 from nomad_sessions.ids import IdSource
 from nomad_sessions.storage._os import FileSystem
-from nomad_sessions.storage.codec import decode, encode, frame
-from nomad_sessions.storage.group_sync import GroupSync, Position
+from nomad_sessions.storage.group_sync import Position
 from nomad_sessions.storage.journal import TablesDamaged
 from nomad_sessions.storage.lock import StoreLock
 from nomad_sessions.storage.segment import Entry
 from nomad_sessions.storage.snapshot import SnapshotChanged
-from nomad_sessions.workspace import recovery
-from nomad_sessions.workspace.adopt import absorb_foreign, merge_foreign
+from nomad_sessions.workspace.adopt import merge_foreign
 from nomad_sessions.workspace.combining import Combiner, Ticket
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.folding import Folding
-from nomad_sessions.workspace.recovery import SNAPSHOT, Opened, identity
+from nomad_sessions.workspace.lines import Operation, Stamp, lines_of
+from nomad_sessions.workspace.reader import RELOADS, Reader
+from nomad_sessions.workspace.recovery import Opened
 from nomad_sessions.workspace.sealing import seal_of
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
@@ -53,24 +50,6 @@ T = TypeVar("T")
 Durability = Literal["full", "batch", "os"]
 _LOG = logging.getLogger("nomad_sessions")
 SEGMENT_BYTES = 256 * 1024
-_RELOADS = 4
-
-
-class Stamp:
-    """What an operation may ask for beside the view: the time (ms) and new ids, each greater than any in the store."""
-
-    def __init__(self, ids: IdSource, now: int) -> None:
-        self._ids = ids
-        self.now = now
-
-    def id(self) -> str:
-        """A new id."""
-        return self._ids.next(self.now)
-
-
-Operation = Callable[[Any, Any], tuple[list[Body], Callable[[Any], T]]]
-"""`operation(view, stamp) -> (changes, result)`: decides what to change; `result(view)` is asked after it is applied.
-It may run more than once, against a fresher view, and must not have effects of its own."""
 
 
 class Options(NamedTuple):
@@ -81,153 +60,33 @@ class Options(NamedTuple):
     batch_interval: float = 0.05
 
 
-def _delta(view: View, seq: int, change: Body) -> Body:
-    """A delta as the journal holds it: a stream is mostly envelope otherwise. See `View._expand`."""
-    head = view.live.head(change["messageId"])
-    record: Body = {"seq": seq, "delta": change["messageId"]} if head is None else {"seq": seq, "to": head}
-    journal = view.journal
-    if journal.durable > journal.told:
-        # Without it damage to what a stream has synced would pass for its unsynced tail.
-        record["durable"] = journal.told = journal.durable
-    return record | {key: value for key, value in change.items() if key in ("text", "part", "new")}
-
-
 _OPEN: weakref.WeakSet[Workspace] = weakref.WeakSet()
 
 
-class Workspace:
+class Workspace(Reader):
     """One workspace folder. Safe for any number of threads; any number of processes may have it open."""
 
     def __init__(self, fs: FileSystem, folder: str, clock: Clock, options: Options) -> None:
-        self.fs = fs
-        self.folder = folder
         self.options = options
-        self._snapshot_path = f"{folder}/{SNAPSHOT}"
         self._clock = clock
+        super().__init__(fs, folder)
         self._lock = StoreLock(fs, f"{folder}/lock", options.lock_timeout)
         self._folding = Folding(self)
-        self._closed = False
         self._wrote = False
-        self._trust_tables = True
-        self._reset()
         _OPEN.add(self)
 
-    def _reset(self) -> None:
-        """Forgets all that was read. Also what a forked child does first: mutexes may be held by threads it has not."""
+    def after_fork(self) -> None:
+        """What a forked child does first: mutexes may be held by threads that it has not, and what was read was read
+        through descriptors that it shares. Closes those, and reads afresh at the next call."""
+        self._forget()
+        self._folding.after_fork()
+
+    def _forget(self) -> None:
+        super()._forget()
         self._writing = threading.Lock()
         self._commits = Combiner(self._commit_all)
-        self._mutex = threading.RLock()
-        self._sync = GroupSync(self.fs)
         self._ids = IdSource(self._clock)
-        self._view: View | None = None
-        self._opened: Opened | None = None
-        self._borrowed = False
-        self.distrusts = False
-        self._applying = False
         self._timer: threading.Timer | None = None
-
-    # Reading
-
-    def read(self, look: Callable[[View], T]) -> T:
-        """`look(view)` at the newest state. Takes no lock of the file system, changes no file."""
-        with self._mutex:
-            for _ in range(_RELOADS):
-                try:
-                    return look(self.current())
-                except SnapshotChanged:
-                    self.reload(distrust=True)
-                except TablesDamaged:
-                    self._distrust_tables()
-                except FileNotFoundError:
-                    # A segment that another process has folded and pruned since we looked.
-                    self.reload()
-            with self._readable():
-                return look(self.current())
-
-    @contextlib.contextmanager
-    def _readable(self) -> Iterator[None]:
-        """The last attempt: what still does not match its index is damaged, and nothing can stand in for it."""
-        try:
-            yield
-        except SnapshotChanged as error:
-            raise SnapshotUnreadableError(path=f"{self.folder}/{SNAPSHOT}", reason=str(error)) from error
-
-    def look(self) -> None:
-        """Reads the files, if they have not been read: what waits for another program waits here, without the lock."""
-        if self._view is None:
-            self.read(lambda _: None)
-
-    def current(self, *, writing: bool = False) -> View:
-        """The view, brought up to date. With `writing` the lock is held, and a foreign file is merged for good."""
-        if self._closed:
-            raise StoreClosedError(path=self.folder)
-        known = self._opened if self._view is not None and not self._applying else None
-        if known is None or identity(self.fs.stat(self._snapshot_path)) != known.seen:
-            self.reload()
-        else:
-            self._catch_up()
-        view = self._view
-        assert view is not None
-        if writing and self._opened is not None and self._opened.foreign is not None:
-            view = self._merge(self._opened)
-        return view
-
-    def _catch_up(self) -> None:
-        assert self._view is not None
-        journal = self._view.journal
-        entries = journal.refresh()
-        if entries is None or (entries and self._borrowed):
-            self.reload()
-        elif entries:
-            for entry in entries:
-                self._view.absorb(entry, journal.live_first)
-            self._note_written(self._view)
-
-    def reload(self, *, distrust: bool = False) -> None:
-        """Reads the files afresh. `distrust`: the snapshot does not match its index."""
-        first = self._view is None
-        base = self._view.base if self._view is not None else None
-        if distrust and base is not None and identity(base.stat) != identity(self.fs.stat(f"{self.folder}/{SNAPSHOT}")):
-            distrust = False  # It is not the file that did not match.
-        self._applying = False
-        try:
-            opened = self.load(wait=first, distrust=distrust)
-        except NotADirectoryError as error:
-            raise DataDirError(path=self.folder) from error
-        opened = self._still(opened)
-        self._opened, self._view = opened, opened.view
-        self._borrowed = False
-        self.distrusts = distrust
-        self._note_written(opened.view)
-        if opened.foreign is not None:
-            self._borrowed = absorb_foreign(self.fs, self.folder, opened.view, opened.foreign)
-
-    def load(self, *, wait: bool, distrust: bool) -> Opened:
-        """A view of its own, of the files as they are; see `recovery.load`."""
-        return recovery.load(self.fs, self.folder, wait=wait, distrust=distrust, trust_tables=self._trust_tables)
-
-    def _distrust_tables(self) -> None:
-        """The tables of a sealed segment are damaged: from now on this handle reads the records instead."""
-        self._trust_tables = False
-        self.reload()
-
-    def _still(self, opened: Opened) -> Opened:
-        """While another program writes its file again, what it had written before is what there is: no way back."""
-        if opened.unreadable is not None and self._opened is not None and self._opened.foreign is not None:
-            return opened._replace(foreign=self._opened.foreign)
-        return opened
-
-    def _note_written(self, view: View) -> None:
-        journal = view.journal
-        if journal.live is not None:
-            self._sync.start(journal.live, journal.end, journal.durable)
-
-    @property
-    def opened(self) -> Opened | None:
-        """What the last look at the files found."""
-        return self._opened
-
-    # Writing
 
     def commit(self, operation: Operation[T], *, lazy: bool = False) -> T:
         """Runs `operation` under the lock, appends its changes as one atomic group, and returns its result.
@@ -300,9 +159,9 @@ class Workspace:
 
     def _decide(self, operation: Operation[T]) -> tuple[View, Stamp, tuple[list[Body], Callable[[Any], T]]]:
         """Asks the operation, at the newest state. A snapshot that does not match its index is looked at afresh."""
-        for _ in range(_RELOADS):
+        for _ in range(RELOADS):
             try:
-                view = self.current(writing=True)
+                view = self.current_to_write()
                 stamp = self.stamp(view)
                 return view, stamp, operation(view, stamp)
             except SnapshotChanged:
@@ -310,7 +169,7 @@ class Workspace:
             except TablesDamaged:
                 self._distrust_tables()
         with self._readable():
-            view = self.current(writing=True)
+            view = self.current_to_write()
             stamp = self.stamp(view)
             return view, stamp, operation(view, stamp)
 
@@ -386,7 +245,7 @@ class Workspace:
         if journal.torn or not journal.end or journal.unfinished:
             with translated(self.folder):
                 journal.prepare()
-        lines, records = self._lines(view, changes, stamp)
+        lines, records = lines_of(view, changes, stamp)
         self._applying = True
         try:
             with translated(journal.folder):
@@ -405,25 +264,6 @@ class Workspace:
                 self.rotate(view)
             except SnapshotChanged:  # Somebody rewrites the snapshot: sealing reads it, and can wait.
                 self._applying = True
-
-    def _lines(self, view: View, changes: list[Body], stamp: Stamp) -> tuple[list[bytes], list[Body]]:
-        lines, records = [], []
-        until = view.seq + len(changes)
-        for seq, change in enumerate(changes, view.seq + 1):
-            if change["type"] == "message.delta" and len(changes) == 1:
-                record = _delta(view, seq, change)
-            else:
-                record = {"seq": seq, "id": stamp.id(), "ts": stamp.now, "durable": view.journal.durable, **change}
-            if seq != until or len(changes) > 1:
-                record["until"] = until
-            try:
-                body = encode(record)
-            except ValueError as error:
-                raise InvalidInputError(field="value", value=change, reason=str(error)) from error
-            lines.append(frame(body))
-            # The caller keeps what it handed in, and may change it: what the view keeps comes from the bytes.
-            records.append(record if change["type"] == "message.added" else decode(body))
-        return lines, records
 
     def rotate(self, view: View) -> None:
         """Seals the live segment. What is in it is durable on return. Under the lock."""
@@ -447,6 +287,12 @@ class Workspace:
         view.sealed_now(sealing.kept, part)
         self._applying = False
         self._sync.note(self._sync.wrote(journal.live, journal.end))
+
+    def current_to_write(self) -> View:
+        """The view, brought up to date, and a foreign file merged for good. Under the lock."""
+        view = self.current()
+        opened = self._opened
+        return self._merge(opened) if opened is not None and opened.foreign is not None else view
 
     def _merge(self, opened: Opened) -> View:
         """Makes the merge with a foreign file permanent: records first, then (soon) a checkpoint. Under the lock."""
@@ -509,10 +355,6 @@ class Workspace:
         """Folds the journal into `sessions.json`; False when there was nothing to fold. Durable on return."""
         return self._folding.checkpoint()
 
-    def guarded(self) -> contextlib.AbstractContextManager[Any]:
-        """The mutex around the view (reentrant). Readers wait for it: hold it only while looking or applying."""
-        return self._mutex
-
     def now(self) -> int:
         """The time in ms."""
         return self._clock.now()
@@ -540,7 +382,7 @@ class Workspace:
 
 def _after_fork_in_child() -> None:
     for workspace in list(_OPEN):
-        workspace._reset()
+        workspace.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -81,7 +81,7 @@ def no_snapshot_sync(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("the sync of the journal before it is folded")
 def no_journal_sync_before_the_fold(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(folding.Folding, "_ready", lambda self: self._workspace.current(writing=True))
+    patch.setattr(folding.Folding, "_ready", lambda self: self._workspace.current_to_write())
     patch.setattr(GroupSync, "wait", lambda self, goal: None)
 
 

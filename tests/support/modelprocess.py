@@ -122,7 +122,9 @@ class ModelFS:
         if error is None:
             return act()
         if fault.effect == "all":
-            with contextlib.suppress(OSError):  # What fails by itself (no such file) does nothing, and the fault strikes.
+            with contextlib.suppress(
+                OSError
+            ):  # What fails by itself (no such file) does nothing, and the fault strikes.
                 act()
         if isinstance(error, Killed):
             self.kill()

@@ -1,4 +1,4 @@
-"""The files of a workspace: private, kept as they are, byte-identical when nothing is written, whatever the clock says."""
+"""The files of a workspace: private, kept as they are, the same bytes when nothing is written, whatever the clock."""
 
 from __future__ import annotations
 
