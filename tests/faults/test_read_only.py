@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ def as_state(said: Any) -> dict[str, Seen]:
 
 def reachable(folder: Path) -> Path:
     """Everybody may walk to it: pytest's own folders are the owner's alone."""
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)
+    top = Path(tempfile.gettempdir()).resolve()
+    for each in (folder, *folder.parents):
+        if each == top or each == each.parent:
+            break
+        each.chmod(each.stat().st_mode | 0o055)
     return folder

@@ -122,9 +122,7 @@ class ModelFS:
         if error is None:
             return act()
         if fault.effect == "all":
-            with contextlib.suppress(
-                OSError
-            ):  # What fails by itself (no such file) does nothing, and the fault strikes.
+            with contextlib.suppress(OSError):  # What fails by itself (no such file) does nothing; the fault strikes.
                 act()
         if isinstance(error, Killed):
             self.kill()
@@ -164,7 +162,10 @@ class ModelFS:
     def close(self, fd: int, /) -> None:
         if not self.alive:
             return  # A finalizer of an object of the dead process: its descriptors are gone, and nothing happens.
-        self._call("close", self._path(fd), lambda: self._close(fd))
+        # Dying in a close is noticed at the next call: the descriptor may be given back by a finalizer, which can raise
+        # to nobody.
+        with contextlib.suppress(Killed):
+            self._call("close", self._path(fd), lambda: self._close(fd))
 
     def _close(self, fd: int) -> None:
         file = self._file(fd)
