@@ -111,8 +111,13 @@ def _model(view: Looking, message_id: str, fresh: Body | None) -> Message:
     if fresh is None:
         return message_model(found[1].body())
     # What was just written needs no reading back; but a transaction writes it again at its end, and hands out a copy.
-    nested = any(type(value) in (dict, list) for value in fresh.values())
-    return message_model({**(plain(fresh) if nested else fresh), "rev": found[1].rev})
+    body = dict(fresh)
+    for value in fresh.values():
+        if type(value) is dict or type(value) is list:
+            body = plain(fresh)
+            break
+    body["rev"] = found[1].rev
+    return message_model(body)
 
 
 def require_message(view: Looking, message_id: str) -> tuple[SessionState, MessageState]:

@@ -184,13 +184,14 @@ class Journal:
             raise JournalGapError(path=self.folder, expected_seq=after + 1, found_seq=upper)
         return []
 
-    def refresh(self) -> list[Entry] | None:
+    def refresh(self, *, held: bool = False) -> list[Entry] | None:
         """Entries that others appended to the live segment since the last look; None when it was sealed, replaced or
-        has appeared, so that the caller has to load afresh. Cost when nothing happened: one `stat`."""
+        has appeared, so that the caller has to load afresh. Cost when nothing happened: one `stat`, or `fstat` for the
+        holder of the lock (`held`), who knows that nobody seals or replaces the segment now."""
         if self.live is None:
             return [] if self._still_sealed() else None
-        stat = self._fs.stat(self.live.path)
-        if stat is None or (stat.dev, stat.ino) != self.live.identity or stat.size < self.end:
+        stat = self._fs.fstat(self.live.fd) if held else self._fs.stat(self.live.path)
+        if stat is None or (stat.dev, stat.ino) != self.live.identity or not stat.nlink or stat.size < self.end:
             return None
         if stat.size == self.end:
             self.torn = 0

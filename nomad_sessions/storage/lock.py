@@ -59,8 +59,10 @@ class StoreLock:
         """Whether this object holds the lock, as far as it knows; `verify` looks at the disk."""
         return self._held
 
-    def acquire(self, timeout: float | None = None) -> None:
+    def acquire(self, timeout: float | None = None, *, unchecked: bool = False) -> None:
         """Take the lock, waiting up to `timeout` seconds (None: the constructor's; 0: one attempt).
+
+        `unchecked` is for who calls `verify` before relying on it: the path is not looked at twice.
 
         Raises LockTimeoutError when another process holds it all that time, LockUnsupportedError where the file system
         has no such lock, StoreReadOnlyError or DiskFullError where the lock file cannot be opened or created,
@@ -68,7 +70,7 @@ class StoreLock:
         """
         if self._held:
             raise RuntimeError("this StoreLock is held already: it is not reentrant")
-        if not self._attempt():
+        if not self._attempt(unchecked):
             self._wait(self._timeout if timeout is None else timeout)
 
     def release(self) -> None:
@@ -85,7 +87,8 @@ class StoreLock:
 
     def verify(self) -> bool:
         """Whether the lock still guards: held, and its file neither deleted nor replaced. Ask before a commit."""
-        return self._held and self._guards_path()
+        # A file that was deleted, or replaced by another, has no name left; asking the descriptor is the cheaper look.
+        return self._held and self._fs.fstat(self._fd).nlink > 0
 
     def close(self) -> None:
         """Free the lock if held and close the descriptor. May be called again; `acquire` opens it anew."""
@@ -99,7 +102,7 @@ class StoreLock:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.release()
 
-    def _attempt(self) -> bool:
+    def _attempt(self, unchecked: bool = False) -> bool:
         """Take the lock if it is free now; an inode that is no longer at the path is let go and the new one opened."""
         try:
             for _ in range(_REOPENS):
@@ -107,7 +110,7 @@ class StoreLock:
                     self._open()
                 if not self._fs.lock(self._fd):
                     return False
-                if self._guards_path():
+                if unchecked or self._guards_path():
                     self._held = True
                     return True
                 self._drop()

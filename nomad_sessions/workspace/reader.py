@@ -81,22 +81,22 @@ class Reader:
         if self._view is None:
             self.read(lambda _: None)
 
-    def current(self) -> View:
-        """The view, brought up to date."""
+    def current(self, *, held: bool = False) -> View:
+        """The view, brought up to date; `held` says that this handle holds the lock."""
         if self._closed:
             raise StoreClosedError(path=self.folder)
         known = self._opened if self._view is not None and not self._applying else None
         if known is None or identity(self.fs.stat(self._snapshot_path)) != known.seen:
             self.reload()
         else:
-            self._catch_up()
+            self._catch_up(held)
         assert self._view is not None
         return self._view
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, held: bool) -> None:
         assert self._view is not None
         journal = self._view.journal
-        entries = journal.refresh()
+        entries = journal.refresh(held=held)
         if entries is None or (entries and self._borrowed):
             self.reload()
         elif entries:

@@ -111,7 +111,7 @@ class Workspace(Reader):
         """Commits for every thread that waits: one lock, one look at the files, one append each, one sync for all."""
         try:
             with self._writing:
-                self._begin()
+                self._begin(unchecked=True)  # The path of the lock is looked at just before the append.
                 try:
                     goal = self._append_all(batch)
                     if goal is not None:
@@ -131,37 +131,47 @@ class Workspace(Reader):
 
     def _append_all(self, batch: list[Ticket]) -> Position | None:
         """Decides and appends each ticket's changes; the position to be synced to."""
+        # Once a ticket has been appended, the files need no second look: under the lock nobody else appends.
+        latest: View | None = None
         with self._mutex:
             for ticket in batch:
                 try:
                     if ticket.result is None:  # Else by a thread that was interrupted before the sync.
-                        self._append_one(ticket)
+                        latest = self._append_one(ticket, latest)
                     ticket.value = self._answer(ticket.result, self._view or self.current())
                 except DurabilityLostError:
                     raise
                 except Exception as error:  # The caller's, whose thread may be another: raised there.
                     ticket.settle(error)
+                    latest = None
             view = self._view
             live = view.journal.live if view is not None else None
             return self._sync.wrote(live, view.journal.end) if view is not None and live is not None else None
 
-    def _append_one(self, ticket: Ticket) -> None:
-        view, stamp, (changes, result) = self._decide(ticket.operation)
-        while changes and not self._lock.verify():
+    def _append_one(self, ticket: Ticket, latest: View | None) -> View | None:
+        """Decides and appends one ticket's changes, at the state `latest` or, with None, at a new look; the state after
+        it, None where a new look is due."""
+        view, stamp, (changes, result) = self._decide(ticket.operation, latest)
+        while changes and latest is None and not self._lock.verify():
             # Somebody deleted the lock file: another process may hold the new one, and have written. Decide after it.
             self._lock.release()
             self._lock.acquire()
-            view, stamp, (changes, result) = self._decide(ticket.operation)
+            view, stamp, (changes, result) = self._decide(ticket.operation, None)
         if changes:
             self.append(view, changes, stamp)
             ticket.written = True
+            latest = None if self._applying else view
         ticket.result = result
+        return latest
 
-    def _decide(self, operation: Operation[T]) -> tuple[View, Stamp, tuple[list[Body], Callable[[Any], T]]]:
+    def _decide(
+        self, operation: Operation[T], latest: View | None
+    ) -> tuple[View, Stamp, tuple[list[Body], Callable[[Any], T]]]:
         """Asks the operation, at the newest state. A snapshot that does not match its index is looked at afresh."""
         for _ in range(RELOADS):
             try:
-                view = self.current_to_write()
+                view = self.current_to_write() if latest is None else latest
+                latest = None
                 stamp = self.stamp(view)
                 return view, stamp, operation(view, stamp)
             except SnapshotChanged:
@@ -197,7 +207,7 @@ class Workspace(Reader):
             finally:
                 self._lock.release()
 
-    def _begin(self) -> None:
+    def _begin(self, *, unchecked: bool = False) -> None:
         if self._closed:
             raise StoreClosedError(path=self.folder)
         if self._sync.error is not None:
@@ -205,7 +215,7 @@ class Workspace(Reader):
         if self._view is None or self._view.journal.live is None:
             with self.syncing():
                 self._make(self.folder)
-        self._lock.acquire()
+        self._lock.acquire(unchecked=unchecked)
 
     @contextlib.contextmanager
     def syncing(self) -> Iterator[None]:
@@ -290,7 +300,7 @@ class Workspace(Reader):
 
     def current_to_write(self) -> View:
         """The view, brought up to date, and a foreign file merged for good. Under the lock."""
-        view = self.current()
+        view = self.current(held=True)
         opened = self._opened
         return self._merge(opened) if opened is not None and opened.foreign is not None else view
 
