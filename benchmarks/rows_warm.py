@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -78,7 +79,8 @@ def imports(context: Context) -> list[Row]:
 
 def _timed_import(code: str) -> float:
     program = f"import time\nstart = time.perf_counter()\n{code}\nprint((time.perf_counter() - start) * 1000)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=children.ROOT, capture_output=True, text=True, check=True
-    )
+    # An installed package has its bytecode; where the environment forbids writing it, ours would be compiled each time.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=children.ROOT, env=environment, capture_output=True, text=True, check=True)
     return float(done.stdout)

@@ -55,11 +55,11 @@ from nomad_sessions.models import (
 from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus
 from nomad_sessions.streaming import MessageStream
 from nomad_sessions.transaction import Transaction
-from nomad_sessions.workspace.check import CheckReport, Problem
-from nomad_sessions.workspace.repair import RepairReport
 
 if TYPE_CHECKING:
     from nomad_sessions.aio import AsyncMessageStream, AsyncSessionManager
+    from nomad_sessions.workspace.check import CheckReport, Problem
+    from nomad_sessions.workspace.repair import RepairReport
 
 __all__ = [
     "AlreadyExistsError",
@@ -122,10 +122,19 @@ __all__ = [
 ]
 
 
+_LATER = {
+    "AsyncMessageStream": "nomad_sessions.aio",
+    "AsyncSessionManager": "nomad_sessions.aio",
+    "CheckReport": "nomad_sessions.workspace.check",
+    "Problem": "nomad_sessions.workspace.check",
+    "RepairReport": "nomad_sessions.workspace.repair",
+}
+
+
 def __getattr__(name: str) -> Any:
     # asyncio costs a third of the whole import: loaded when the async manager is first asked for (PEP 562).
-    if name in ("AsyncMessageStream", "AsyncSessionManager"):
-        from nomad_sessions import aio
+    if name in _LATER:
+        from importlib import import_module
 
-        return getattr(aio, name)
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

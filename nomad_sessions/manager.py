@@ -13,7 +13,7 @@ import stat as stat_bits
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nomad_sessions import workspaces
 from nomad_sessions.clock import Clock, SystemClock
@@ -28,7 +28,7 @@ from nomad_sessions.errors import (
     WorkspaceNotFoundError,
 )
 from nomad_sessions.models import Message, Session
-from nomad_sessions.operations import movement, sessions
+from nomad_sessions.operations import sessions
 from nomad_sessions.operations.plain import plain
 from nomad_sessions.operations.reading import Looking
 from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus, stats_of, status_of
@@ -37,12 +37,15 @@ from nomad_sessions.storage import attachments
 from nomad_sessions.storage._os import REAL, FileSystem
 from nomad_sessions.streaming import MessageStream, interrupted
 from nomad_sessions.transaction import Transaction, attach
-from nomad_sessions.workspace.check import CheckReport, check_workspace
 from nomad_sessions.workspace.faults import translated
-from nomad_sessions.workspace.removal import remove_workspace
-from nomad_sessions.workspace.repair import RepairReport, repair_workspace
 from nomad_sessions.workspace.state import WORKSPACE, Body
 from nomad_sessions.workspace.store import Durability, Operation, Options, Workspace
+
+# What is seldom asked for is loaded when it is: a program that only adds messages starts faster.
+if TYPE_CHECKING:
+    from nomad_sessions.operations.movement import Luggage
+    from nomad_sessions.workspace.check import CheckReport
+    from nomad_sessions.workspace.repair import RepairReport
 
 __all__ = ["NativeSessionManager", "get_session_manager", "init_session_manager"]
 
@@ -186,6 +189,8 @@ class NativeSessionManager(SessionCalls):
             if directory is None and to_workspace is None:
                 raise InvalidInputError(field="to_workspace", value=None, reason="say where to: this or directory")
             return self.update_session(workspace_id, session_id, {} if directory is None else {"directory": directory})
+        from nomad_sessions.operations import movement
+
         for attempt in range(_MOVES):
             try:
                 luggage = self._read(workspace_id, movement.pack(session_id))
@@ -205,7 +210,7 @@ class NativeSessionManager(SessionCalls):
                     raise
         return moved
 
-    def _carry_attachments(self, workspace_id: str, to_workspace: str, luggage: movement.Luggage) -> None:
+    def _carry_attachments(self, workspace_id: str, to_workspace: str, luggage: Luggage) -> None:
         for body in [*luggage.messages, *luggage.detached]:
             for part in body.get("parts") or ():
                 digest = (part.get("file") or {}).get("sha256") if isinstance(part, dict) else None
@@ -256,6 +261,8 @@ class NativeSessionManager(SessionCalls):
 
         Raises `WorkspaceNotFoundError`.
         """
+        from nomad_sessions.workspace.removal import remove_workspace
+
         workspace = self.workspace(workspace_id)
         if workspace_id not in self.list_workspaces():
             raise WorkspaceNotFoundError(workspace_id=workspace_id)
@@ -289,6 +296,8 @@ class NativeSessionManager(SessionCalls):
 
     def check(self, workspace_id: str) -> CheckReport:
         """Reads and verifies every byte of a workspace; only reports, and never raises for damage."""
+        from nomad_sessions.workspace.check import check_workspace
+
         workspace = self.workspace(workspace_id)
         return check_workspace(self._fs, workspace.folder)
 
@@ -297,6 +306,8 @@ class NativeSessionManager(SessionCalls):
 
         With `drop_corrupt` also skips damaged records; they are kept in quarantine.
         """
+        from nomad_sessions.workspace.repair import repair_workspace
+
         workspace = self.workspace(workspace_id)
         try:
             return repair_workspace(self._fs, workspace, drop_corrupt=drop_corrupt)

@@ -60,6 +60,7 @@ class View:
         self._rows: dict[str, list[Any]] | None = None
         self._stale: set[str] = set()
         self._sealed_ids: set[str] = set()
+        self._listed: set[str] = set()
         self._sources: dict[int, LazySegment] = {}
         self.pending_bytes = 0
         for part in sealed:
@@ -118,8 +119,9 @@ class View:
         if self.base is None or self.limit is not None or not self._untouched(session_id):
             return None
         fields = self._rows.get(session_id) if self._rows is not None else None
-        if fields is None:
-            return None
+        if fields is None or session_id in self._listed:
+            return None  # Asked for again: worth keeping, as any session is that somebody reads.
+        self._listed.add(session_id)
         return self.base.read(Region(*fields[-5:-2]))[len(encode(session_id)) + 1 :]
 
     def summaries(self) -> dict[str, Summary]:
