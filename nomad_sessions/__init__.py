@@ -34,7 +34,7 @@ from nomad_sessions.errors import (
     UnsupportedFormatError,
     WorkspaceNotFoundError,
 )
-from nomad_sessions.manager import NativeSessionManager, get_session_manager, init_session_manager
+from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import (
     Event,
     FileRef,
@@ -53,6 +53,7 @@ from nomad_sessions.models import (
     Usage,
 )
 from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus
+from nomad_sessions.shared import get_session_manager, init_session_manager
 from nomad_sessions.streaming import MessageStream
 from nomad_sessions.transaction import Transaction
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from nomad_sessions.workspace.check import CheckReport
     from nomad_sessions.workspace.repair import RepairReport
 
-__all__ = ["NativeSessionManager", "get_session_manager", "init_session_manager"]
+__all__ = ["NativeSessionManager"]
 
 T = TypeVar("T")
 _MOVES = 5
@@ -368,33 +368,3 @@ class NativeSessionManager(SessionCalls):
 
     def __repr__(self) -> str:
         return f"NativeSessionManager({self.data_dir!r})"
-
-
-_default: dict[str, NativeSessionManager] = {}
-_default_mutex = threading.Lock()
-
-
-def init_session_manager(data_dir: str | os.PathLike[str] | None = None, **options: Any) -> NativeSessionManager:
-    """Makes the manager that `get_session_manager` gives from now on; one made before is closed.
-
-    `options` are those of `NativeSessionManager`, and so are the errors.
-    """
-    with _default_mutex:
-        made = NativeSessionManager(data_dir, **options)
-        before = _default.get("manager")
-        _default["manager"] = made
-    if before is not None:
-        before.close()
-    return made
-
-
-def get_session_manager(data_dir: str | os.PathLike[str] | None = None) -> NativeSessionManager:
-    """The manager of this process, made when it is first asked for, or after it was closed.
-
-    `data_dir` counts only then. Raises as `NativeSessionManager` does.
-    """
-    with _default_mutex:
-        manager = _default.get("manager")
-        if manager is None or manager.closed:
-            manager = _default["manager"] = NativeSessionManager(data_dir)
-        return manager

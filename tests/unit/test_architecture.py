@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [
     {"transaction"},
     {"streaming"},
     {"manager"},
+    {"shared"},
     {"aio_calls"},
     {"aio"},
     {"formats"},
