@@ -88,13 +88,15 @@ def cycles(emit: Emit, folder: str, *, kind: Kind, count: int, seed: int, durabi
 def _one(disk: Disk, cycle: Cycle, start: State) -> dict[str, Any]:
     said, pid = _forked(lambda out: _write(out, cycle, start))
     time.sleep(cycle.delay)
+    ended = False  # By itself, before the cut: a file system that lost its syncs may be damaged (EUCLEAN).
     if cycle.stopped:
         os.kill(pid, signal.SIGSTOP)
-        os.waitpid(pid, os.WUNTRACED)
+        ended = not os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
     before = _heard(said)
     fired = disk.cut(cycle.how)
-    os.kill(pid, signal.SIGCONT)
-    after = _rest(said, pid, patience=0.3)
+    if not ended:
+        os.kill(pid, signal.SIGCONT)
+    after = _rest(said, None if ended else pid, patience=0.3)
     disk.unplug()
     disk.power_on()
     said, pid = _forked(lambda out: _look(out, cycle))
@@ -105,7 +107,7 @@ def _one(disk: Disk, cycle: Cycle, start: State) -> dict[str, Any]:
     return {
         "fired": fired,
         "acked": acked,
-        "error": b"!" in after,
+        "error": b"!" in before + after,
         "wrote_after_error": b"W" in after,
         "ok": found["ok"],
         "problems": found["problems"],
@@ -184,8 +186,8 @@ def _heard(said: int) -> bytes:
         return b""
 
 
-def _rest(said: int, pid: int, patience: float) -> bytes:
-    """Everything that a child still says until it ends, which it is made to do."""
+def _rest(said: int, pid: int | None, patience: float) -> bytes:
+    """Everything that a child still says until it ends, which it is made to do; None for one that has ended."""
     os.set_blocking(said, False)
     deadline = time.monotonic() + patience
     parts = []
@@ -193,7 +195,7 @@ def _rest(said: int, pid: int, patience: float) -> bytes:
         try:
             data = os.read(said, 1 << 16)
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and pid is not None:
                 os.kill(pid, signal.SIGKILL)
             time.sleep(0.0005)
             continue
@@ -201,5 +203,6 @@ def _rest(said: int, pid: int, patience: float) -> bytes:
             break
         parts.append(data)
     os.close(said)
-    os.waitpid(pid, 0)
+    if pid is not None:
+        os.waitpid(pid, 0)
     return b"".join(parts)
