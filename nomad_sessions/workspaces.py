@@ -17,6 +17,7 @@ from typing import Any
 from nomad_sessions.errors import CorruptionError, InvalidInputError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, encode
+from nomad_sessions.storage.files import read_whole
 from nomad_sessions.storage.lock import StoreLock
 from nomad_sessions.workspace.faults import translated
 
@@ -40,13 +41,9 @@ def known_folders(fs: FileSystem, data_dir: str) -> dict[str, str]:
     path = f"{data_dir}/{REGISTRY}"
     try:
         with translated(path):
-            fd = fs.open(path, os.O_RDONLY)
+            raw = read_whole(fs, path)
     except FileNotFoundError:
         return {}
-    try:
-        raw = fs.pread(fd, fs.fstat(fd).size, 0)
-    finally:
-        fs.close(fd)
     try:
         found = decode(raw)["folders"]
         return {str(key): str(value) for key, value in found.items()}

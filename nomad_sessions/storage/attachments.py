@@ -13,6 +13,7 @@ import re
 
 from nomad_sessions.errors import AttachmentMissingError
 from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.files import read_whole
 
 __all__ = ["read", "store"]
 
@@ -55,13 +56,9 @@ def read(fs: FileSystem, workspace: str, digest: str) -> bytes:
     if not _NAME.match(digest):
         raise AttachmentMissingError(path=path, sha256=digest)
     try:
-        fd = fs.open(path, os.O_RDONLY)
+        data = read_whole(fs, path)
     except FileNotFoundError as error:
         raise AttachmentMissingError(path=path, sha256=digest) from error
-    try:
-        data = fs.pread(fd, fs.fstat(fd).size, 0)
-    finally:
-        fs.close(fd)
     if hashlib.sha256(data).hexdigest() != digest:
         raise AttachmentMissingError(path=path, sha256=digest)
     return data

@@ -6,7 +6,6 @@ the place. Every crash test ends with it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from nomad_sessions.errors import AttachmentMissingError, CorruptionError, Stora
 from nomad_sessions.storage import attachments
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode
+from nomad_sessions.storage.files import read_whole
 from nomad_sessions.storage.journal import Journal, Sealed
 from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace import recovery
@@ -22,7 +22,7 @@ from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
-__all__ = ["CheckReport", "Problem", "check_workspace", "whole"]
+__all__ = ["CheckReport", "Problem", "check_workspace"]
 
 
 class Problem(NamedTuple):
@@ -132,7 +132,7 @@ def _snapshot(fs: FileSystem, path: str) -> Iterator[Problem]:
             return
         snapshot.verify()
         snapshot.close()
-        yield from _keys(path, decode(whole(fs, path)), snapshot.head["tables"])
+        yield from _keys(path, decode(read_whole(fs, path)), snapshot.head["tables"])
     except (SnapshotChanged, ValueError) as error:
         yield Problem("snapshot-damaged", path, 0, 0, str(error)[:300])
     except (StorageError, OSError) as error:
@@ -154,19 +154,10 @@ def _foreign(fs: FileSystem, path: str) -> Iterator[Problem]:
         return
     stat = fs.stat(path)
     assert stat is not None
-    found = recovery.parse(whole(fs, path), stat)
+    found = recovery.parse(read_whole(fs, path), stat)
     if not isinstance(found, str):
         for sentence in normalise(found.data)[1]:
             yield Problem("foreign-file", path, 0, 0, sentence)
-
-
-def whole(fs: FileSystem, path: str) -> bytes:
-    """All bytes of a file."""
-    fd = fs.open(path, os.O_RDONLY)
-    try:
-        return fs.pread(fd, fs.fstat(fd).size, 0)
-    finally:
-        fs.close(fd)
 
 
 def _messages(fs: FileSystem, folder: str, view: View) -> Iterator[tuple[Problem | None, int]]:

@@ -16,9 +16,10 @@ from typing import NamedTuple
 from nomad_sessions.storage import quarantine
 from nomad_sessions.storage._os import FileStat, FileSystem
 from nomad_sessions.storage.codec import encode
+from nomad_sessions.storage.files import read_whole
 from nomad_sessions.storage.snapshot import Snapshot
 from nomad_sessions.storage.snapshot_writer import Item, SnapshotWriter, line_of
-from nomad_sessions.workspace.displaced import TEMPORARY, read_whole
+from nomad_sessions.workspace.displaced import TEMPORARY
 from nomad_sessions.workspace.foreign import ForeignFile
 from nomad_sessions.workspace.places import Summary
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, Identity, identity, parse

@@ -8,17 +8,17 @@ name, as `.prev` or as a temporary file. Verified by `tests/processes/test_check
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import NamedTuple
 
 from nomad_sessions.storage import quarantine
 from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.files import read_whole
 from nomad_sessions.storage.snapshot import Snapshot
 from nomad_sessions.workspace.foreign import ForeignFile
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, Identity, identity, parse
 
-__all__ = ["TEMPORARY", "Displaced", "read_whole", "stray"]
+__all__ = ["TEMPORARY", "Displaced", "stray"]
 
 TEMPORARY = (".tmp", ".tmp.old")
 _WATCH = 5.0
@@ -112,12 +112,3 @@ def stray(fs: FileSystem, folder: str) -> list[tuple[str, ForeignFile]]:
         if isinstance(content, ForeignFile):
             found.append((path, content))
     return found
-
-
-def read_whole(fs: FileSystem, path: str) -> bytes:
-    """All bytes of a file."""
-    fd = fs.open(path, os.O_RDONLY)
-    try:
-        return fs.pread(fd, fs.fstat(fd).size, 0)
-    finally:
-        fs.close(fd)

@@ -7,11 +7,12 @@ from typing import NamedTuple
 from nomad_sessions.errors import CorruptionError
 from nomad_sessions.storage import quarantine
 from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.files import read_whole
 from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.segment import Entry, name_of
 from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace import checkpoint
-from nomad_sessions.workspace.check import CheckReport, check_workspace, whole
+from nomad_sessions.workspace.check import CheckReport, check_workspace
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, identity
 from nomad_sessions.workspace.store import Workspace
 from nomad_sessions.workspace.view import View
@@ -77,7 +78,7 @@ def _write(fs: FileSystem, workspace: Workspace, view: View) -> list[str]:
         path = f"{folder}/{name}"
         stat = fs.stat(path)
         if stat is not None:
-            kept = quarantine.keep(fs, folder, f"{name}.repair", whole(fs, path))
+            kept = quarantine.keep(fs, folder, f"{name}.repair", read_whole(fs, path))
             actions.append(f"kept the former {name} as {kept}")
         temporary = f"{path}.tmp"
         fs.unlink(temporary)
@@ -104,7 +105,7 @@ def _rebuild(fs: FileSystem, workspace: Workspace) -> list[str]:
             _absorb(view, entry, first)
         for offset, length in skipped:
             actions.append(f"skipped {length} bytes at offset {offset} of {segment.path}")
-        quarantine.keep(fs, folder, f"{name_of(first)}.repair", whole(fs, segment.path))
+        quarantine.keep(fs, folder, f"{name_of(first)}.repair", read_whole(fs, segment.path))
     actions += _write(fs, workspace, view)
     for first in journal.first_seqs():
         fs.unlink(f"{journal.folder}/{name_of(first)}")

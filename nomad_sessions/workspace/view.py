@@ -53,7 +53,6 @@ class View:
         self.floor = base.seq if base is not None else 0
         self.seq = self.floor
         self.last_id: str = base.head.get("lastId", "") if base is not None else ""
-        self.records = 0
         self._sessions: dict[str, SessionState | None] = {}
         self.live = Live()
         self._summaries: dict[str, Summary] | None = None
@@ -183,7 +182,6 @@ class View:
             return
         self.take(record, Ref(self._source(segment), entry.offset, entry.length))
         self.live.add(entry, segment)
-        self.records += 1
         self.pending_bytes += entry.length
         self.last_id = record.get("id", self.last_id)
 
