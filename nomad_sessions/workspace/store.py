@@ -28,6 +28,7 @@ from nomad_sessions.errors import (
 )
 from nomad_sessions.ids import IdSource
 from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.files import make_folder
 from nomad_sessions.storage.group_sync import Position
 from nomad_sessions.storage.journal import TablesDamaged
 from nomad_sessions.storage.lock import StoreLock
@@ -139,6 +140,8 @@ class Workspace(Reader):
                     if ticket.result is None:  # Else by a thread that was interrupted before the sync.
                         latest = self._append_one(ticket, latest)
                     ticket.value = self._answer(ticket.result, self._view or self.current())
+                    if latest is not self._view:
+                        latest = None  # Read afresh meanwhile: what comes next is decided and synced with that view.
                 except DurabilityLostError:
                     raise
                 except Exception as error:  # The caller's, whose thread may be another: raised there.
@@ -214,7 +217,7 @@ class Workspace(Reader):
             raise self._sync.error
         if self._view is None or self._view.journal.live is None:
             with self.syncing():
-                self._make(self.folder)
+                make_folder(self.fs, self.folder)
         self._lock.acquire(unchecked=unchecked)
 
     @contextlib.contextmanager
@@ -229,20 +232,7 @@ class Workspace(Reader):
 
     def make_parents(self) -> None:
         """Makes the data folder, durably."""
-        self._make(os.path.dirname(self.folder))
-
-    def _make(self, folder: str) -> None:
-        missing = []
-        while self.fs.stat(folder) is None:
-            missing.append(folder)
-            folder = os.path.dirname(folder)
-        if missing:
-            # Whoever made the folder that is there may have died before its own name was durable.
-            with contextlib.suppress(PermissionError):  # Not ours, so it was there before us.
-                self.fs.sync_dir(os.path.dirname(folder))
-        for folder in reversed(missing):
-            self.fs.mkdir(folder, 0o700)
-            self.fs.sync_dir(os.path.dirname(folder))
+        make_folder(self.fs, os.path.dirname(self.folder))
 
     def stamp(self, view: View) -> Stamp:
         """Time and ids for the next commit."""
