@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from nomad_sessions.errors import InvalidCursorError, InvalidInputError
 from nomad_sessions.models import Message, Page, Session
-from nomad_sessions.operations.reading import Looking, check_text, listed_session, message_model
+from nomad_sessions.operations.reading import Looking, check_text, listed_message, listed_session, message_model
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.places import Summary
 
@@ -90,7 +90,7 @@ def messages(view: Looking, query: MessageQuery, limit: int | None, cursor: str 
     else:
         start = _after(session.id, ids, cursor) if cursor is not None else 0
         stop = total if limit is None else min(start + limit, total)
-    page = [message_model(state.body()) for state in map(session.message, ids[start:stop]) if state is not None]
+    page = [listed_message(state) for state in map(session.message, ids[start:stop]) if state is not None]
     following = None
     if start < stop < total:
         following = _closed("m", (session.id, ids[stop - 1], ids[stop], stop))

@@ -5,7 +5,7 @@ Also the checks that every operation begins with.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -22,12 +22,14 @@ __all__ = [
     "check_rev",
     "check_rev_type",
     "check_text",
+    "listed_message",
     "listed_session",
     "message_model",
     "require_session",
     "session_model",
 ]
 
+M = TypeVar("M", Message, Session)
 MAX_ID = 512
 
 
@@ -122,10 +124,21 @@ def listed_session(view: Looking, session_id: str) -> Session | None:
     if raw is None:
         state = view.session(session_id)
         return session_model(state) if state is not None else None
+    return _parsed(Session, raw)
+
+
+def listed_message(state: MessageState) -> Message:
+    """A message for a list, as a model: straight from the snapshot's bytes where those are all there is to know."""
+    raw = state.json()
+    return message_model(state.body()) if raw is None else _parsed(Message, raw)
+
+
+def _parsed(cls: type[M], raw: bytes) -> M:
     try:
-        return Session.model_validate_json(raw)
+        model: M = cls.__pydantic_validator__.validate_json(raw)
     except ValidationError:  # Lone surrogates, deep nesting: the codec reads what pydantic's parser refuses.
-        return validate(Session, decode(raw))
+        return validate(cls, decode(raw))
+    return model
 
 
 def message_model(body: Body) -> Message:

@@ -6,11 +6,24 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import Any
 
-from nomad_sessions.storage.codec import decode
+from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.storage.snapshot import GroupRow, Snapshot, SnapshotChanged
 from nomad_sessions.workspace.state import Body, MessageState, Ref
 
-__all__ = ["SnapshotRun"]
+__all__ = ["SnapshotRun", "StoredMessage"]
+
+
+class StoredMessage(MessageState):
+    """A message of a run."""
+
+    __slots__ = ()
+
+    def json(self) -> bytes | None:
+        """The snapshot's bytes, while no record says more."""
+        run = self.ref.source
+        if self.patches or self.over or self.rev is not None or not isinstance(run, SnapshotRun):
+            return None
+        return run.json(self.ref.offset)
 
 
 class SnapshotRun:
@@ -34,7 +47,7 @@ class SnapshotRun:
         if self._positions is None:
             self._positions = {each: number for number, each in enumerate(self.ids)}
         position = self._positions.get(message_id)
-        return None if position is None else MessageState(Ref(self, position, 1))
+        return None if position is None else StoredMessage(Ref(self, position, 1))
 
     def line(self, position: int) -> bytes:
         """The line of the message at this position. Reads its block, unless that was the last one read."""
@@ -43,6 +56,10 @@ class SnapshotRun:
             self._lines = self._snapshot.block(self._row, block)
             self._block = block
         return self._lines[position - (self._ends[block - 1] if block else 0)]
+
+    def json(self, position: int) -> bytes:
+        """The message at this position as JSON, not decoded."""
+        return self.line(position)[len(encode(self.ids[position])) + 1 :]
 
     def record(self, offset: int, length: int) -> dict[str, Any]:
         """The message at position `offset`, wrapped as a journal record wraps it."""

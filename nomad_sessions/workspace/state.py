@@ -89,6 +89,10 @@ class MessageState:
             body["rev"] = self.rev
         return body
 
+    def json(self) -> bytes | None:
+        """The message as JSON, not decoded, where it lies somewhere whole; else None."""
+        return None
+
     def copy(self) -> MessageState:
         """One that can be patched without this one noticing."""
         return MessageState(self.ref, self.created, self.rev, tuple(self.patches), self.over)
