@@ -59,6 +59,7 @@ from nomad_sessions.transaction import Transaction
 
 if TYPE_CHECKING:
     from nomad_sessions.aio import AsyncMessageStream, AsyncSessionManager
+    from nomad_sessions.doctor import DoctorReport, Finding
     from nomad_sessions.workspace.check import CheckReport, Problem
     from nomad_sessions.workspace.repair import RepairReport
 
@@ -73,9 +74,11 @@ __all__ = [
     "CorruptionError",
     "DataDirError",
     "DiskFullError",
+    "DoctorReport",
     "DurabilityLostError",
     "Event",
     "FileRef",
+    "Finding",
     "ForkedFrom",
     "InvalidCursorError",
     "InvalidInputError",
@@ -127,6 +130,8 @@ _LATER = {
     "AsyncMessageStream": "nomad_sessions.aio",
     "AsyncSessionManager": "nomad_sessions.aio",
     "CheckReport": "nomad_sessions.workspace.check",
+    "DoctorReport": "nomad_sessions.doctor",
+    "Finding": "nomad_sessions.doctor",
     "Problem": "nomad_sessions.workspace.check",
     "RepairReport": "nomad_sessions.workspace.repair",
 }

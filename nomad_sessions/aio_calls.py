@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from nomad_sessions.doctor import DoctorReport
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Message, Page, Session
 from nomad_sessions.operations.listing import UNSET, Unset
@@ -254,6 +255,10 @@ class AsyncCalls:
     async def repair(self, workspace_id: str, *, drop_corrupt: bool = False) -> RepairReport:
         """Mends what can be mended without losing anything. Durable on return."""
         return await self._run(self._manager.repair, workspace_id, drop_corrupt=drop_corrupt)
+
+    async def doctor(self, workspace_id: str | None = None) -> DoctorReport:
+        """Whether the data folder and all workspaces in it, or one, lie where they should, and open."""
+        return await self._run(self._manager.doctor, workspace_id)
 
     async def stats(self, workspace_id: str) -> WorkspaceStats:
         """Counts over all sessions and messages, and bytes on disk. Reads everything."""

@@ -219,11 +219,15 @@ class DurabilityLostError(StorageError, OSError):
         _set_os_fields(self, errno, path)
 
 
+_DENIED = "permission denied; check the owner and the permissions of the folder and of those above it"
+_REFUSED = {_errno.EROFS: "the file system is mounted read-only; reading works"}
+
+
 class StoreReadOnlyError(StorageError, PermissionError):
-    """The store's folder cannot be written (EROFS, EACCES, EPERM). Reading works."""
+    """The store's folder cannot be written, or not even read (EROFS, EACCES, EPERM). What may be read is read."""
 
     def __init__(self, *, path: str, errno: int = _errno.EACCES) -> None:
-        super().__init__(path=path, message=f"{_plain(path)} cannot be written: check its permissions; reading works")
+        super().__init__(path=path, message=f"{_plain(path)}: {_REFUSED.get(errno, _DENIED)}")
         _set_os_fields(self, errno, path)
 
 

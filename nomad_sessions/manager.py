@@ -35,6 +35,7 @@ from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus, stats_of, st
 from nomad_sessions.sessions_api import SessionCalls
 from nomad_sessions.storage import attachments
 from nomad_sessions.storage._os import REAL, FileSystem
+from nomad_sessions.storage.files import make_folder
 from nomad_sessions.streaming import MessageStream, interrupted
 from nomad_sessions.transaction import Transaction, attach
 from nomad_sessions.workspace.faults import translated
@@ -43,6 +44,7 @@ from nomad_sessions.workspace.store import Durability, Operation, Options, Works
 
 # What is seldom asked for is loaded when it is: a program that only adds messages starts faster.
 if TYPE_CHECKING:
+    from nomad_sessions.doctor import DoctorReport
     from nomad_sessions.operations.movement import Luggage
     from nomad_sessions.workspace.check import CheckReport
     from nomad_sessions.workspace.repair import RepairReport
@@ -245,7 +247,7 @@ class NativeSessionManager(SessionCalls):
         if not create:
             return workspaces.workspace_id_of(project, known)
         with translated(self.data_dir):
-            workspaces.make_folder(self._fs, self.data_dir)
+            make_folder(self._fs, self.data_dir)
             return workspaces.remember(self._fs, self.data_dir, project, self._options.lock_timeout)
 
     def link_workspace(self, workspace_id: str, path: str | os.PathLike[str]) -> None:
@@ -253,7 +255,7 @@ class NativeSessionManager(SessionCalls):
         validate_workspace_id(workspace_id)
         folder = workspaces.folder_of(self._fs, path)
         with translated(self.data_dir):
-            workspaces.make_folder(self._fs, self.data_dir)
+            make_folder(self._fs, self.data_dir)
             workspaces.link(self._fs, self.data_dir, folder, workspace_id, self._options.lock_timeout)
 
     def delete_workspace(self, workspace_id: str) -> None:
@@ -313,6 +315,26 @@ class NativeSessionManager(SessionCalls):
             return repair_workspace(self._fs, workspace, drop_corrupt=drop_corrupt)
         finally:
             self.clear_workspace(workspace_id)
+
+    def doctor(self, workspace_id: str | None = None) -> DoctorReport:
+        """Whether the data folder and all workspaces in it, or one, lie where they should, and open; changes nothing.
+
+        Finds network mounts, folders that a cloud client syncs and the copies it made there, file systems without
+        locks, rights that others have, files that cannot be read. Never raises for what it finds, but
+        `WorkspaceNotFoundError` where there is no such workspace.
+        """
+        from nomad_sessions.doctor import examine
+
+        if workspace_id is not None:
+            validate_workspace_id(workspace_id)
+
+        def workspaces() -> list[str]:
+            found = self.list_workspaces()
+            if workspace_id is not None and workspace_id not in found:
+                raise WorkspaceNotFoundError(workspace_id=workspace_id)
+            return found if workspace_id is None else [workspace_id]
+
+        return examine(self._fs, self.data_dir, workspaces, self._clock.now())
 
     def stats(self, workspace_id: str) -> WorkspaceStats:
         """Counts over all sessions and messages, and bytes on disk. Reads everything."""

@@ -28,7 +28,6 @@ __all__ = [
     "folder_of",
     "known_folders",
     "link",
-    "make_folder",
     "remember",
     "workspace_id_of",
 ]
@@ -90,18 +89,6 @@ def workspace_id_of(folder: str, known: dict[str, str]) -> str:
     taken = {each for path, each in known.items() if path != folder}
     numbered = (f"{found}-{number}" for number in itertools.count(2))
     return found if found not in taken else next(each for each in numbered if each not in taken)
-
-
-def make_folder(fs: FileSystem, data_dir: str) -> None:
-    """Makes the data folder and what is missing above it, durably."""
-    missing = []
-    folder = data_dir
-    while fs.stat(folder) is None:
-        missing.append(folder)
-        folder = os.path.dirname(folder)
-    for each in reversed(missing):
-        fs.mkdir(each, 0o700)
-        fs.sync_dir(os.path.dirname(each))
 
 
 def remember(fs: FileSystem, data_dir: str, folder: str, timeout: float) -> str:

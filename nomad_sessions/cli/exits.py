@@ -40,7 +40,7 @@ class Exit(IntEnum):
 
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 check found a problem, or an import left records out; 2 wrong usage or input; "
+    "Exit codes: 0 done; 1 check or doctor found something, or an import left records out; 2 wrong usage or input; "
     "3 not found; 4 conflict; 5 storage: damaged, full, read-only or not to be read; 6 lock timeout; 130 interrupted."
 )
 

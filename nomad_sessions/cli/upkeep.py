@@ -1,4 +1,4 @@
-"""Commands on a whole workspace: check, repair, checkpoint, status, stats."""
+"""Commands on a whole workspace: check, repair, checkpoint, status, stats; and on all of them: doctor."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from nomad_sessions.cli.exits import Exit, guarded
-from nomad_sessions.cli.output import for_people, pairs, size, table, when, write_json
+from nomad_sessions.cli.output import for_people, pairs, plain, size, table, when, write_json
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AsJson, DataDir, Workspace, open_store
+from nomad_sessions.doctor import DoctorReport
+from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models.base import to_camel
 from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus
 from nomad_sessions.workspace.check import CheckReport
@@ -22,7 +24,7 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Adds this group's commands."""
-    for command in (check, repair, checkpoint, status, stats):
+    for command in (check, repair, checkpoint, status, stats, doctor):
         app.command()(guarded(command))
 
 
@@ -127,6 +129,37 @@ def stats(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson
             ]
         )
     )
+
+
+def doctor(
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", "-w", help="One workspace. Default: all of them.", metavar="ID")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """See whether the data lies where it is safe: no network mount, no cloud folder, no copies of its files.
+
+    Changes nothing. Exit code 1 when something was found.
+    """
+    with NativeSessionManager(data_dir) as manager, working("Looking around"):
+        report = manager.doctor(workspace)
+    if for_people(as_json):
+        _print_doctor(Console(), report)
+    else:
+        findings = [finding._asdict() for finding in report.findings]
+        write_json({"ok": report.ok, **_camel(report._asdict()), "findings": findings})
+    if not report.ok:
+        raise typer.Exit(Exit.PROBLEM)
+
+
+def _print_doctor(console: Console, report: DoctorReport) -> None:
+    for finding in report.findings:
+        style = "red" if finding.level == "error" else "yellow"
+        console.print(Text(plain(f"{finding.level}: {finding.path}: {finding.detail}"), style=style))
+        console.print(Text(plain(f"  {finding.hint}"), style="dim"))
+    where = f"{report.workspaces} workspaces in {report.data_dir}"
+    console.print(Text(plain(f"ok: {where}" if report.ok else where), style="green" if report.ok else ""))
 
 
 def _print_check(console: Console, report: CheckReport) -> None:

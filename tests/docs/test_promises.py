@@ -44,5 +44,4 @@ def test_every_file_that_the_page_names_is_there() -> None:
 def test_each_of_the_promises_1_to_31_has_its_row_and_a_test() -> None:
     rows = {int(row.split("|")[1]): row for row in PAGE.splitlines() if re.match(r"\| \d+ \|", row)}
     assert sorted(rows) == list(range(1, 32))
-    without = [number for number, row in rows.items() if "`test_" not in row]
-    assert without == [25]
+    assert [number for number, row in rows.items() if "`test_" not in row] == []

@@ -94,6 +94,7 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert (await call("status", WS)).unfolded_records == 0
         assert (await call("stats", WS)).sessions == 1
         assert (await call("check", WS)).ok
+        assert (await call("doctor", WS)).ok
         assert (await call("repair", WS)).after.ok
         named = await call("workspace_for", tmp_path / "project")
         await call("link_workspace", named, tmp_path / "moved")

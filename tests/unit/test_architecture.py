@@ -29,6 +29,7 @@ LAYERS: list[set[str]] = [
     {"workspace"},
     {"operations"},
     {"reports", "workspaces", "sessions_api"},
+    {"doctor"},
     {"transaction"},
     {"streaming"},
     {"manager"},
