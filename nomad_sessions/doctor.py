@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from nomad_sessions.errors import StorageError, UnsupportedFormatError
+from nomad_sessions.errors import CrossDeviceError, StorageError, UnsupportedFormatError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.surroundings import (
     Mount,
@@ -27,6 +27,7 @@ from nomad_sessions.storage.surroundings import (
     read_table,
 )
 from nomad_sessions.workspace import recovery
+from nomad_sessions.workspace.checkpoint import is_elsewhere
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT
 from nomad_sessions.workspaces import REGISTRY
 
@@ -165,6 +166,9 @@ def _workspace(fs: FileSystem, folder: str, now: int) -> Iterator[Finding]:
     if opened.unreadable is not None:
         hint = "nothing of ours is lost: the journal has it. If no program is writing that file, restore or remove it"
         yield Finding("warning", "unreadable-snapshot", f"{folder}/{SNAPSHOT}", opened.unreadable, hint)
+    if is_elsewhere(fs, folder):
+        elsewhere = CrossDeviceError(path=f"{folder}/{SNAPSHOT}")
+        yield Finding("error", "cross-device", elsewhere.path, str(elsewhere), "the journal has everything meanwhile")
     if newest > now + _DAY:
         detail = "a session was changed after what this computer's clock says now"
         yield Finding("warning", "clock", folder, detail, "set the clock: lists are sorted by time")

@@ -24,6 +24,7 @@ An error also subclasses the built-in that callers catch already, carries its fa
         ├── DataDirError (NotADirectoryError)    errno
         ├── LockTimeoutError (TimeoutError)      errno, waited
         ├── LockUnsupportedError (OSError)       errno
+        ├── CrossDeviceError (OSError)           errno
         ├── UnsupportedFormatError               found, supported
         └── CorruptionError                      reason
             ├── JournalCorruptError              offset, length
@@ -254,6 +255,16 @@ class LockUnsupportedError(StorageError, OSError):
 
     def __init__(self, *, path: str, errno: int = _errno.ENOLCK) -> None:
         text = f"the file system of {_plain(path)} has no file locks: put the data folder on a local disk"
+        super().__init__(path=path, message=text)
+        _set_os_fields(self, errno, path)
+
+
+class CrossDeviceError(StorageError, OSError):
+    """`sessions.json` is a link to another file system, where it cannot be replaced in one step. Nothing is lost: the
+    journal has everything."""
+
+    def __init__(self, *, path: str, errno: int = _errno.EXDEV) -> None:
+        text = f"{_plain(path)} is a link to another file system: put the whole workspace folder there, and link that"
         super().__init__(path=path, message=text)
         _set_os_fields(self, errno, path)
 

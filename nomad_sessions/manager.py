@@ -1,7 +1,7 @@
 """`NativeSessionManager`: the store as a program uses it.
 
-Everything on sessions and messages is in `sessions_api.py` (one call, one operation); here are the workspaces, what
-concerns one as a whole, and the life of the manager.
+Everything on sessions and messages is in `sessions_api.py` (one call, one operation), what concerns a workspace as a
+whole in `workspaces_api.py`; here are which workspaces are open, what takes several calls, and the life of the manager.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import functools
 import os
 import stat as stat_bits
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nomad_sessions import workspaces
 from nomad_sessions.clock import Clock, SystemClock
 from nomad_sessions.config import default_data_dir, validate_workspace_id
 from nomad_sessions.errors import (
@@ -25,37 +25,31 @@ from nomad_sessions.errors import (
     SessionNotFoundError,
     StoreClosedError,
     TransactionError,
-    WorkspaceNotFoundError,
 )
 from nomad_sessions.models import Message, Session
 from nomad_sessions.operations import sessions
-from nomad_sessions.operations.plain import plain
 from nomad_sessions.operations.reading import Looking
-from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus, stats_of, status_of
 from nomad_sessions.sessions_api import SessionCalls
 from nomad_sessions.storage import attachments
 from nomad_sessions.storage._os import REAL, FileSystem
-from nomad_sessions.storage.files import make_folder
 from nomad_sessions.streaming import MessageStream, interrupted
 from nomad_sessions.transaction import Transaction, attach
 from nomad_sessions.workspace.faults import translated
-from nomad_sessions.workspace.state import WORKSPACE, Body
 from nomad_sessions.workspace.store import Durability, Operation, Options, Workspace
+from nomad_sessions.workspaces_api import WorkspaceCalls
 
 # What is seldom asked for is loaded when it is: a program that only adds messages starts faster.
 if TYPE_CHECKING:
-    from nomad_sessions.doctor import DoctorReport
     from nomad_sessions.operations.movement import Luggage
-    from nomad_sessions.workspace.check import CheckReport
-    from nomad_sessions.workspace.repair import RepairReport
 
 __all__ = ["NativeSessionManager"]
 
+_LIVING: weakref.WeakSet[NativeSessionManager] = weakref.WeakSet()
 T = TypeVar("T")
 _MOVES = 5
 
 
-class NativeSessionManager(SessionCalls):
+class NativeSessionManager(SessionCalls, WorkspaceCalls):
     """Sessions and messages in plain files, one folder a workspace, under `data_dir`.
 
     `data_dir` defaults to NOMAD_SESSIONS_DIR or the user's data folder. `durability`: "full" (synced before a call
@@ -92,6 +86,11 @@ class NativeSessionManager(SessionCalls):
             stat = self._fs.stat(self.data_dir)
         if stat is not None and not stat_bits.S_ISDIR(stat.mode):
             raise DataDirError(path=self.data_dir)
+        _LIVING.add(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child: another thread, which is not here, may have held the mutex."""
+        self._mutex = threading.Lock()
 
     # The three that all calls come down to
 
@@ -219,142 +218,6 @@ class NativeSessionManager(SessionCalls):
                 if digest is not None:
                     self._attach(to_workspace, self.read_attachment(workspace_id, digest))
 
-    # Workspaces
-
-    def list_workspaces(self) -> list[str]:
-        """The ids of all workspaces in the data folder, sorted."""
-        found = []
-        for name in self._fs.listdir(self.data_dir):
-            folder = f"{self.data_dir}/{name}"
-            names = ("sessions.json", "journal", "sessions.json.prev")
-            stat = self._fs.stat(folder)
-            if stat is None or not stat_bits.S_ISDIR(stat.mode):
-                continue
-            if any(self._fs.stat(f"{folder}/{each}") is not None for each in names):
-                found.append(name)
-        return sorted(found)
-
-    def workspace_for(self, path: str | os.PathLike[str], *, create: bool = True) -> str:
-        """The workspace of a project folder: of the nearest known folder above it, else of the git root, else its own.
-
-        So any subfolder gives the same. The folder is remembered, unless `create` is False. Durable on return.
-        """
-        folder = workspaces.folder_of(self._fs, path)
-        known = workspaces.known_folders(self._fs, self.data_dir)
-        project = workspaces.find_project(self._fs, folder, known)
-        if project in known:
-            return known[project]
-        if not create:
-            return workspaces.workspace_id_of(project, known)
-        with translated(self.data_dir):
-            make_folder(self._fs, self.data_dir)
-            return workspaces.remember(self._fs, self.data_dir, project, self._options.lock_timeout)
-
-    def link_workspace(self, workspace_id: str, path: str | os.PathLike[str]) -> None:
-        """Says that a project folder (a moved one, say) belongs to this workspace. Durable on return."""
-        validate_workspace_id(workspace_id)
-        folder = workspaces.folder_of(self._fs, path)
-        with translated(self.data_dir):
-            make_folder(self._fs, self.data_dir)
-            workspaces.link(self._fs, self.data_dir, folder, workspace_id, self._options.lock_timeout)
-
-    def delete_workspace(self, workspace_id: str) -> None:
-        """Deletes a workspace with everything in it, quarantine included. Durable on return.
-
-        Raises `WorkspaceNotFoundError`.
-        """
-        from nomad_sessions.workspace.removal import remove_workspace
-
-        workspace = self.workspace(workspace_id)
-        if workspace_id not in self.list_workspaces():
-            raise WorkspaceNotFoundError(workspace_id=workspace_id)
-        with translated(workspace.folder):
-            remove_workspace(self._fs, workspace)
-        self.clear_workspace(workspace_id)
-
-    def clear_workspace(self, workspace_id: str) -> None:
-        """Drops what is held in memory of a workspace, and reopens it at the next call; never touches data."""
-        validate_workspace_id(workspace_id)
-        with self._mutex:
-            workspace = self._workspaces.pop(workspace_id, None)
-        if workspace is not None:
-            workspace.close(fold=False)
-
-    def configure_workspace(self, workspace_id: str, **settings: Any) -> Body:
-        """Changes settings of a workspace and returns them all. Durable on return.
-
-        `fold="always"` folds after each commit, for folders shared with a tool that knows only `sessions.json` ("auto"
-        is the default); `retention={"bytes": n, "days": n}` bounds the journal that is kept for replay.
-        """
-        workspaces.check_settings(settings)
-        change = {"type": "workspace.configured", "sessionId": WORKSPACE, "settings": settings}
-        result = self._commit(workspace_id, lambda _view, _stamp: ([change], lambda view: plain(view.settings())))
-        # `merged` is the store's own note on other programs' files: nobody's to set.
-        return {key: value for key, value in result.items() if key != "merged"}
-
-    def checkpoint(self, workspace_id: str) -> bool:
-        """Folds the journal into a fresh `sessions.json`; False when it has everything already. Durable on return."""
-        return self._use(workspace_id, lambda workspace: workspace.checkpoint())
-
-    def check(self, workspace_id: str) -> CheckReport:
-        """Reads and verifies every byte of a workspace; only reports, and never raises for damage."""
-        from nomad_sessions.workspace.check import check_workspace
-
-        workspace = self.workspace(workspace_id)
-        return check_workspace(self._fs, workspace.folder)
-
-    def repair(self, workspace_id: str, *, drop_corrupt: bool = False) -> RepairReport:
-        """Mends what can be mended without losing anything. Durable on return.
-
-        With `drop_corrupt` also skips damaged records; they are kept in quarantine.
-        """
-        from nomad_sessions.workspace.repair import repair_workspace
-
-        workspace = self.workspace(workspace_id)
-        try:
-            return repair_workspace(self._fs, workspace, drop_corrupt=drop_corrupt)
-        finally:
-            self.clear_workspace(workspace_id)
-
-    def doctor(self, workspace_id: str | None = None) -> DoctorReport:
-        """Whether the data folder and all workspaces in it, or one, lie where they should, and open; changes nothing.
-
-        Finds network mounts, folders that a cloud client syncs and the copies it made there, file systems without
-        locks, rights that others have, files that cannot be read. Never raises for what it finds, but
-        `WorkspaceNotFoundError` where there is no such workspace.
-        """
-        from nomad_sessions.doctor import examine
-
-        if workspace_id is not None:
-            validate_workspace_id(workspace_id)
-
-        def workspaces() -> list[str]:
-            found = self.list_workspaces()
-            if workspace_id is not None and workspace_id not in found:
-                raise WorkspaceNotFoundError(workspace_id=workspace_id)
-            return found if workspace_id is None else [workspace_id]
-
-        return examine(self._fs, self.data_dir, workspaces, self._clock.now())
-
-    def stats(self, workspace_id: str) -> WorkspaceStats:
-        """Counts over all sessions and messages, and bytes on disk. Reads everything."""
-        return self._use(workspace_id, lambda each: each.read(lambda view: stats_of(self._fs, each.folder, view)))
-
-    def status(self, workspace_id: str) -> WorkspaceStatus:
-        """How the files stand: what the snapshot has, what only the journal has yet. Costs an open."""
-        return self._use(
-            workspace_id, lambda each: each.read(lambda view: status_of(self._fs, workspace_id, each, view))
-        )
-
-    def get_active_session_count(self, workspace_id: str | None = None) -> int:
-        """How many sessions are neither closed nor archived, in one workspace or in all."""
-        ids = self.list_workspaces() if workspace_id is None else [workspace_id]
-        count = 0
-        for each in ids:
-            rows = self._read(each, lambda view: list(view.summaries().values()))
-            count += sum(1 for row in rows if row.closed_at is None and row.archived_at is None)
-        return count
-
     # Life
 
     def flush(self) -> None:
@@ -390,3 +253,12 @@ class NativeSessionManager(SessionCalls):
 
     def __repr__(self) -> str:
         return f"NativeSessionManager({self.data_dir!r})"
+
+
+def _after_fork_in_child() -> None:
+    for manager in list(_LIVING):
+        manager._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -10,8 +10,18 @@ from nomad_sessions.manager import NativeSessionManager
 
 __all__ = ["get_session_manager", "init_session_manager"]
 
-_default: dict[str, NativeSessionManager] = {}
-_default_mutex = threading.Lock()
+
+class _Default:
+    def __init__(self) -> None:
+        self.manager: NativeSessionManager | None = None
+        self.mutex = threading.Lock()
+
+    def after_fork(self) -> None:
+        """In a forked child: another thread, which is not here, may have held the mutex."""
+        self.mutex = threading.Lock()
+
+
+_default = _Default()
 
 
 def init_session_manager(data_dir: str | os.PathLike[str] | None = None, **options: Any) -> NativeSessionManager:
@@ -19,10 +29,9 @@ def init_session_manager(data_dir: str | os.PathLike[str] | None = None, **optio
 
     `options` are those of `NativeSessionManager`, and so are the errors.
     """
-    with _default_mutex:
+    with _default.mutex:
         made = NativeSessionManager(data_dir, **options)
-        before = _default.get("manager")
-        _default["manager"] = made
+        before, _default.manager = _default.manager, made
     if before is not None:
         before.close()
     return made
@@ -33,8 +42,12 @@ def get_session_manager(data_dir: str | os.PathLike[str] | None = None) -> Nativ
 
     `data_dir` counts only then. Raises as `NativeSessionManager` does.
     """
-    with _default_mutex:
-        manager = _default.get("manager")
+    with _default.mutex:
+        manager = _default.manager
         if manager is None or manager.closed:
-            manager = _default["manager"] = NativeSessionManager(data_dir)
+            manager = _default.manager = NativeSessionManager(data_dir)
         return manager
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_default.after_fork)

@@ -26,7 +26,7 @@ from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, Identity, iden
 from nomad_sessions.workspace.state import WORKSPACE, SessionState
 from nomad_sessions.workspace.view import View
 
-__all__ = ["Replaced", "remove_stale", "replace_snapshot", "write_snapshot"]
+__all__ = ["Replaced", "is_elsewhere", "remove_stale", "replace_snapshot", "write_snapshot"]
 
 
 class Replaced(NamedTuple):
@@ -82,6 +82,14 @@ def _items(state: SessionState, created: dict[str, int]) -> Iterator[Item]:
         assert message is not None, "an order names messages that are there"
         since = message.created if message.created is not None else created[message_id]
         yield Item(message_id, line_of(message_id, encode(message.body())), since)
+
+
+def is_elsewhere(fs: FileSystem, folder: str) -> bool:
+    """Whether `sessions.json` is a link to another file system: no rename reaches there."""
+    path = f"{folder}/{SNAPSHOT}"
+    real = fs.resolve(path)
+    target, here = fs.stat(os.path.dirname(real)), fs.stat(folder)
+    return real != path and target is not None and here is not None and target.dev != here.dev
 
 
 def replace_snapshot(

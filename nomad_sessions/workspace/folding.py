@@ -12,7 +12,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from nomad_sessions.errors import DurabilityLostError, SnapshotUnreadableError, StorageError
+from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError, StorageError
 from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace import checkpoint
 from nomad_sessions.workspace.adopt import is_merged, merge_foreign
@@ -60,7 +60,8 @@ class Folding:
         return bool(view.settings().get("fold") == "always")
 
     def after_commit(self) -> None:
-        """Folds if the policy says so. A failure postpones the next attempt: the commit itself is safe already."""
+        """Folds if the policy says so. A failure postpones the next attempt: the commit itself is safe already, and
+        after a sync that failed it is the next commit that is told."""
         opened = self._workspace.opened
         if opened is None or opened.unreadable is not None:
             return
@@ -76,8 +77,6 @@ class Folding:
         except StorageError as error:
             _LOG.warning("%s: checkpoint postponed: %s", self._workspace.folder, error)
             self._postponed_to = pending + max(FLOOR, pending // 4)
-            if isinstance(error, DurabilityLostError):
-                raise
 
     def at_close(self, *, demanded: bool) -> None:
         """The checkpoint of a clean close: on demand, or of a small workspace."""
@@ -147,6 +146,7 @@ class Folding:
     def _ready(self) -> None:
         """Merges a foreign file, syncs the journal and seals its segment, so that the snapshot ends where one does."""
         workspace = self._workspace
+        workspace.still_locked()
         with workspace.guarded():
             view = workspace.current_to_write()
             for found in self.displaced.written():
@@ -165,6 +165,8 @@ class Folding:
         workspace, fs, folder = self._workspace, self._workspace.fs, self._workspace.folder
         if opened.unreadable is not None and not self._abandoned(opened):
             raise SnapshotUnreadableError(path=f"{folder}/{SNAPSHOT}", reason=opened.unreadable)
+        if checkpoint.is_elsewhere(fs, folder):
+            raise CrossDeviceError(path=f"{folder}/{SNAPSHOT}")
         checkpoint.remove_stale(fs, folder)
         temporary = f"{folder}/{SNAPSHOT}.{os.getpid()}.tmp"
         digest = opened.foreign.digest if opened.foreign is not None else None
@@ -172,6 +174,8 @@ class Folding:
         with translated(folder):
             try:
                 checkpoint.write_snapshot(fs, temporary, view, workspace.now())
+                if not workspace.still_locked():
+                    return False  # Others may have written: what they folded must not be replaced by less.
                 replaced = checkpoint.replace_snapshot(fs, folder, temporary, opened.seen, ours=ours, digest=digest)
                 if replaced.displaced is not None:
                     self.displaced.watch(*replaced.displaced)

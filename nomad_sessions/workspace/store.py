@@ -155,10 +155,7 @@ class Workspace(Reader):
         """Decides and appends one ticket's changes, at the state `latest` or, with None, at a new look; the state after
         it, None where a new look is due."""
         view, stamp, (changes, result) = self._decide(ticket.operation, latest)
-        while changes and latest is None and not self._lock.verify():
-            # Somebody deleted the lock file: another process may hold the new one, and have written. Decide after it.
-            self._lock.release()
-            self._lock.acquire()
+        while changes and latest is None and not self.still_locked():
             view, stamp, (changes, result) = self._decide(ticket.operation, None)
         if changes:
             self.append(view, changes, stamp)
@@ -193,6 +190,15 @@ class Workspace(Reader):
         except SnapshotChanged:
             self.reload(distrust=True)
             return result(self.current())
+
+    def still_locked(self) -> bool:
+        """Whether the lock that was taken still guards. Where somebody deleted its file it is taken anew: another
+        process may have held that and have written, so look again, and decide after it."""
+        if self._lock.verify():
+            return True
+        self._lock.release()
+        self._lock.acquire()
+        return False
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

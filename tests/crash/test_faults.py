@@ -212,3 +212,16 @@ def test_after_a_failed_sync_all_waiting_calls_fail_and_a_new_manager_reads_what
     for seed in range(40):
         image = store.disk.crash(at_random(seed))
         assert contents(manager_on(image.process())) == after
+
+
+def test_a_checkpoint_whose_sync_fails_takes_nothing_from_the_commit_that_started_it() -> None:
+    """What was acknowledged stays acknowledged; it is the next write that hears of the disk."""
+    store = Suffering(fold=True)  # Each commit folds.
+    with store.process.inject(errno.EIO, op="sync"):
+        perform(store.manager, add(10))
+    after = expect(store.state, add(10))
+    assert contents(store.manager) == after
+    with pytest.raises(DurabilityLostError):
+        perform(store.manager, add(11))
+    for seed in range(20):
+        assert contents(manager_on(store.disk.crash(at_random(seed)).process())) == after

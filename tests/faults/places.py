@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nomad_sessions import DiskFullError, NativeSessionManager, NomadSessionsError, StoreReadOnlyError
+from nomad_sessions import CrossDeviceError, DiskFullError, NativeSessionManager, NomadSessionsError, StoreReadOnlyError
 from tests.faults.jobs import live, manager_in, tree
 from tests.support.lives import LIFE, WS, Step, perform, state_of
 from tests.support.zygote import Emit
 
-__all__ = ["as_another_user", "checkpoint_on_a_full_disk", "fill_a_small_disk", "on_a_read_only_mount", "unreadable"]
+__all__ = [
+    "as_another_user",
+    "checkpoint_on_a_full_disk",
+    "fill_a_small_disk",
+    "linked_to_another_disk",
+    "on_a_read_only_mount",
+    "unreadable",
+]
 
 _LARGE = 1 << 20
 _NOBODY = 65534
@@ -175,6 +183,36 @@ def _refusal(write: Callable[[], object]) -> str:
     except (NomadSessionsError, OSError) as error:
         return f"{type(error).__name__}: {error}"
     return "did it"
+
+
+def linked_to_another_disk(emit: Emit, folder: str) -> None:
+    """`sessions.json` is a link to a file on another file system, where no rename reaches."""
+    disk = Path(folder, "disk")
+    disk.mkdir()
+    small_disk(str(disk), 4096)
+    with manager_in(folder, segment=_LARGE) as manager:
+        session = manager.create_session(WS, title="one")
+        manager.checkpoint(WS)
+        path = Path(folder, WS, "sessions.json")
+        path.rename(path.with_name("moved"))
+        shutil.copyfile(path.with_name("moved"), disk / "real.json")
+        path.with_name("moved").unlink()
+        path.symlink_to(disk / "real.json")
+        text = "x" * 600_000
+        for number in range(6):  # More than the policy lets the journal grow to: each commit tries to fold.
+            manager.add_message(WS, session.id, role="user", content=f"{number} {text}")
+        try:
+            manager.checkpoint(WS)
+        except CrossDeviceError as error:
+            told = f"{type(error).__name__}: {error}"
+    with NativeSessionManager(folder) as manager:
+        page = manager.get_session_messages(WS, session.id)
+        kept = [message.content[0] for message in page]
+        findings = [finding.kind for finding in manager.doctor().findings]
+        sound = manager.check(WS).ok
+    leftovers = sorted(each.name for each in Path(folder, WS).iterdir() if each.name.endswith((".tmp", ".old")))
+    found = {"told": told, "kept": kept, "link": path.is_symlink(), "ok": sound, "findings": findings}
+    emit({**found, "leftovers": leftovers})
 
 
 def unreadable(emit: Emit, folder: str) -> None:

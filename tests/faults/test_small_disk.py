@@ -1,4 +1,4 @@
-"""Disks without room: a tmpfs of 64 KiB in a mount namespace of its own (root)."""
+"""Disks without room, and disks out of reach: a tmpfs in a mount namespace of its own (root)."""
 
 from __future__ import annotations
 
@@ -44,4 +44,20 @@ def test_a_checkpoint_on_a_full_disk_keeps_the_old_state_and_appends_continue(mo
         "folded": True,
         "ok": True,
         "finally": True,
+    }
+
+
+def test_a_link_to_another_disk_is_refused_by_name_and_everything_stays_in_the_journal(
+    mounting: Zygote, tmp_path: Path
+) -> None:
+    (found,) = mounting.run(places.linked_to_another_disk, folder=str(tmp_path)).well()
+    told = found.pop("told")
+    assert told.startswith("CrossDeviceError: ")
+    assert "sessions.json is a link to another file system" in told
+    assert found == {
+        "kept": ["0", "1", "2", "3", "4", "5"],
+        "link": True,
+        "ok": True,
+        "findings": ["cross-device"],
+        "leftovers": [],
     }

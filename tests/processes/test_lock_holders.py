@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nomad_sessions import NativeSessionManager
+from nomad_sessions import NativeSessionManager, get_session_manager, init_session_manager, shared
 from nomad_sessions.errors import LockTimeoutError
 from nomad_sessions.operations import messages
 from tests.processes.children import Child
@@ -177,6 +177,33 @@ def test_a_child_forked_while_the_lock_is_held_frees_it_for_nobody(data_dir: Pat
             in_child(child)
         manager.add_message("ws", "shared", role="user", content="parent")
         assert contents(manager, "shared") == ["first", "parent"]
+
+
+@needs_fork
+def test_a_child_forked_while_another_thread_opens_a_workspace_does_not_wait_for_it(data_dir: Path) -> None:
+    before = init_session_manager(data_dir)
+    with NativeSessionManager(data_dir) as manager:
+        entered, left = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with manager._mutex, shared._default.mutex:
+                entered.set()
+                left.wait(20)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert entered.wait(20)
+
+        def child() -> None:
+            signal.alarm(20)
+            manager.create_session("opened in the child", title="t")
+            assert get_session_manager() is before
+
+        in_child(child)
+        left.set()
+        holder.join()
+        assert len(manager.list_sessions("opened in the child")) == 1
+    before.close()
 
 
 @needs_fork

@@ -30,6 +30,7 @@ LAYERS: list[set[str]] = [
     {"operations"},
     {"reports", "workspaces", "sessions_api"},
     {"doctor"},
+    {"workspaces_api"},
     {"transaction"},
     {"streaming"},
     {"manager"},

@@ -37,6 +37,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[type[Exception], ...]]] = {
     "DataDirError": ({"path": PATH}, (NotADirectoryError, OSError)),
     "LockTimeoutError": ({"path": PATH, "waited": 10.0}, (TimeoutError, OSError)),
     "LockUnsupportedError": ({"path": PATH}, (OSError,)),
+    "CrossDeviceError": ({"path": PATH}, (OSError,)),
     "UnsupportedFormatError": ({"path": PATH, "found": 9, "supported": 1}, ()),
     "CorruptionError": ({"path": PATH, "reason": "bad"}, ()),
     "JournalCorruptError": ({"path": PATH, "offset": 10, "length": 20, "reason": "bad checksum"}, ()),
