@@ -216,8 +216,9 @@ def test_after_a_failed_sync_all_waiting_calls_fail_and_a_new_manager_reads_what
 
 def test_a_checkpoint_whose_sync_fails_takes_nothing_from_the_commit_that_started_it() -> None:
     """What was acknowledged stays acknowledged; it is the next write that hears of the disk."""
-    store = Suffering(fold=True)  # Each commit folds.
-    with store.process.inject(errno.EIO, op="sync"):
+    store = Suffering(fold=True)
+    store.manager.configure_workspace(WS, fold="always")
+    with store.process.inject(errno.EIO, op="sync", nth=2):  # The first is that of a new segment.
         perform(store.manager, add(10))
     after = expect(store.state, add(10))
     assert contents(store.manager) == after

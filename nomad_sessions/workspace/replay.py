@@ -1,0 +1,96 @@
+"""Building sessions from their records: those that are asked for, and as much as it takes of what they are forks of.
+
+Invariant: each record is read and applied once, in the order of seq across all the sessions that are built, so that a
+fork finds its source as it was at that moment. A chain of forks costs its records and its copies, however long it is
+and however many of it are wanted. Verified by `tests/unit/test_fork_chains.py` and `tests/unit/test_view.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple, Protocol
+
+from nomad_sessions.workspace.places import Place
+from nomad_sessions.workspace.state import Ref, SessionState, added, apply, extended
+
+__all__ = ["History", "Records", "replay"]
+
+_ALL = 1 << 63
+
+
+class History(NamedTuple):
+    """The records of one session above the snapshot, by seq: those in sealed segments, those in the live one; and the
+    session's time (ms) after the sealed ones, 0 where only reading them tells."""
+
+    sealed: list[Place]
+    live: list[Place]
+    time: int
+
+
+class Records(Protocol):
+    """Where sessions and their records are found."""
+
+    def stored(self, session_id: str) -> SessionState | None:
+        """The session as the snapshot has it, for the caller to change."""
+        ...
+
+    def histories(self, ids: Collection[str]) -> dict[str, History]:
+        """What lies above the snapshot, of each of these sessions. Cheaper for many at once."""
+        ...
+
+    def at_hand(self, session_id: str, seq: int) -> SessionState | None:
+        """The session as it was just before `seq`, where that is known already: read it, do not change it."""
+        ...
+
+    def ref(self, place: Place) -> Ref:
+        """The place of a record, to read it from."""
+        ...
+
+
+def replay(wanted: Iterable[str], records: Records) -> dict[str, SessionState | None]:
+    """These sessions with all their records applied, None for one that is not there (any more)."""
+    asked = list(wanted)
+    histories, bounds = _needed(asked, records)
+    states = {each: records.stored(each) for each in bounds}
+    _run(states, [(each, place) for each in bounds for place in histories[each].sealed], bounds, records)
+    for each in asked:
+        state, time = states[each], histories[each].time
+        if state is not None and time:
+            state.fields["updatedAt"] = time
+    _run(states, [(each, place) for each in bounds for place in histories[each].live], bounds, records)
+    return {each: states[each] for each in asked}
+
+
+def _needed(asked: list[str], records: Records) -> tuple[dict[str, History], dict[str, int]]:
+    """The histories of the sessions to be built, and the seq up to which each of them is needed."""
+    histories: dict[str, History] = {}
+    bounds: dict[str, int] = {}
+    rest = dict.fromkeys(asked, _ALL)
+    while rest:
+        histories |= records.histories([each for each in rest if each not in histories])
+        sources: dict[str, int] = {}
+        for session_id, bound in rest.items():
+            done = bounds.get(session_id, 0)
+            bounds[session_id] = bound
+            found = histories[session_id]
+            for place in (*found.sealed, *found.live):
+                if place.kind == "fork" and done <= place.seq < bound:
+                    if records.at_hand(place.subject, place.seq) is None:
+                        sources[place.subject] = max(place.seq, sources.get(place.subject, 0))
+        rest = {each: bound for each, bound in sources.items() if bound > bounds.get(each, 0)}
+    return histories, bounds
+
+
+def _run(
+    states: dict[str, SessionState | None], found: list[tuple[str, Place]], bounds: dict[str, int], records: Records
+) -> None:
+    """Applies the records at these places. Reads only those that have to be."""
+    found.sort(key=lambda each: each[1].seq)
+    for session_id, place in found:
+        state = states[session_id]
+        if place.seq >= bounds[session_id]:
+            continue
+        if place.kind == "added" or place.kind == "delta":
+            if state is not None:
+                add = added if place.kind == "added" else None
+                ...
