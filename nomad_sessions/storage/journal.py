@@ -147,8 +147,8 @@ class Journal:
         while number >= 0 and (upper is None or upper > after + 1):
             segment = self.segment(firsts[number])
             seal = segment.seal()
-            if seal is None:
-                raise JournalCorruptError(
+            if seal is None:  # Its records may be intact.
+                raise TablesDamaged(
                     path=segment.path, offset=0, length=0, reason="a segment before the last one has no intact seal"
                 )
             if upper is not None and seal.last_seq + 1 != upper:
@@ -172,12 +172,14 @@ class Journal:
                 break
             segment = self.segment(first)
             scan = segment.scan()
-            if scan.seal is None:
+            # Without a seal the successor says where this one ended: all of its records have to be there.
+            last = scan.entries[-1].record["seq"] if scan.entries else first - 1
+            if scan.seal is None and last + 1 != upper:
                 raise JournalCorruptError(
-                    path=segment.path, offset=scan.end, length=scan.torn, reason="no seal, and it is not the last one"
+                    path=segment.path, offset=scan.end, length=scan.torn, reason="records and the seal are damaged"
                 )
-            if scan.seal.last_seq + 1 != upper:
-                raise JournalGapError(path=self.folder, expected_seq=scan.seal.last_seq + 1, found_seq=upper)
+            if last + 1 != upper:
+                raise JournalGapError(path=self.folder, expected_seq=last + 1, found_seq=upper)
             self.scanned.insert(0, (first, scan.entries))
             upper = first
         if upper > after + 1:

@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError, StorageError
+from nomad_sessions.storage.journal import TablesDamaged
 from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace import checkpoint
 from nomad_sessions.workspace.adopt import is_merged, merge_foreign
@@ -138,6 +139,10 @@ class Folding:
         except SnapshotChanged:
             with workspace.guarded():
                 workspace.reload(distrust=True)
+            return None
+        except TablesDamaged:
+            with workspace.guarded():
+                workspace.distrust_tables()
             return None
         with workspace.guarded():
             workspace.reload()

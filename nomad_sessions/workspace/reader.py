@@ -61,7 +61,7 @@ class Reader:
                 except SnapshotChanged:
                     self.reload(distrust=True)
                 except TablesDamaged:
-                    self._distrust_tables()
+                    self.distrust_tables()
                 except FileNotFoundError:
                     # A segment that another process has folded and pruned since we looked.
                     self.reload()
@@ -127,7 +127,7 @@ class Reader:
         """A view of its own, of the files as they are; see `recovery.load`."""
         return recovery.load(self.fs, self.folder, wait=wait, distrust=distrust, trust_tables=self._trust_tables)
 
-    def _distrust_tables(self) -> None:
+    def distrust_tables(self) -> None:
         """The tables of a sealed segment are damaged: from now on this handle reads the records instead."""
         self._trust_tables = False
         self.reload()

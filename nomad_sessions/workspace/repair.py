@@ -8,7 +8,7 @@ from nomad_sessions.errors import CorruptionError
 from nomad_sessions.storage import quarantine
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.files import read_whole
-from nomad_sessions.storage.journal import Journal
+from nomad_sessions.storage.journal import Journal, TablesDamaged
 from nomad_sessions.storage.segment import Entry, name_of
 from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace import checkpoint
@@ -30,7 +30,8 @@ class RepairReport(NamedTuple):
 
 def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool) -> RepairReport:
     """Cuts a torn tail, removes stale temporary files, rewrites an unreadable or foreign snapshot and a damaged `.prev`
-    from what is intact. With `drop_corrupt`, records that cannot be read are left out (their bytes kept).
+    from what is intact, and retires a journal whose seals or tables are damaged. With `drop_corrupt`, records that
+    cannot be read are left out (their bytes kept).
 
     Raises what opening raises for damage that only `drop_corrupt` gets past.
     """
@@ -46,21 +47,23 @@ def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool
             actions += _rebuild(fs, workspace)
         else:
             actions += _refold(fs, workspace)
+            if damaged:
+                # All that they say was read, from lines that are intact or from the snapshot above them.
+                actions += _retire(fs, folder)
+                workspace.reload()
     return RepairReport(actions, before, check_workspace(fs, folder))
 
 
 def _refold(fs: FileSystem, workspace: Workspace) -> list[str]:
     """Everything is there in one place or another: write it down afresh."""
     try:
-        view = workspace.current_to_write()
-        for session in view.load_all():
-            for message_id in session.ids():
-                state = session.message(message_id)
-                if state is not None:
-                    state.body()
+        view = _read_whole(workspace)
     except SnapshotChanged:
         workspace.reload(distrust=True)
         view = workspace.current_to_write()
+    except TablesDamaged:
+        workspace.distrust_tables()
+        view = _read_whole(workspace)
     actions = []
     if view.journal.torn:
         actions.append(f"cut an incomplete tail of {view.journal.torn} bytes off the journal")
@@ -68,6 +71,30 @@ def _refold(fs: FileSystem, workspace: Workspace) -> list[str]:
     actions += _write(fs, workspace, view)
     workspace.reload()
     return actions
+
+
+def _read_whole(workspace: Workspace) -> View:
+    """The view, every message of which can be read."""
+    view = workspace.current_to_write()
+    for session in view.load_all():
+        for message_id in session.ids():
+            state = session.message(message_id)
+            if state is not None:
+                state.body()
+    return view
+
+
+def _retire(fs: FileSystem, folder: str) -> list[str]:
+    """Takes the segments out of the journal, into quarantine; the snapshot has what they say. The next write begins a
+    new one, and who follows the changes is told that these are gone."""
+    journal = Journal(fs, folder)
+    for first in journal.first_seqs():
+        name = name_of(first)
+        quarantine.keep(fs, folder, f"{name}.repair", read_whole(fs, f"{journal.folder}/{name}"))
+    for first in journal.first_seqs():
+        fs.unlink(f"{journal.folder}/{name_of(first)}")
+    fs.sync_dir(journal.folder)
+    return ["moved the journal's segments to quarantine; the snapshot has all that could be read"]
 
 
 def _write(fs: FileSystem, workspace: Workspace, view: View) -> list[str]:
@@ -105,13 +132,11 @@ def _rebuild(fs: FileSystem, workspace: Workspace) -> list[str]:
             _absorb(view, entry, first)
         for offset, length in skipped:
             actions.append(f"skipped {length} bytes at offset {offset} of {segment.path}")
-        quarantine.keep(fs, folder, f"{name_of(first)}.repair", read_whole(fs, segment.path))
+    journal.close()
     actions += _write(fs, workspace, view)
-    for first in journal.first_seqs():
-        fs.unlink(f"{journal.folder}/{name_of(first)}")
-    fs.sync_dir(journal.folder)
+    actions += _retire(fs, folder)
     workspace.reload()
-    return [*actions, "moved the journal's segments to quarantine; the snapshot has all that could be read"]
+    return actions
 
 
 def _absorb(view: View, entry: Entry, first: int) -> None:

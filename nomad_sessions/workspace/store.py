@@ -177,7 +177,7 @@ class Workspace(Reader):
             except SnapshotChanged:
                 self.reload(distrust=True)
             except TablesDamaged:
-                self._distrust_tables()
+                self.distrust_tables()
         with self._readable():
             view = self.current_to_write()
             stamp = self.stamp(view)
