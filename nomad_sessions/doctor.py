@@ -35,6 +35,7 @@ __all__ = ["DoctorReport", "Finding", "examine"]
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 _DAY = 86_400_000
+LARGE_QUARANTINE = 100 << 20
 _SERVED = "keep the data on a disk of this computer (--data-dir, NOMAD_SESSIONS_DIR)"
 
 
@@ -151,6 +152,7 @@ def _workspace(fs: FileSystem, folder: str, now: int) -> Iterator[Finding]:
     segments = [name for name in names if name.endswith(".jsonl") and name[:-6].isdigit()]
     yield from _copies(fs, f"{folder}/journal", segments)
     yield from _rights(fs, folder)
+    yield from _quarantine(fs, folder)
     yield from _locks(fs, f"{folder}/lock")
     try:
         opened = recovery.load(fs, folder, wait=False)
@@ -172,6 +174,17 @@ def _workspace(fs: FileSystem, folder: str, now: int) -> Iterator[Finding]:
     if newest > now + _DAY:
         detail = "a session was changed after what this computer's clock says now"
         yield Finding("warning", "clock", folder, detail, "set the clock: lists are sorted by time")
+
+
+def _quarantine(fs: FileSystem, folder: str) -> Iterator[Finding]:
+    kept = f"{folder}/quarantine"
+    stats = [fs.stat(f"{kept}/{name}") for name in _names(fs, kept)]
+    size = sum(stat.size for stat in stats if stat is not None)
+    if size > LARGE_QUARANTINE:
+        detail = (
+            f"what merges and repairs took out is {size >> 20} MiB in {len(stats)} files; none of it is ever deleted"
+        )
+        yield Finding("warning", "quarantine", kept, detail, "look what it is, and delete what you do not need")
 
 
 def _rights(fs: FileSystem, folder: str) -> Iterator[Finding]:

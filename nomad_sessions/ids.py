@@ -1,7 +1,7 @@
 """Ids: ULIDs that only ever go up, and ids derived from foreign ones.
 
 Invariant (tests/unit/test_ids.py): each id that one `IdSource` gives is greater, as text too, than every id it gave or
-observed before, whatever the clock does. The text form is canonical ULID, which ulid-py parses; it is made here because
+followed before, whatever the clock does. The text form is canonical ULID, which ulid-py parses; it is made here because
 importing ulid-py costs more than all of this package's layer 0, and encoding through it three times as much per id.
 """
 
@@ -26,7 +26,6 @@ _RANDOM_BITS = 80
 _RANDOM_MASK = (1 << _RANDOM_BITS) - 1
 _MAX_MS = (1 << 48) - 1
 _MAX_VALUE = (1 << 128) - 1
-_MAX_AHEAD_MS = 24 * 60 * 60 * 1000
 
 
 class IdSource:
@@ -49,7 +48,7 @@ class IdSource:
 
     @property
     def last(self) -> str:
-        """The greatest id given or observed, "" if none was."""
+        """The greatest id given or followed, "" if none was."""
         return self._last
 
     def next(self, now: int | None = None) -> str:
@@ -73,17 +72,6 @@ class IdSource:
             self._prefix = _encode_time(ms)
         self._last = self._prefix + _encode_low(value & _RANDOM_MASK)
         return self._last
-
-    def observe(self, id: str) -> None:
-        """Raise the floor to `id`, seen in the store. Under 0.1 us when it is not above the floor, else about 1 us.
-
-        Ignored: what is not a canonical ULID, and a ULID whose time is more than a day ahead of the clock, which a
-        foreign writer with a wrong clock may have made and which would drag all further ids into its future.
-        """
-        if id <= self._last or not _is_canonical(id):
-            return
-        if _decode(id) >> _RANDOM_BITS <= self._clock.now() + _MAX_AHEAD_MS:
-            self._raise_floor(id)
 
     def follow(self, id: str) -> None:
         """Raise the floor to `id`, the last one that the store itself gave: trusted however far ahead of the clock it

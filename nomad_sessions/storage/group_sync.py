@@ -73,12 +73,6 @@ class GroupSync:
         """The position up to which everything is known durable."""
         return self._synced
 
-    @property
-    def behind(self) -> bool:
-        """Whether something has been written that is not synced yet."""
-        written = self._written
-        return written is not None and self._synced < Position(written[0].first_seq, written[1])
-
     def fail(self, error: DurabilityLostError) -> None:
         """Says that a sync of something else failed: nothing can be promised through this handle any more."""
         with self._changed:

@@ -11,7 +11,7 @@ import os
 
 from nomad_sessions.storage._os import FileSystem
 
-__all__ = ["keep", "move"]
+__all__ = ["keep"]
 
 
 def keep(fs: FileSystem, workspace: str, name: str, data: bytes) -> str:
@@ -32,19 +32,6 @@ def keep(fs: FileSystem, workspace: str, name: str, data: bytes) -> str:
         fs.close(fd)
     fs.sync_dir(folder)
     return path
-
-
-def move(fs: FileSystem, workspace: str, name: str, path: str) -> str:
-    """Moves a whole file to `quarantine/<name>` (a number is added where the name is taken); returns the new path.
-
-    Needs no room on the disk, and a program that has the file open goes on writing into it there. Durable on return.
-    """
-    folder = _folder(fs, workspace)
-    target, fd = _new(fs, f"{folder}/{name}")
-    fs.close(fd)
-    fs.replace(path, target)
-    fs.sync_dir(folder)
-    return target
 
 
 def _folder(fs: FileSystem, workspace: str) -> str:

@@ -86,7 +86,8 @@ def _read_whole(workspace: Workspace) -> View:
 
 def _retire(fs: FileSystem, folder: str) -> list[str]:
     """Takes the segments out of the journal, into quarantine; the snapshot has what they say. The next write begins a
-    new one, and who follows the changes is told that these are gone."""
+    new one, and who follows the changes is told that these are gone. Copied and unlinked, not moved: another process
+    that has the live one open sees that it lost its name, and writes into it no more."""
     journal = Journal(fs, folder)
     for first in journal.first_seqs():
         name = name_of(first)

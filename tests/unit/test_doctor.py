@@ -17,6 +17,7 @@ from nomad_sessions import (
     NativeSessionManager,
     StoreReadOnlyError,
     WorkspaceNotFoundError,
+    doctor,
 )
 from nomad_sessions.storage import surroundings
 from nomad_sessions.storage._os import REAL
@@ -280,6 +281,18 @@ def test_a_clock_behind_the_newest_change_is_a_warning(tmp_path: Path) -> None:
         assert manager.doctor().ok
         clock.set(1_700_000_000_000)
         assert kinds(manager.doctor()) == ["clock"]
+
+
+def test_a_quarantine_that_has_grown_large_is_a_warning(store: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    data_dir = store("data")
+    kept = data_dir / "ws" / "quarantine"
+    kept.mkdir()
+    (kept / "sessions.json.foreign").write_bytes(bytes(3 << 20))
+    assert examined(data_dir).ok
+    monkeypatch.setattr(doctor, "LARGE_QUARANTINE", 2 << 20)
+    (finding,) = examined(data_dir).findings
+    assert (finding.kind, finding.path) == ("quarantine", str(kept))
+    assert "3 MiB in 1 files" in finding.detail
 
 
 def test_one_workspace_can_be_looked_at_alone(store: Make) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from nomad_sessions.storage import quarantine
 from tests.support.drawing import every
-from tests.support.modelfs import MUTATING, Killed, ModelDisk
+from tests.support.modelfs import Killed, ModelDisk
 
 
 def workspace() -> ModelDisk:
@@ -51,30 +51,3 @@ def test_a_folder_that_a_dead_process_made_is_made_durable_by_the_next() -> None
         quarantine.keep(dead, "/w", "a", b"1")
     path = quarantine.keep(disk.process(), "/w", "b", b"2")
     assert {image.tree().get(path) for image in every(disk.crash)} == {b"2"}
-
-
-def test_a_moved_file_is_at_one_of_its_two_places_whenever_the_process_dies() -> None:
-    for nth in range(1, 12):
-        disk = workspace()
-        disk.write("/w/foreign", b"theirs")
-        fs = disk.process()
-        fs.die_at(nth, op=MUTATING, effect="all")
-        try:
-            quarantine.move(fs, "/w", "foreign", "/w/foreign")
-        except Killed:
-            places = [disk.tree().get(path) for path in ("/w/foreign", "/w/quarantine/foreign")]
-            assert b"theirs" in places
-            for image in every(disk.crash):
-                assert b"theirs" in [image.tree().get(path) for path in ("/w/foreign", "/w/quarantine/foreign")]
-        else:
-            assert {image.tree().get("/w/quarantine/foreign") for image in every(disk.crash)} == {b"theirs"}
-            return
-    raise AssertionError("it never came to an end")
-
-
-def test_moving_needs_no_room() -> None:
-    disk = workspace()
-    disk.write("/w/foreign", b"theirs" * 1000)
-    disk.capacity = disk.used()
-    path = quarantine.move(disk.process(), "/w", "foreign", "/w/foreign")
-    assert disk.read(path) == b"theirs" * 1000
