@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 import pytest
 
 from nomad_sessions.errors import DiskFullError, JournalCorruptError, SnapshotUnreadableError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import encode
-from nomad_sessions.workspace import folding, store
+from nomad_sessions.workspace import checkpoint, folding, store
 from nomad_sessions.workspace.view import View
 from tests.crash.life import DATA, manager_on, run_life
 from tests.crash.model import WS, State, Step, contents, expect, perform
@@ -158,7 +159,7 @@ def a_foreign_write_in_the_last_moment() -> None:
             "msg_1": {"id": "msg_1", "sessionId": "ses_1", "role": "user", "content": "from them", "createdAt": 1}
         },
     }
-    original = folding.checkpoint.write_snapshot
+    original: Callable[..., int] = checkpoint.write_snapshot
     written: list[int] = []
 
     def write(fs: FileSystem, path: str, view: View, now: int) -> int:
@@ -169,7 +170,7 @@ def a_foreign_write_in_the_last_moment() -> None:
         return size
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folding.checkpoint, "write_snapshot", write)
+        patch.setattr(checkpoint, "write_snapshot", write)
         manager.checkpoint(WS)
     assert written
     for each in (manager, manager_on(disk.process())):

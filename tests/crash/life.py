@@ -19,6 +19,7 @@ from nomad_sessions.workspace import folding, retention, store
 from nomad_sessions.workspace.store import Durability
 from tests.crash.model import WS, Names, State, contents, draw_step, expect, perform
 from tests.support.drawing import Draw
+from tests.support.faults import Effect
 from tests.support.modelfs import MUTATING, Killed, ModelDisk, ModelFS
 
 DATA = "/data"
@@ -94,7 +95,8 @@ class Life:
             (None, None, "datasync", "sync", "sync_dir", "exchange", "replace", "open", "truncate", "unlink")
         )
         nth = self.draw(range(60, 0, -1)) if op is None else self.draw(range(5, 0, -1))
-        effect = self.draw(("all", "part", "none"))
+        effects: tuple[Effect, ...] = ("all", "part", "none")
+        effect = self.draw(effects)
         fault = self.processes[victim].die_at(nth, op=MUTATING if op is None else op, effect=effect)
         self.log.append(("die", victim, op, nth, effect))
         try:

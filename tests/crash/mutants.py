@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from nomad_sessions.storage import codec, journal, sealed, segment, snapshot_writer
+from nomad_sessions.storage import codec, quarantine, sealed, segment, snapshot_writer
 from nomad_sessions.storage.group_sync import GroupSync
 from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.snapshot import Snapshot
@@ -51,7 +51,7 @@ class _Without:
 
 def _without(patch: pytest.MonkeyPatch, owner: type, *calls: str) -> None:
     """Makes objects of a class that take a file system first ignore these calls of it."""
-    original: Any = owner.__init__
+    original: Any = vars(owner)["__init__"]
 
     def init(self: Any, fs: Any, *args: Any, **kwargs: Any) -> None:
         original(self, _Without(fs, *calls), *args, **kwargs)
@@ -121,7 +121,7 @@ def the_tail_is_not_healed(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("the torn bytes are kept in quarantine")
 def torn_bytes_are_not_kept(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(journal.quarantine, "keep", lambda *args: "nowhere")
+    patch.setattr(quarantine, "keep", lambda *args: "nowhere")
 
 
 @mutant("a group counts only when it is whole")

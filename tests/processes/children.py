@@ -31,7 +31,7 @@ class Child:
         line = self.process.stdout.readline()
         if not line:
             _, errors = self.process.communicate()
-            raise AssertionError(f"{self.process.args} ended with {self.process.returncode}:\n{errors}")
+            raise AssertionError(f"{self.process.args!r} ended with {self.process.returncode}:\n{errors}")
         return json.loads(line)
 
     def go(self) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def test_a_lock_file_deleted_while_held_is_noticed_before_the_commit(data_dir: P
     manager.close()
 
 
-def in_child(work: Callable[[], None]) -> None:
+def in_child(work: Callable[[], object]) -> None:
     """Runs `work` in a forked child; fails when it does."""
     pid = os.fork()
     if not pid:
@@ -151,11 +152,11 @@ def test_a_forked_child_writes_through_the_manager_that_it_inherited(data_dir: P
     with NativeSessionManager(data_dir) as manager:
         manager.add_message("ws", "shared", role="user", content="parent 0")
         for number in range(1, 4):
-            in_child(lambda n=number: manager.add_message("ws", "shared", role="user", content=f"child {n}"))  # type: ignore[misc]
+            in_child(partial(manager.add_message, "ws", "shared", role="user", content=f"child {number}"))
             manager.add_message("ws", "shared", role="user", content=f"parent {number}")
         expected = ["first", "parent 0", *[f"{who} {n}" for n in range(1, 4) for who in ("child", "parent")]]
         assert contents(manager, "shared") == expected
-        in_child(lambda: manager.checkpoint("ws") and None)
+        in_child(lambda: manager.checkpoint("ws"))
         in_child(manager.close)
         assert contents(manager, "shared") == expected
         manager.add_message("ws", "shared", role="user", content="last")
@@ -221,7 +222,7 @@ def test_children_forked_while_threads_write_do_not_hang(data_dir: Path) -> None
         for thread in threads:
             thread.start()
         for number in range(8):
-            in_child(lambda n=number: manager.add_message("ws", "shared", role="user", content=f"child {n}"))  # type: ignore[misc]
+            in_child(partial(manager.add_message, "ws", "shared", role="user", content=f"child {number}"))
         stopped.set()
         for thread in threads:
             thread.join()

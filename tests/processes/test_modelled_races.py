@@ -154,7 +154,12 @@ def test_a_write_in_three_steps_over_any_moments_of_a_checkpoint_is_merged(gap: 
     for moment in itertools.count(1):
         disk, fs, manager, stale = scene(foreign=False)
         raw = stale.add("theirs")
-        steps = [stale.open, stale.truncate, partial(stale.write, raw[:40]), partial(stale.write, raw)]
+        steps: list[Callable[[], None]] = [
+            stale.open,
+            stale.truncate,
+            partial(stale.write, raw[:40]),
+            partial(stale.write, raw),
+        ]
         fs.arm({moment + number * gap: step for number, step in enumerate(steps)})
         fold(manager)
         started = len(fs.acts) < len(steps)

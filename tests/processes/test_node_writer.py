@@ -10,6 +10,7 @@ import pytest
 
 from nomad_sessions import NativeSessionManager
 from tests.processes.node import NodeWriter, contents, needs_node, sound
+from tests.support.there import there
 
 pytestmark = [needs_node, pytest.mark.node, pytest.mark.processes]
 
@@ -49,18 +50,17 @@ class Story:
         return acked
 
     def verify(self, manager: NativeSessionManager, acked: list[tuple[str, str]], made: dict[str, Any]) -> None:
-        for session, message in acked:
-            assert manager.get_message("ws", message) is not None
-            assert message in manager.get_session("ws", session).message_ids  # type: ignore[union-attr]
+        for session, added in acked:
+            assert manager.get_message("ws", added) is not None
+            assert added in there(manager.get_session("ws", session)).message_ids
         for session in made["sessions"]:
             found = manager.get_session("ws", session)
             assert found is not None
             assert found.model_extra == {"custom": {"kept": [int(found.title.split()[-1])]}}
         for key, text in made["messages"].items():
-            message = manager.get_message("ws", key)
-            assert message is not None
+            message = there(manager.get_message("ws", key))
             assert (message.content, message.status) == (text, "completed"), key
-            assert key in manager.get_session("ws", message.session_id).message_ids  # type: ignore[union-attr]
+            assert key in there(manager.get_session("ws", message.session_id)).message_ids
         renamed = manager.get_session("ws", self.sessions[1])
         assert renamed is not None
         assert (renamed.title, renamed.model_extra) == ("Renamed by us", {"custom": {"kept": True}})

@@ -38,11 +38,17 @@ def read(data_dir: str) -> None:
     import threading
 
     stopped = threading.Event()
-    polls, seen = 0, []
+    polls = 0
+    seen: list[str] = []
     pairs = 0
     with NativeSessionManager(data_dir) as manager:
         say("ready")
-        threading.Thread(target=lambda: (sys.stdin.readline(), stopped.set()), daemon=True).start()
+
+        def stop_when_told() -> None:
+            sys.stdin.readline()
+            stopped.set()
+
+        threading.Thread(target=stop_when_told, daemon=True).start()
         while not stopped.is_set():
             page = [message.content for message in manager.get_session_messages("ws", "shared")]
             assert page[: len(seen)] == seen, "went back in time, or changed what was there"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -334,12 +334,11 @@ WEIGHTS = [{"add": 6, "add_several": 3, "edit": 3, "append": 3, "create": 2}.get
 
 
 @pytest.fixture(autouse=True)
-def small_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that segments fill up and the journal is folded many times."""
     monkeypatch.setattr(store, "SEGMENT_BYTES", 3_000)
     monkeypatch.setattr(folding, "FLOOR", 8_000)
     monkeypatch.setattr(folding, "_ROTATE_ABOVE", 1_000)
-    return
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -19,6 +19,7 @@ from nomad_sessions import (
     StoreClosedError,
     TransactionError,
 )
+from tests.support.there import there
 
 WS = "ws"
 NOT_ASYNC = {"workspace", "closed", "data_dir"}
@@ -88,7 +89,7 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert await call("interrupted_messages", WS) == []
         assert await call("get_active_session_count") == 2
         file = await m.add_message(WS, session, role="user", parts=[{"type": "f", "file": {"data": bytes(99_999)}}])
-        assert await call("read_attachment", WS, file.parts[0].file.sha256) == bytes(99_999)
+        assert await call("read_attachment", WS, there(file.parts[0].file).sha256) == bytes(99_999)
         assert (await call("configure_workspace", WS, fold="auto"))["fold"] == "auto"
         assert await call("checkpoint", WS) is True
         assert (await call("status", WS)).unfolded_records == 0

@@ -97,7 +97,7 @@ def test_an_interrupted_worker_leaves_the_others_work_to_the_next_of_them() -> N
 
 
 def test_a_waiting_thread_that_is_interrupted_takes_its_ticket_back() -> None:
-    combiner = Combiner(lambda batch: [ticket.settle() for ticket in batch] and None)
+    combiner = Combiner(settle_all)
     combiner._busy = True
     ticket = Ticket("never", False)
 

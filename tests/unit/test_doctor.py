@@ -201,7 +201,8 @@ class Elsewhere(type(REAL)):  # type: ignore[misc]  # The real one, whichever it
     table = ""
 
     def open(self, path: str, flags: int, mode: int = 0o600, /) -> int:
-        return super().open(self.table if path == surroundings.MOUNTINFO else path, flags, mode)
+        fd: int = super().open(self.table if path == surroundings.MOUNTINFO else path, flags, mode)
+        return fd
 
 
 def test_a_data_folder_on_a_network_mount_is_a_warning(store: Make, tmp_path: Path) -> None:

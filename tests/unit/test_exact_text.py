@@ -10,6 +10,7 @@ import pytest
 
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.storage.codec import encode
+from tests.support.there import there
 
 WS = "ws"
 MB = 1024 * 1024
@@ -97,7 +98,7 @@ def test_text_is_exact_wherever_it_stands(tmp_path: Path, name: str) -> None:
         session = m.get_session(WS, "s")
         assert session is not None
         assert (session.title, session.description, session.metadata) == (text, text, metadata)
-        assert m.get_message(WS, message.id).metadata == {"again": text}
+        assert there(m.get_message(WS, message.id)).metadata == {"again": text}
 
 
 @pytest.mark.parametrize("levels", [199, 201, 1000])
@@ -123,7 +124,7 @@ def test_nesting_is_kept_in_metadata_and_unknown_fields(tmp_path: Path, levels: 
             assert session is not None
             assert encode(session.metadata) == encode(deep)
         m.move_session(WS, "deep", to_workspace="other")
-        assert encode(m.get_session("other", "deep").metadata) == encode(deep)
+        assert encode(there(m.get_session("other", "deep")).metadata) == encode(deep)
 
 
 @pytest.mark.parametrize(

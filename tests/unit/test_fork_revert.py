@@ -75,12 +75,17 @@ def test_a_fork_of_a_reverted_session_has_what_is_visible(m: NativeSessionManage
     assert shown(m, fork.id, hidden=True) == texts(0, 1)
 
 
+def on_each(m: NativeSessionManager, session_id: str, call: Callable[[str, str], None]) -> None:
+    for message in m.get_session_messages(WS, session_id):
+        call(WS, message.id)
+
+
 HARM: list[Callable[[NativeSessionManager, str], object]] = [
     lambda m, each: m.delete_session(WS, each),
     lambda m, each: m.revert(WS, each, m.get_session_messages(WS, each)[0].id),
-    lambda m, each: [m.delete_message(WS, one.id) for one in m.get_session_messages(WS, each)],
+    lambda m, each: on_each(m, each, m.delete_message),
     lambda m, each: [m.update_message(WS, one.id, content="gone") for one in m.get_session_messages(WS, each)],
-    lambda m, each: [m.append_to_message(WS, one.id, "more") for one in m.get_session_messages(WS, each)],
+    lambda m, each: on_each(m, each, lambda ws, one: m.append_to_message(ws, one, "more")),
     lambda m, each: m.move_session(WS, each, to_workspace="other"),
 ]
 
@@ -171,9 +176,9 @@ def test_the_message_of_a_revert_must_be_visible_in_the_session(m: NativeSession
             m.revert(WS, session_id, message_id)
     assert m.revert(WS, "s", "m3").revert is None
     with pytest.raises(InvalidInputError):
-        m.revert(WS, "s", "m1", reason=5)
+        m.revert(WS, "s", "m1", reason=5)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError):
-        m.fork_session(WS, "s", title=5)
+        m.fork_session(WS, "s", title=5)  # type: ignore[arg-type]
     assert shown(m, "s") == texts(0, 1, 2, 3)
 
 

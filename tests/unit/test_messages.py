@@ -23,6 +23,7 @@ from nomad_sessions import (
     SessionNotFoundError,
 )
 from nomad_sessions.models import dump
+from tests.support.there import there
 
 WS = "ws"
 START = 1_750_000_000_000
@@ -68,7 +69,7 @@ def test_a_new_message_has_the_shape_that_nomadarch_gives_it(m: NativeSessionMan
         "rev": 2,
     }
     assert read(m, message.id) == message
-    assert m.get_session(WS, "s").message_ids == [message.id]
+    assert there(m.get_session(WS, "s")).message_ids == [message.id]
 
 
 def test_times_of_imported_messages_are_kept(m: NativeSessionManager) -> None:
@@ -187,7 +188,7 @@ def test_a_message_of_another_tool_can_be_changed_though_we_would_not_write_its_
         with pytest.raises(InvalidInputError):
             m.append_to_message(WS, "m", "z", part=0)
         m.move_session(WS, "s", to_workspace="other")
-        assert m.get_message("other", "m").role == "developer"
+        assert there(m.get_message("other", "m")).role == "developer"
         with pytest.raises(InvalidInputError):
             m.update_message("other", "m", role="boss")
 
@@ -247,7 +248,7 @@ def test_appending_goes_to_the_content_or_to_a_part(m: NativeSessionManager) -> 
     assert read(m, beside.id).content == "ab"
     for part in (-1, 3, 4, "0", True):
         with pytest.raises(InvalidInputError) as caught:
-            m.append_to_message(WS, rich.id, "x", part=part)
+            m.append_to_message(WS, rich.id, "x", part=part)  # type: ignore[arg-type]
         assert caught.value.field == "part"
     assert read(m, rich.id) == found
 
@@ -266,7 +267,7 @@ def test_two_thousand_appends_cost_at_most_five_times_the_message(tmp_path: Path
 def test_deleting_a_message_leaves_the_others(m: NativeSessionManager) -> None:
     ids = [each.id for each in m.add_messages(WS, "s", [{"role": "user", "content": str(n)} for n in range(3)])]
     m.delete_message(WS, ids[1])
-    assert m.get_session(WS, "s").message_ids == [ids[0], ids[2]]
+    assert there(m.get_session(WS, "s")).message_ids == [ids[0], ids[2]]
     assert m.get_message(WS, ids[1]) is None
     calls: list[Any] = [
         lambda each: m.delete_message(WS, each),
@@ -282,7 +283,7 @@ def test_deleting_a_message_leaves_the_others(m: NativeSessionManager) -> None:
 @pytest.mark.parametrize("size", [10, 64 * 1024, 64 * 1024 + 1])
 def test_bytes_of_a_file_part_come_back_inline_or_as_an_attachment(m: NativeSessionManager, size: int) -> None:
     data = bytes(n * 7 % 256 for n in range(size))
-    part = {"type": "file", "file": {"mime": "image/png", "name": "x.png", "data": data}}
+    part: dict[str, Any] = {"type": "file", "file": {"mime": "image/png", "name": "x.png", "data": data}}
     added = m.add_message(WS, "s", role="user", parts=[part])
     changed = m.update_message(WS, m.add_message(WS, "s", role="user").id, parts=[part])
     assert part["file"]["data"] is data, "the caller's own dict is not touched"
@@ -294,7 +295,7 @@ def test_bytes_of_a_file_part_come_back_inline_or_as_an_attachment(m: NativeSess
             assert file.url == "data:image/png;base64," + base64.b64encode(data).decode()
         else:
             assert (file.url, file.sha256) == (None, hashlib.sha256(data).hexdigest())
-            assert m.read_attachment(WS, file.sha256) == data
+            assert m.read_attachment(WS, there(file.sha256)) == data
 
 
 def test_a_large_data_url_becomes_an_attachment_and_a_bad_one_is_refused(m: NativeSessionManager) -> None:

@@ -81,7 +81,7 @@ def test_pages_of_messages_give_each_once(m: NativeSessionManager, limit: int, f
 
 def test_messages_that_are_added_or_changed_between_pages_disturb_nothing(m: NativeSessionManager) -> None:
     session = talk(m, 10)
-    added = []
+    added: list[Any] = []
 
     def between(page: Page[Any]) -> None:
         added.append(m.add_message(WS, session, role="user", content=f"new {len(added)}").content)
@@ -96,7 +96,12 @@ def test_messages_that_are_added_or_changed_between_pages_disturb_nothing(m: Nat
 
 def test_a_caller_may_delete_each_page_before_it_asks_for_the_next(m: NativeSessionManager) -> None:
     session = talk(m, 20)
-    found = walk(m, session, 6, lambda page: [m.delete_message(WS, each.id) for each in page] and None)
+
+    def delete(page: Page[Any]) -> None:
+        for each in page:
+            m.delete_message(WS, each.id)
+
+    found = walk(m, session, 6, delete)
     assert found == [str(n) for n in range(20)]
     assert contents(m.get_session_messages(WS, session)) == ["18", "19"]
 
@@ -210,13 +215,13 @@ def test_a_cursor_of_another_list_or_of_nobody_is_refused(m: NativeSessionManage
     assert of_sessions
     for bad in (of_sessions, "", "x", "é", "AAAA", of_messages[:-5], 5, b"x", ["x"]):
         with pytest.raises(InvalidCursorError) as caught:
-            m.get_session_messages(WS, session, cursor=bad)
+            m.get_session_messages(WS, session, cursor=bad)  # type: ignore[arg-type]
         assert caught.value.cursor == bad
     with pytest.raises(InvalidCursorError):
         m.get_session_messages(WS, other, cursor=of_messages)
     for bad in (of_messages, "", 5):
         with pytest.raises(InvalidCursorError):
-            m.list_sessions(WS, cursor=bad)
+            m.list_sessions(WS, cursor=bad)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [{"archived": "yes"}, {"parent_id": 5}, {"updated_since": "now"}])

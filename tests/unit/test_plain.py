@@ -38,6 +38,10 @@ def test_what_is_copied_is_written_and_read_back_equal(value: Any) -> None:
     assert same(decode(encode(copied)), copied)
 
 
+class Number(enum.IntEnum):
+    ONE = 1
+
+
 def test_a_copy_shares_nothing_with_what_was_given() -> None:
     given_ = {"metadata": {"list": [{"deep": [1]}]}}
     copied = plain(given_)
@@ -46,7 +50,7 @@ def test_a_copy_shares_nothing_with_what_was_given() -> None:
 
 
 def test_tuples_models_and_subclasses_become_what_json_would_make_of_them() -> None:
-    given_ = {"a": (1, (2,)), "b": ModelRef(provider_id="p"), "c": [Colour.RED], "d": enum.IntEnum("E", "ONE").ONE}
+    given_ = {"a": (1, (2,)), "b": ModelRef(provider_id="p"), "c": [Colour.RED], "d": Number.ONE}
     copied = plain(given_)
     assert copied == {"a": [1, [2]], "b": {"providerId": "p"}, "c": ["red"], "d": 1}
     assert [type(copied["c"][0]), type(copied["d"])] == [str, int]

@@ -18,6 +18,7 @@ from nomad_sessions import (
     SessionNotFoundError,
 )
 from nomad_sessions.models import dump
+from tests.support.there import there
 
 WS = "ws"
 START = 1_750_000_000_000
@@ -126,7 +127,7 @@ def test_an_update_replaces_values_whole_and_none_removes_a_field(m: NativeSessi
     assert changed.rev > session.rev
     assert "agent" not in dump(read(m, session.id))
     assert m.update_session(WS, session.id, metadata=None, title=None).metadata == {}
-    assert m.get_session(WS, session.id).title == "New Session"
+    assert there(m.get_session(WS, session.id)).title == "New Session"
 
 
 def test_an_update_that_changes_nothing_writes_nothing(m: NativeSessionManager, clock: ManualClock) -> None:
@@ -286,4 +287,4 @@ def test_compacting_adds_a_summary_and_removes_nothing(m: NativeSessionManager) 
         m.compact_session(WS, session.id, "x", before="nobody")
     for bad in ("", None):
         with pytest.raises(InvalidInputError):
-            m.compact_session(WS, session.id, bad)
+            m.compact_session(WS, session.id, bad)  # type: ignore[arg-type]

@@ -226,7 +226,8 @@ def test_a_stream_into_nothing_or_over_something_raises_and_leaves_no_lock(m: Na
 def test_what_is_no_text_or_no_usage_is_refused_at_once_and_costs_nothing(m: NativeSessionManager) -> None:
     with m.stream_message(WS, "s") as s:
         s.text("a")
-        for call, value in ((s.text, 5), (s.thinking, None), (s.usage, 5), (s.usage, {"input": "many"})):
+        bad: list[tuple[Any, object]] = [(s.text, 5), (s.thinking, None), (s.usage, 5), (s.usage, {"input": "many"})]
+        for call, value in bad:
             with pytest.raises(InvalidInputError):
                 call(value)
         s.text("b")
@@ -319,7 +320,7 @@ def test_an_async_stream_keeps_its_text_however_it_ends(tmp_path: Path, how: str
         if how == "cancel":
             assert task.cancel()
         (result,) = await asyncio.gather(task, return_exceptions=True)
-        expected = {"exception": ValueError, "abort": type(None), "cancel": asyncio.CancelledError}
+        expected: dict[str, type] = {"exception": ValueError, "abort": type(None), "cancel": asyncio.CancelledError}
         assert isinstance(result, expected[how])
         return streaming[0]
 

@@ -27,7 +27,7 @@ def stored(rows: list[list[Any]], separator: bytes, before: bytes = b"before") -
 @given(keys=st.sets(st.text(max_size=12), max_size=60), size=st.sampled_from([1, 30, 900]))
 @settings(max_examples=60, deadline=None)
 def test_each_key_is_found_and_no_other(separator: bytes, keys: set[str], size: int) -> None:
-    rows = [[key, number, "x" * size] for number, key in enumerate(sorted(keys))]
+    rows: list[list[Any]] = [[key, number, "x" * size] for number, key in enumerate(sorted(keys))]
     fs, fd, region = stored(rows, separator)
     assert [fields[1:] for fields in table.rows(fs, fd, region)] == rows
     for row in rows:
@@ -54,7 +54,7 @@ def test_rows_longer_than_any_window_are_found() -> None:
 
 @pytest.mark.parametrize("separator", [b",\n", b"\n"])
 def test_no_flipped_bit_gives_a_wrong_row(separator: bytes) -> None:
-    rows = [[f"key{number:02d}", number, ["a", None]] for number in range(12)]
+    rows: list[list[Any]] = [[f"key{number:02d}", number, ["a", None]] for number in range(12)]
     fs, fd, region = stored(rows, separator)
     whole = fs.pread(fd, region.length, region.offset)
     for at in range(region.length):

@@ -11,6 +11,7 @@ import pytest
 
 from nomad_sessions import ConflictError, NativeSessionManager, StoreClosedError
 from nomad_sessions.workspace import folding, store
+from tests.support.there import there
 
 WS = "ws"
 THREADS = 8
@@ -122,7 +123,7 @@ def test_different_calls_at_once_keep_what_each_did(tmp_path: Path) -> None:
 
         together(append, sessions, stream, transactions, revs, read, fold, clear)
     with NativeSessionManager(tmp_path) as m:
-        assert m.get_message(WS, first).content == "x" * 50
+        assert there(m.get_message(WS, first)).content == "x" * 50
         session = m.get_session(WS, "s")
         assert session is not None
         assert session.metadata == {"count": 20}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from nomad_sessions import (
     Transaction,
     TransactionError,
 )
+from tests.support.there import there
 
 WS = "ws"
 
@@ -49,7 +50,7 @@ def test_it_reads_its_own_writes_and_nobody_else_does_before_the_end(m: NativeSe
         fork = tx.fork_session(WS, session.id)
         tx.update_message(WS, tx.get_session_messages(WS, fork.id)[0].id, content="fork")
         tx.delete_session(WS, "old")
-        assert tx.get_message(WS, message.id).content == "ab"
+        assert there(tx.get_message(WS, message.id)).content == "ab"
         assert [each.id for each in tx.list_sessions(WS)] == [fork.id, session.id]
         assert tx.children(WS, session.id).total == 1
         for other in (m, fresh(m)):
@@ -116,7 +117,8 @@ def test_an_ended_one_and_another_workspace_are_refused(m: NativeSessionManager)
         tx.create_session(WS, id="s")
         with pytest.raises(TransactionError, match="other"):
             tx.create_session("other")
-    for call in (lambda: tx.create_session(WS), lambda: tx.get_session(WS, "s"), tx.commit):
+    calls: list[Callable[[], object]] = [lambda: tx.create_session(WS), lambda: tx.get_session(WS, "s"), tx.commit]
+    for call in calls:
         with pytest.raises(TransactionError, match="ended"):
             call()
     assert m.list_sessions(WS).total == 1
@@ -151,7 +153,7 @@ def test_a_call_that_no_longer_fits_at_the_end_takes_all_with_it(m: NativeSessio
         tx.update_session(WS, "kept", title="mine", if_rev=session.rev)
         fresh(m).update_session(WS, "kept", title="theirs")
     assert m.get_session(WS, "new") is None
-    assert m.get_session(WS, "kept").title == "theirs"
+    assert there(m.get_session(WS, "kept")).title == "theirs"
 
 
 def test_an_error_inside_that_is_caught_costs_only_its_own_call(m: NativeSessionManager) -> None:
@@ -196,8 +198,8 @@ def test_what_was_passed_in_or_returned_may_be_changed_before_the_commit(m: Nati
             model.metadata["l"].append(3)
         assert message.parts[0].model_extra is not None
         message.parts[0].model_extra["x"]["l"].append(4)
-        assert tx.get_session(WS, session.id).metadata == {"l": [1]}
-    assert m.get_session(WS, session.id).metadata == {"l": [1]}
+        assert there(tx.get_session(WS, session.id)).metadata == {"l": [1]}
+    assert there(m.get_session(WS, session.id)).metadata == {"l": [1]}
     found = m.get_message(WS, message.id)
     assert found is not None
     assert (found.metadata, found.model_extra) == ({"l": [1]}, {"extra": {"l": [1]}})

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,9 +121,10 @@ def test_processes_and_threads_that_link_at_once_lose_no_folder(m: NativeSession
     context = multiprocessing.get_context("spawn")
     children = [context.Process(target=_link, args=(m.data_dir, f"{project}/{n}", 10)) for n in range(2)]
     threads = [threading.Thread(target=_link, args=(m.data_dir, f"{project}/t{n}", 10)) for n in range(2)]
-    for each in (*children, *threads):
+    workers: list[Any] = [*children, *threads]
+    for each in workers:
         each.start()
-    for each in (*children, *threads):
+    for each in workers:
         each.join()
     known = (Path(m.data_dir) / "workspaces.json").read_text()
     for prefix in ("0", "1", "t0", "t1"):
