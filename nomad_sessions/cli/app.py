@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nomad_sessions.cli import demo, files, messages, sessions, upkeep
+from nomad_sessions.cli import demo, export, files, messages, sessions, upkeep
 from nomad_sessions.cli.exits import EXIT_CODES
 
 __all__ = ["app"]
@@ -41,5 +41,6 @@ def root(
 sessions.register(app)
 messages.register(app)
 files.register(app)
+export.register(app)
 upkeep.register(app)
 demo.register(app)

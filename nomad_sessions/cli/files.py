@@ -1,23 +1,43 @@
-"""The command that brings in other tools' files: import."""
+"""The command that brings in other tools' conversations: import."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from nomad_sessions.cli.exits import Exit, guarded
-from nomad_sessions.cli.output import for_people, plain, table, write_json
+from nomad_sessions.cli.output import for_people, plain, size, table, write_json
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AsJson, DataDir, Workspace, open_store
-from nomad_sessions.formats import ImportReport, import_file
+from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.formats import (
+    IMPORTERS,
+    Computer,
+    Importer,
+    ImportReport,
+    import_file,
+    import_history,
+    importer_of,
+    survey_history,
+)
+from nomad_sessions.manager import NativeSessionManager
 
 __all__ = ["register", "report_table"]
 
 _SHOWN_WARNINGS = 20
+_NAMES = ", ".join(each.name for each in IMPORTERS)
+
+
+class _Source(NamedTuple):
+    """Something to import: a tool's history, or, without an importer, a document."""
+
+    importer: Importer | None
+    path: Path
 
 
 def register(app: typer.Typer) -> None:
@@ -26,29 +46,91 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    files: Annotated[
-        list[Path], typer.Argument(help="NomadArch sessions.json files, OpenCode exports.", metavar="FILE...")
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="auto: everything that is found on this computer. Or a tool's name, and where its history lies if not "
+            f"at the usual place ({_NAMES}). Or files and folders: a tool's own, sessions.json, OpenCode exports.",
+            metavar="auto|TOOL [PATH]|PATH...",
+        ),
     ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is and what would be done.")] = False,
     workspace: Workspace = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Import conversations of other tools.
 
-    The format is found by content, ids are kept, and doing it twice is harmless. Exit code 1 when records were left
-    out; the report says which, where and why.
+    A tool's history goes into a workspace for each project folder, a file into that of the current folder, unless
+    --workspace says otherwise. Formats are found by content, and doing it twice is harmless. Exit code 1 when records
+    were left out; the report says which, where and why.
     """
+    sources = list(_sources(what))
+    if dry_run:
+        _survey(sources, workspace, data_dir, as_json)
+        return
     reports: list[ImportReport] = []
     try:
-        with open_store(data_dir, workspace, create=True) as (manager, ws):
-            for file in files:
-                with working(f"Importing {file.name}") as progress:
-                    reports.append(import_file(manager, ws, file, progress=progress))
-    finally:  # when one file cannot be read, those before it were imported all the same
+        for source in sources:
+            reports.append(_import(source, workspace, data_dir))
+    finally:  # when one cannot be read, those before it were imported all the same
         if reports:
             _print_reports(reports, as_json)
     if not all(report.complete for report in reports):
         raise typer.Exit(Exit.PROBLEM)
+
+
+def _sources(what: list[str]) -> Iterator[_Source]:
+    named = {importer.name: importer for importer in IMPORTERS}
+    if what[0] == "auto" and len(what) == 1:
+        for importer in IMPORTERS:
+            yield from (_Source(importer, path) for path in importer.locate(Computer.here()) if path.exists())
+    elif what[0] in named and not Path(what[0]).exists():
+        importer = named[what[0]]
+        paths = [Path(each) for each in what[1:]]
+        for path in paths:
+            if not path.exists():
+                raise FileNotFoundError(2, "there is no such file or folder", str(path))
+        found = paths or [path for path in importer.locate(Computer.here()) if path.exists()]
+        if not found:
+            places = ", ".join(str(path) for path in importer.locate(Computer.here()))
+            raise InvalidInputError(field="tool", value=importer.name, reason=f"keeps nothing at {places}: say where")
+        yield from (_Source(importer, path) for path in found)
+    else:
+        for path in map(Path, what):
+            yield _Source(importer_of(path), path)
+
+
+def _import(source: _Source, workspace: str | None, data_dir: Path | None) -> ImportReport:
+    importer, path = source
+    if importer is None:
+        with open_store(data_dir, workspace, create=True) as (manager, ws), working(f"Importing {path.name}") as done:
+            return import_file(manager, ws, path, progress=done)
+    with NativeSessionManager(data_dir) as manager, working(f"Importing {importer.label}") as done:
+        return import_history(manager, importer, path, workspace_id=workspace, progress=done)
+
+
+def _survey(sources: list[_Source], workspace: str | None, data_dir: Path | None, as_json: bool) -> None:
+    rows: list[dict[str, object]] = []
+    with NativeSessionManager(data_dir) as manager:
+        for importer, path in sources:
+            if importer is None:
+                reason = "is a single document: --dry-run is for the histories of tools"
+                raise InvalidInputError(field="path", value=str(path), reason=reason)
+            with working(f"Looking at {importer.label}"):
+                found = survey_history(manager, importer, path, workspace_id=workspace)
+            counts = {"sessions": found.sessions, "new": found.new, "changed": found.changed, "bytes": found.bytes}
+            rows.append({"tool": importer.name, "path": str(path), **counts})
+    if not for_people(as_json):
+        write_json(rows)
+        return
+    console = Console()
+    if not rows:
+        console.print(Text("nothing of the tools that we know was found on this computer"))
+        return
+    columns = ("tool", "path", "sessions", "new", "changed", "size")
+    cells = ([*map(str, list(row.values())[:-1]), size(int(str(row["bytes"])))] for row in rows)
+    console.print(table(columns, cells, right=columns[2:]))
 
 
 def _print_reports(reports: list[ImportReport], as_json: bool) -> None:
@@ -62,7 +144,7 @@ def _print_reports(reports: list[ImportReport], as_json: bool) -> None:
 
 
 def report_table(reports: list[ImportReport]) -> object:
-    """One line for each file: what became of its sessions and messages."""
+    """One line for each source: what became of its sessions and messages."""
     columns = ("file", "format", "sessions", "messages", "new", "changed", "same", "left out")
     rows = (
         (
@@ -83,5 +165,9 @@ def report_table(reports: list[ImportReport]) -> object:
 def _print_warnings(console: Console, report: ImportReport) -> None:
     for warning in report.warnings[:_SHOWN_WARNINGS]:
         console.print(Text(plain(f"{Path(report.source).name}: {warning}"), style="yellow"))
-    if len(report.warnings) > _SHOWN_WARNINGS:
-        console.print(Text(f"… and {len(report.warnings) - _SHOWN_WARNINGS} more; --json has them all", style="dim"))
+    more = len(report.warnings) + report.warnings_omitted - _SHOWN_WARNINGS
+    if more > 0:
+        console.print(Text(f"… and {more} more; --json has them", style="dim"))
+    if report.ignored:
+        whole = sum(report.ignored.values())
+        console.print(Text(f"{whole} records that are no part of a conversation were not taken", style="dim"))

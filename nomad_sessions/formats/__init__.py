@@ -1,23 +1,34 @@
 """Conversations of other tools: read without loss, imported once however often.
 
 `import_file(manager, workspace_id, path)` takes a NomadArch `sessions.json` or an OpenCode export, told apart by their
-content. `opencode.to_export` gives an OpenCode export back.
+content; `import_history(manager, importer, path)` what a tool keeps on disk, `importer` being one of `IMPORTERS`.
+`opencode.to_export` gives an OpenCode export back.
 """
 
 from __future__ import annotations
 
+from nomad_sessions.formats.histories import Survey, import_history, survey_history
 from nomad_sessions.formats.importing import Progress, import_bytes, import_file
-from nomad_sessions.formats.registry import FORMATS, Format, recognise
+from nomad_sessions.formats.registry import FORMATS, IMPORTERS, Format, importer_of, recognise
 from nomad_sessions.formats.report import ImportReport, ParsedSession, Tally
+from nomad_sessions.formats.source import Computer, Found, Importer
 
 __all__ = [
     "FORMATS",
+    "IMPORTERS",
+    "Computer",
     "Format",
+    "Found",
     "ImportReport",
+    "Importer",
     "ParsedSession",
     "Progress",
+    "Survey",
     "Tally",
     "import_bytes",
     "import_file",
+    "import_history",
+    "importer_of",
     "recognise",
+    "survey_history",
 ]

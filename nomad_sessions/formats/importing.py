@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
     from nomad_sessions.sessions_api import SessionCalls
 
-__all__ = ["Progress", "import_bytes", "import_file"]
+__all__ = ["Progress", "import_bytes", "import_file", "mark_of", "store_session"]
 
 Progress = Callable[[int, int], None]
 _FIXED = ("id", "sessionId", "workspaceId", "createdAt", "rev", "messageIds")
@@ -33,7 +33,8 @@ _FIXED = ("id", "sessionId", "workspaceId", "createdAt", "rev", "messageIds")
 def import_file(
     manager: NativeSessionManager, workspace_id: str, path: str | Path, *, progress: Progress | None = None
 ) -> ImportReport:
-    """Imports one file; the format is found by its content. Cost: the file is held in memory whole, some 4 times over.
+    """Imports one file; the format is found by its content. Cost: the file is held in memory whole, some 4 times over,
+    and the largest of its sessions as often again.
 
     `progress(done, total)` is called after each session. Durable as the manager's setting says, session by session.
     Raises `OSError` when the file cannot be read, `InvalidInputError` when it is none of the known formats, and what
@@ -48,31 +49,36 @@ def import_bytes(
     """As `import_file`, for bytes that are at hand already; `source` names them in the report."""
     found, value = recognise(data, source)
     report = ImportReport(source=source, format=found.name)
-    sessions = found.parse(value, report)
-    for done, parsed in enumerate(sessions, 1):
-        _import_session(manager, workspace_id, parsed, report)
+    sessions = found.parse(value, report)[::-1]
+    del data, value  # A large file fills the memory several times over; what is done with goes.
+    total = len(sessions)
+    while sessions:
+        store_session(manager, workspace_id, sessions.pop(), report)
         if progress is not None:
-            progress(done, len(sessions))
+            progress(total - len(sessions), total)
     return report
 
 
-def _import_session(
+def store_session(
     manager: NativeSessionManager, workspace_id: str, parsed: ParsedSession, report: ImportReport
 ) -> None:
     """One session, in one transaction: its fields, the messages that are new or changed, and what a revert hides."""
     session_id: str = parsed.session["id"]
-    if not _keep_acceptable(parsed, report):
+    if not _is_acceptable(parsed, report):
         return
+    parsed.messages = [_stamped(message, report.format) for message in parsed.messages]
     session = _stamped(parsed.session, report.format, visible=parsed.visible if parsed.reverted else None)
     with manager.transaction(workspace_id) as tx:
         stored = tx.get_session(workspace_id, session_id)
         before = dump(stored) if stored is not None else None
         if before is None:
             tx.create_session(workspace_id, session)
-        there = {} if before is None else _stored_messages(tx, workspace_id, session_id)
-        new = _new_and_changed(tx, workspace_id, parsed, there, report)
-        changes = {} if before is None else _changes(session, before)
-        rehide = before is None or bool(new) or _mark(session).get("visible") != _mark(before).get("visible")
+        there = {} if before is None else _stored_marks(tx, workspace_id, session_id)
+        new, changed = _new_and_changed(parsed, there, report)
+        for message in changed:
+            tx.update_message(workspace_id, message["id"], _changeable(message))
+        changes = {} if before is None or mark_of(session) == mark_of(before) else _changeable(session)
+        rehide = before is None or bool(new) or mark_of(session).get("visible") != mark_of(before).get("visible")
         if rehide and before is not None and before.get("revert"):
             # Adding to a reverted session would make the revert final, and what it hides would be gone.
             tx.unrevert(workspace_id, session_id)
@@ -87,8 +93,8 @@ def _import_session(
     _count_session(report, is_new=before is None, is_changed=bool(changes))
 
 
-def _keep_acceptable(parsed: ParsedSession, report: ImportReport) -> bool:
-    """Takes out what the store would refuse, so that one bad record does not cost the others; False: the session is."""
+def _is_acceptable(parsed: ParsedSession, report: ImportReport) -> bool:
+    """Whether the store would take the session's own record."""
     try:
         validate(Session, normalise_fields("session", parsed.session, {}))
     except InvalidInputError as error:
@@ -96,17 +102,40 @@ def _keep_acceptable(parsed: ParsedSession, report: ImportReport) -> bool:
         report.messages.skipped += len(parsed.messages)
         report.skip(f"session {parsed.session['id']!r}", f"the session cannot be stored: {error.field}: {error.reason}")
         return False
+    return True
+
+
+def _stored_marks(tx: SessionCalls, workspace_id: str, session_id: str) -> dict[str, dict[str, Any]]:
+    """What the last import noted in each message that the session has, by id."""
+    page = tx.get_session_messages(workspace_id, session_id, include_reverted=True)
+    return {message.id: mark_of(message.model_extra or {}) for message in page}
+
+
+def _new_and_changed(
+    parsed: ParsedSession, there: Mapping[str, Mapping[str, Any]], report: ImportReport
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What is to be added, in order, and what the source has changed.
+
+    Takes out what the store would refuse, so that one bad record does not cost the others.
+    """
+    new: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
     keep: list[int] = []
     for index, message in enumerate(parsed.messages):
-        try:
-            validate_new_message(normalise_fields("message", message, {}))
-        except InvalidInputError as error:
-            reason = f"the message cannot be stored: {error.field}: {error.reason}"
-            report.skip_message(parsed.places[index], reason)
-        else:
-            keep.append(index)
+        before = there.get(message["id"])
+        if before != mark_of(message):
+            try:
+                validate_new_message(normalise_fields("message", message, {}))
+            except InvalidInputError as error:
+                reason = f"the message cannot be stored: {error.field}: {error.reason}"
+                report.skip_message(parsed.places[index], reason)
+                continue
+            (new if before is None else changed).append(message)
+        keep.append(index)
+    report.messages.updated += len(changed)
+    report.messages.unchanged += len(keep) - len(new) - len(changed)
     _keep(parsed, keep)
-    return True
+    return new, changed
 
 
 def _keep(parsed: ParsedSession, indexes: list[int]) -> None:
@@ -114,35 +143,6 @@ def _keep(parsed: ParsedSession, indexes: list[int]) -> None:
     parsed.visible = sum(index < parsed.visible for index in indexes)
     parsed.messages = [parsed.messages[index] for index in indexes]
     parsed.places = [parsed.places[index] for index in indexes]
-
-
-def _stored_messages(tx: SessionCalls, workspace_id: str, session_id: str) -> dict[str, dict[str, Any]]:
-    page = tx.get_session_messages(workspace_id, session_id, include_reverted=True)
-    return {message.id: dump(message) for message in page}
-
-
-def _new_and_changed(
-    tx: SessionCalls,
-    workspace_id: str,
-    parsed: ParsedSession,
-    there: Mapping[str, Mapping[str, Any]],
-    report: ImportReport,
-) -> list[dict[str, Any]]:
-    """Updates what the source has changed; returns what is to be added, in order."""
-    new: list[dict[str, Any]] = []
-    for message in parsed.messages:
-        stamped = _stamped(message, report.format)
-        before = there.get(message["id"])
-        if before is None:
-            new.append(stamped)
-            continue
-        changes = _changes(stamped, before)
-        if changes:
-            tx.update_message(workspace_id, message["id"], changes)
-            report.messages.updated += 1
-        else:
-            report.messages.unchanged += 1
-    return new
 
 
 def _add(
@@ -174,20 +174,19 @@ def _hide(tx: SessionCalls, workspace_id: str, parsed: ParsedSession, reason: st
 def _stamped(mapping: Mapping[str, Any], name: str, visible: int | None = None) -> dict[str, Any]:
     """The mapping with its `imported` mark. What another import noted there, in a file of ours, is kept beside it."""
     plain = {key: value for key, value in mapping.items() if key != "imported"}
-    mark = {**_mark(mapping), "format": name, "digest": hashlib.sha256(encode(plain)).hexdigest()[:16]}
+    mark = {**mark_of(mapping), "format": name, "digest": hashlib.sha256(encode(plain)).hexdigest()[:16]}
     if visible is not None:
         mark["visible"] = visible
     return {**plain, "imported": mark}
 
 
-def _changes(stamped: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """What to write when the source is no longer what it was at the last import; nothing when it is."""
-    if _mark(stamped) == _mark(before):
-        return {}
+def _changeable(stamped: Mapping[str, Any]) -> dict[str, Any]:
+    """What to write when the source is no longer what it was at the last import."""
     return {key: value for key, value in stamped.items() if key not in _FIXED}
 
 
-def _mark(mapping: Mapping[str, Any]) -> dict[str, Any]:
+def mark_of(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """What imports noted in a record: its `imported`, where there is one."""
     mark = mapping.get("imported")
     return mark if isinstance(mark, dict) else {}
 

@@ -1,20 +1,24 @@
 """The formats that can be imported, found by what a file holds and not by its name.
 
-Adding one: a module with `sniff(value) -> bool` and `parse(value, report) -> list[ParsedSession]`, and a line here.
+Documents are JSON files that are read whole: a module with `sniff(value) -> bool` and `parse(value, report) ->
+list[ParsedSession]`, and a line in `FORMATS`. Histories are what a tool keeps on disk, session by session: a module
+with an `IMPORTER`, and a line in `IMPORTERS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
-from nomad_sessions.formats import nomadarch, opencode
+from nomad_sessions.formats import claude, nomadarch, opencode
 from nomad_sessions.formats.report import ImportReport, ParsedSession
+from nomad_sessions.formats.source import Importer
 from nomad_sessions.storage.codec import decode
 
-__all__ = ["FORMATS", "Format", "recognise"]
+__all__ = ["FORMATS", "IMPORTERS", "Format", "importer_of", "recognise"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,13 @@ FORMATS = (
     Format("opencode", opencode.sniff, opencode.parse),
 )
 
+IMPORTERS: tuple[Importer, ...] = (claude.IMPORTER,)
+
+
+def importer_of(path: Path) -> Importer | None:
+    """The importer of a tool's own file or folder; None for anything else, a document for instance."""
+    return next((each for each in IMPORTERS if each.sniff(path)), None)
+
 
 def recognise(data: bytes, source: str) -> tuple[Format, Any]:
     """The format of a file's bytes, and the value they hold. `source` names the file in errors.
@@ -45,5 +56,5 @@ def recognise(data: bytes, source: str) -> tuple[Format, Any]:
     for candidate in FORMATS:
         if candidate.sniff(value):
             return candidate, value
-    names = ", ".join(candidate.name for candidate in FORMATS)
+    names = ", ".join([each.name for each in FORMATS] + [each.name for each in IMPORTERS])
     raise InvalidInputError(field="file", value=source, reason=f"none of the formats that can be imported ({names})")

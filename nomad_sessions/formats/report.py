@@ -11,6 +11,8 @@ from typing import Any
 
 __all__ = ["ImportReport", "ParsedSession", "Tally"]
 
+_MAX_WARNINGS = 1000
+
 
 @dataclass
 class Tally:
@@ -27,7 +29,9 @@ class Tally:
 class ImportReport:
     """One import: counts of sessions and messages, what was left out and why, and where.
 
-    `skipped` maps a reason to how many records it cost; each of them has its place in `warnings` as well.
+    `skipped` maps a reason to how many records it cost; each of them has its place in `warnings` as well (the first
+    thousand: `warnings_omitted` counts the rest). `ignored` counts, by what it is, what the source keeps beside its
+    conversations and an import is not meant to take.
     """
 
     source: str = ""
@@ -36,7 +40,9 @@ class ImportReport:
     sessions: Tally = field(default_factory=Tally)
     messages: Tally = field(default_factory=Tally)
     skipped: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    warnings_omitted: int = 0
 
     @property
     def complete(self) -> bool:
@@ -45,12 +51,19 @@ class ImportReport:
 
     def warn(self, place: str, text: str) -> None:
         """Note something worth knowing about a record that was read all the same."""
-        self.warnings.append(f"{place}: {text}")
+        if len(self.warnings) < _MAX_WARNINGS:
+            self.warnings.append(f"{place}: {text}")
+        else:
+            self.warnings_omitted += 1
+
+    def ignore(self, what: str) -> None:
+        """Count something that is no part of a conversation."""
+        self.ignored[what] = self.ignored.get(what, 0) + 1
 
     def skip(self, place: str, reason: str) -> None:
         """Note that what stands at `place` was left out."""
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
-        self.warnings.append(f"{place}: left out, {reason}")
+        self.warn(place, f"left out, {reason}")
 
     def skip_message(self, place: str, reason: str) -> None:
         """As `skip`, for a message that was counted as read."""
@@ -66,7 +79,9 @@ class ImportReport:
             "sessions": vars(self.sessions).copy(),
             "messages": vars(self.messages).copy(),
             "skipped": dict(self.skipped),
+            "ignored": dict(self.ignored),
             "warnings": list(self.warnings),
+            "warningsOmitted": self.warnings_omitted,
         }
 
 
@@ -76,13 +91,15 @@ class ParsedSession:
 
     `session` has `id`, `createdAt`, `updatedAt`, no `messageIds`, and no `revert`; `messages` are in order, those that
     the source hides included. `visible` says how many of them, from the first, are not hidden by a revert.
-    `places[i]` is where `messages[i]` stands in the source, for reports.
+    `places[i]` is where `messages[i]` stands in the source, for reports. `inner` are sessions that the source keeps
+    inside of this one (the sub-agents of an old Claude Code): children, to be stored after it.
     """
 
     session: dict[str, Any]
     messages: list[dict[str, Any]]
     places: list[str]
     visible: int
+    inner: list[ParsedSession] = field(default_factory=list)
 
     @property
     def reverted(self) -> bool:

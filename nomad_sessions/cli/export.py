@@ -1,0 +1,60 @@
+"""The command that takes a session out: export."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nomad_sessions.cli.exits import guarded
+from nomad_sessions.cli.progress import working
+from nomad_sessions.cli.store import DataDir, SessionId, Workspace, find_session, open_store
+from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.formats.exporting import EXPORTS, export_session
+
+__all__ = ["register"]
+
+_FORMS = "; ".join(f"{name}: {export.label}" for name, export in EXPORTS.items())
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this group's commands."""
+    app.command()(guarded(export))
+
+
+def export(
+    session: SessionId,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help=f"{_FORMS}. Default: what the file's name ends in, or markdown."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write. Default: stdout.", metavar="FILE")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    workspace: Workspace = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a session as Markdown, as a page, for a model, for another tool."""
+    with open_store(data_dir, workspace) as (manager, ws), working("Exporting"):
+        found = find_session(manager, ws, session)
+        data = export_session(manager, ws, found.id, form or _form_of(output))
+    if output is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with output.open("wb" if force else "xb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise InvalidInputError(
+            field="output", value=str(output), reason="is there already: --force replaces"
+        ) from None
+
+
+def _form_of(output: Path | None) -> str:
+    ending = "" if output is None else output.suffix.lower()
+    return {".html": "html", ".htm": "html", ".jsonl": "jsonl"}.get(ending, "markdown")

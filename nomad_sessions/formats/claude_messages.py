@@ -1,0 +1,189 @@
+"""Claude Code's records as messages.
+
+| Claude Code | here |
+|---|---|
+| assistant lines with one `message.id` | one message, a part for each block in line order, usage counted once |
+| text, thinking, tool_use | parts text, thinking (with `signature`), tool_call (`input` as JSON text) |
+| any other block | a part of its own type, the block under `claude` |
+| a user's text, images, documents | one message; image bytes as file parts |
+| each tool_result | one message of role `tool`; `status` is `error` where it failed |
+| compact_boundary, a compaction's summary | messages of role `system` |
+| what the harness wrote (`isMeta`, local commands, hooks, attachments) | left out, counted |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from nomad_sessions.formats.claude_tree import Node
+from nomad_sessions.formats.report import ImportReport
+from nomad_sessions.formats.values import as_json, count, mapping, milliseconds, objects, text
+from nomad_sessions.ids import derive_id
+
+__all__ = ["TOOL", "Reader", "Told", "messages_of"]
+
+TOOL = "claude-code"
+_LOCAL = ("<command-name>", "<command-message>", "<local-command-")
+_USAGE = (
+    ("input", "input_tokens"),
+    ("output", "output_tokens"),
+    ("cacheRead", "cache_read_input_tokens"),
+    ("cacheWrite", "cache_creation_input_tokens"),
+)
+Reader = Callable[[Node], Mapping[str, Any]]
+"""Gives a node's record."""
+Told = tuple[dict[str, Any], str]
+"""A message, and where it stands in the source."""
+
+
+def messages_of(nodes: Iterable[Node], read: Reader, source: str, path: str, report: ImportReport) -> Iterator[Told]:
+    """The messages of these records, which are a conversation in file order. `source` is the id of the session there,
+    from which the ids here are derived."""
+    nodes = list(nodes)
+    lines: dict[str, list[Node]] = {}
+    for node in nodes:
+        if node.message_id:
+            lines.setdefault(node.message_id, []).append(node)
+    time = 0
+    names: dict[str, str] = {}
+    for node in nodes:
+        place = f"{path} at byte {node.offset}"
+        if node.message_id:
+            if lines[node.message_id][0] is not node:
+                continue
+            records = [read(each) for each in lines[node.message_id]]
+        else:
+            records = [read(node)]
+        if not records[0]:
+            continue  # Gone from the file since it was indexed; the next import sees to it.
+        time = milliseconds(records[0].get("timestamp")) or time
+        for number, message in enumerate(_messages(records, names, report)):
+            key = node.message_id or str(node.uuid)
+            message["id"] = derive_id(time, TOOL, source, key, str(number))
+            message["createdAt"] = time
+            message["updatedAt"] = milliseconds(records[-1].get("timestamp")) or time
+            message["imported"] = {"tool": TOOL, "messageId": key}
+            report.messages.read += 1
+            yield message, place
+
+
+def _messages(
+    records: list[Mapping[str, Any]], names: dict[str, str], report: ImportReport
+) -> Iterator[dict[str, Any]]:
+    record = records[0]
+    kind = record.get("type")
+    if kind == "assistant":
+        yield _answer(records, names)
+    elif kind == "user":
+        yield from _user(record, names, report)
+    elif kind == "system" and record.get("subtype") == "compact_boundary":
+        content = text(record.get("content")) or "Conversation compacted"
+        yield {"role": "system", "content": content, "claude": {"subtype": "compact_boundary"}}
+    else:
+        what = text(record.get("subtype")) or text(record.get("type")) or "no type"
+        report.ignore(f"Claude Code's own record: {what}")
+
+
+def _answer(records: list[Mapping[str, Any]], names: dict[str, str]) -> dict[str, Any]:
+    last = mapping(records[-1].get("message"))
+    parts: list[dict[str, Any]] = []
+    for record in records:
+        content = mapping(record.get("message")).get("content")
+        if isinstance(content, str):
+            parts.append({"type": "text", "content": content})
+        parts += [_part(block, names) for block in objects(content)]
+    message: dict[str, Any] = {"role": "assistant", "parts": parts, "status": "completed"}
+    model = text(last.get("model"))
+    if model and model != "<synthetic>":
+        message["model"] = {"providerId": "anthropic", "modelId": model}
+    given = mapping(last.get("usage"))
+    usage = {ours: found for ours, theirs in _USAGE if (found := count(given.get(theirs))) is not None}
+    if usage:
+        message["usage"] = usage
+    if text(last.get("stop_reason")):
+        message["stopReason"] = last["stop_reason"]
+    if any(record.get("isApiErrorMessage") is True for record in records):
+        told = "".join(part["content"] for part in parts if part["type"] == "text")
+        message |= {"status": "error", "error": {"name": "APIError", "message": told}}
+    return message
+
+
+def _part(block: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    kind = text(block.get("type")) or "unknown"
+    if kind == "text" and isinstance(block.get("text"), str):
+        return {"type": "text", "content": block["text"]}
+    if kind == "thinking" and isinstance(block.get("thinking"), str):
+        part = {"type": "thinking", "content": block["thinking"]}
+        return {**part, "signature": block["signature"]} if isinstance(block.get("signature"), str) else part
+    call, name = text(block.get("id")), text(block.get("name"))
+    if "input" in block and call and name:
+        names[call] = name
+        function = {"name": name, "arguments": as_json(block["input"])}
+        part = {"type": "tool_call", "toolCall": {"id": call, "type": "function", "function": function}}
+        return part if kind == "tool_use" else {**part, "claude": {"type": kind}}
+    if kind in ("image", "document"):
+        return _file(block, kind)
+    return {"type": kind, "claude": dict(block)}
+
+
+def _file(block: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    source = mapping(block.get("source"))
+    mime, data, url = (text(source.get(key)) for key in ("media_type", "data", "url"))
+    if source.get("type") == "base64" and mime and data:
+        return {"type": "file", "file": {"mime": mime, "url": f"data:{mime};base64,{data}"}}
+    if url:
+        return {"type": "file", "file": {"mime": mime or "application/octet-stream", "url": url}}
+    if source.get("type") == "text" and data:
+        return {"type": "text", "content": data}
+    return {"type": kind, "claude": dict(block)}
+
+
+def _user(record: Mapping[str, Any], names: Mapping[str, str], report: ImportReport) -> Iterator[dict[str, Any]]:
+    content = mapping(record.get("message")).get("content")
+    if record.get("isCompactSummary") is True:
+        mark = {"compaction": {"tailStart": None}}
+        yield {"role": "system", "content": _joined(content), "metadata": mark}
+        return
+    if record.get("isMeta") is True:
+        report.ignore("Claude Code's own text (isMeta)")
+        return
+    if isinstance(content, str):
+        if content.lstrip().startswith(_LOCAL):
+            report.ignore("a local command and its output")
+        else:
+            yield {"role": "user", "content": content}
+        return
+    said: list[dict[str, Any]] = []
+    for block in objects(content):
+        if block.get("type") == "tool_result" and text(block.get("tool_use_id")):
+            yield _result(block, names)
+        elif block.get("type") == "text" and str(block.get("text")).lstrip().startswith(_LOCAL):
+            report.ignore("a local command and its output")
+        else:
+            said.append(_part(block, {}))
+    if len(said) == 1 and said[0]["type"] == "text":
+        yield {"role": "user", "content": said[0]["content"]}
+    elif said:
+        yield {"role": "user", "parts": said}
+
+
+def _result(block: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    call = block["tool_use_id"]
+    content = block.get("content")
+    message: dict[str, Any] = {"role": "tool", "toolCallId": call}
+    if call in names:
+        message["toolName"] = names[call]
+    files = [_file(each, "image") for each in objects(content) if each.get("type") == "image"]
+    if files:
+        message["parts"] = [{"type": "text", "content": _joined(content)}, *files]
+    else:
+        message["content"] = _joined(content)
+    message["status"] = "error" if block.get("is_error") is True else "completed"
+    return message
+
+
+def _joined(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(each["text"] for each in objects(content) if isinstance(each.get("text"), str))

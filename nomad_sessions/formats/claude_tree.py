@@ -1,0 +1,119 @@
+"""The records of a Claude Code file, and which of them are the conversation.
+
+The records form a tree by `parentUuid`; the obvious walk from the last one to the root loses half of a real file, for
+a compaction begins a new root, parallel tools hang each result under its own call, and parents dangle. So: from the
+last prompt or answer up by parent, by logical parent, and where the named parent is missing on at the record before in
+the file; then whatever belongs to an answer on that path, then the results of the calls on it; all in file order. What
+is left over are abandoned branches (`reference` 3.3: keeps every record of all the real files that were measured).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nomad_sessions.formats.jsonl import Line, lines
+from nomad_sessions.formats.report import ImportReport
+from nomad_sessions.formats.values import mapping, objects, text
+
+__all__ = ["Node", "conversation", "nodes_of", "side_roots"]
+
+_SPOKEN = ("user", "assistant")
+
+
+class Node:
+    """What is needed of a record to find its place: the record itself stays in the file unless it is kept here."""
+
+    __slots__ = ("calls", "kind", "length", "message_id", "offset", "parent", "record", "results", "side", "uuid")
+
+    def __init__(self, line: Line, keep: bool) -> None:
+        record = line.record
+        message = mapping(record.get("message"))
+        blocks = objects(message.get("content"))
+        self.offset = line.offset
+        self.length = line.length
+        self.kind = text(record.get("type")) or ""
+        self.uuid = text(record.get("uuid"))
+        self.parent = text(record.get("parentUuid")) or text(record.get("logicalParentUuid"))
+        self.side = record.get("isSidechain") is True or record.get("teamName") is not None
+        self.message_id = text(message.get("id")) if self.kind == "assistant" else None
+        self.calls = [each for block in blocks if (each := text(block.get("id"))) and "input" in block]
+        self.results = [each for block in blocks if (each := text(block.get("tool_use_id")))]
+        self.record: dict[str, Any] | None = record if keep else None
+
+    @property
+    def spoken(self) -> bool:
+        """Whether it is a prompt, an answer or a result."""
+        return self.kind in _SPOKEN
+
+
+def nodes_of(path: Path, report: ImportReport, *, keep: bool) -> tuple[list[Node], list[dict[str, Any]]]:
+    """The records of a file that have a place in the tree, in file order, and those that have none (titles and the
+    like). With `keep` the records stay in memory."""
+    nodes: list[Node] = []
+    loose: list[dict[str, Any]] = []
+    for line in lines(path, report):
+        if text(line.record.get("uuid")):
+            nodes.append(Node(line, keep))
+        else:
+            loose.append(line.record)
+    return nodes, loose
+
+
+def conversation(nodes: Sequence[Node], *, side: bool = False) -> list[int]:
+    """The indexes of the records that are the conversation, in file order. `side`: of a file that is all side chain."""
+    leaf = next((n for n in reversed(range(len(nodes))) if nodes[n].spoken and (side or not nodes[n].side)), None)
+    if leaf is None:
+        return []
+    return sorted(_complete(nodes, _path(nodes, leaf, side), side))
+
+
+def side_roots(nodes: Sequence[Node], taken: Iterable[int]) -> list[list[int]]:
+    """The side chains that run inside of a main file (as version 1 wrote sub-agents): the records of each."""
+    left = [n for n in range(len(nodes)) if nodes[n].side and n not in set(taken)]
+    root: dict[str, int] = {}
+    chains: dict[int, list[int]] = {}
+    for n in left:
+        node = nodes[n]
+        start = root.get(node.parent or "", n)
+        if node.uuid:
+            root[node.uuid] = start
+        chains.setdefault(start, []).append(n)
+    return [chain for chain in chains.values() if any(nodes[n].spoken for n in chain)]
+
+
+def _path(nodes: Sequence[Node], leaf: int, side: bool) -> set[int]:
+    by_uuid: dict[str, int] = {}
+    for n, node in enumerate(nodes):
+        by_uuid.setdefault(node.uuid or "", n)
+    path: set[int] = set()
+    at: int | None = leaf
+    while at is not None and at not in path:
+        path.add(at)
+        parent = nodes[at].parent
+        if parent is None:
+            # A root: the conversation begins here, unless something was said before a compaction that names nothing.
+            at = _before(nodes, at, side) if nodes[at].kind == "system" else None
+        else:
+            at = by_uuid.get(parent)
+            if at is None:
+                at = _before(nodes, min(path), side)
+    return path
+
+
+def _before(nodes: Sequence[Node], at: int, side: bool) -> int | None:
+    return next((n for n in range(at - 1, -1, -1) if side or not nodes[n].side), None)
+
+
+def _complete(nodes: Sequence[Node], path: set[int], side: bool) -> set[int]:
+    """The path, with all lines of the answers on it, and the results of their calls."""
+    answers = {nodes[n].message_id for n in path} - {None}
+    found = path | {
+        n for n, node in enumerate(nodes) if node.message_id in answers and (side or not node.side) and node.message_id
+    }
+    calls = {each for n in found for each in nodes[n].calls}
+    for n, node in enumerate(nodes):
+        if node.kind == "user" and (side or not node.side) and calls.intersection(node.results):
+            found.add(n)
+    return found

@@ -1,0 +1,115 @@
+"""A session in the form that somebody needs it in: to read, for a model, for another tool.
+
+Adding one: a function from what the store has to bytes, and a line in `EXPORTS`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nomad_sessions.errors import InvalidInputError, SessionNotFoundError
+from nomad_sessions.formats import opencode
+from nomad_sessions.formats.html import to_html
+from nomad_sessions.formats.importing import mark_of
+from nomad_sessions.formats.markdown import to_markdown
+from nomad_sessions.formats.model_messages import ModelFormat, messages_for_model
+from nomad_sessions.models import dump
+from nomad_sessions.storage.codec import encode
+
+if TYPE_CHECKING:
+    from nomad_sessions.manager import NativeSessionManager
+
+__all__ = ["EXPORTS", "Export", "export_session"]
+
+
+class Export(NamedTuple):
+    """One form: what it is in a few words, the ending of a file's name, and how it is made."""
+
+    label: str
+    ending: str
+    make: Callable[[_Whole], bytes]
+
+
+class _Whole(NamedTuple):
+    """A session with all its messages, hidden ones at the end, as JSON."""
+
+    manager: NativeSessionManager
+    workspace_id: str
+    session: dict[str, Any]
+    messages: list[dict[str, Any]]
+    visible: int
+
+    def attachment(self, sha256: str) -> bytes:
+        return self.manager.read_attachment(self.workspace_id, sha256)
+
+
+def export_session(manager: NativeSessionManager, workspace_id: str, session_id: str, form: str) -> bytes:
+    """The session in one of the forms in `EXPORTS`, as UTF-8.
+
+    What a revert hides is left out, except where the form has a place for it (`opencode`, `nomadarch`). Raises
+    `SessionNotFoundError`, `InvalidInputError` for an unknown form or one that cannot hold this session,
+    `AttachmentMissingError`. Cost: the session is read once and held in memory.
+    """
+    if form not in EXPORTS:
+        raise InvalidInputError(field="format", value=form, reason=f"must be one of {', '.join(EXPORTS)}")
+    session = manager.get_session(workspace_id, session_id)
+    if session is None:
+        raise SessionNotFoundError(session_id=session_id)
+    page = manager.get_session_messages(workspace_id, session_id, include_reverted=True)
+    messages = [dump(message) for message in page]
+    return EXPORTS[form].make(_Whole(manager, workspace_id, dump(session), messages, len(session.message_ids)))
+
+
+def _markdown(whole: _Whole) -> bytes:
+    return to_markdown(whole.session, whole.messages[: whole.visible]).encode("utf-8", "replace")
+
+
+def _html(whole: _Whole) -> bytes:
+    return to_html(whole.session, whole.messages[: whole.visible], whole.attachment).encode("utf-8")
+
+
+def _jsonl(whole: _Whole) -> bytes:
+    lines = [{"session": whole.session}, *({"message": message} for message in whole.messages[: whole.visible])]
+    return b"".join(encode(line) + b"\n" for line in lines)
+
+
+def _nomadarch(whole: _Whole) -> bytes:
+    messages = {message["id"]: message for message in whole.messages}
+    return _indented({"sessions": {whole.session["id"]: whole.session}, "messages": messages})
+
+
+def _opencode(whole: _Whole) -> bytes:
+    if mark_of(whole.session).get("format") != "opencode":
+        reason = "only sessions that came from OpenCode can go back to it"
+        raise InvalidInputError(field="format", value="opencode", reason=reason)
+    return _indented(
+        opencode.to_export(whole.session, whole.messages, visible=whole.visible, attachment=whole.attachment)
+    )
+
+
+def _for_model(form: ModelFormat, whole: _Whole) -> bytes:
+    return _indented(
+        messages_for_model(whole.manager, whole.workspace_id, whole.session["id"], format=form, context="full")
+    )
+
+
+def _indented(value: Any) -> bytes:
+    try:
+        return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+    except (UnicodeEncodeError, RecursionError):  # lone surrogates, deep nesting
+        return encode(value) + b"\n"
+
+
+EXPORTS: dict[str, Export] = {
+    "markdown": Export("to read, share, attach to a pull request", ".md", _markdown),
+    "html": Export("a page of its own to read, no network needed", ".html", _html),
+    "jsonl": Export("the session and its messages, one a line", ".jsonl", _jsonl),
+    "openai": Export("messages for OpenAI chat completions", ".json", partial(_for_model, "openai")),
+    "anthropic": Export("messages for Anthropic", ".json", partial(_for_model, "anthropic")),
+    "responses": Export("input items for OpenAI Responses", ".json", partial(_for_model, "responses")),
+    "opencode": Export("an OpenCode export, of a session that came from there", ".json", _opencode),
+    "nomadarch": Export("a NomadArch sessions.json", ".json", _nomadarch),
+}

@@ -1,0 +1,128 @@
+"""Whole histories into a data folder: each session of a source into the workspace of its project.
+
+Invariant: a session whose source is unchanged since it was imported is not read again; one that is read is stored in
+one transaction, so an import that was interrupted is completed by repeating it. Verified by
+`tests/unit/test_histories.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from nomad_sessions import workspaces
+from nomad_sessions.formats.importing import mark_of, store_session
+from nomad_sessions.formats.report import ImportReport, ParsedSession
+from nomad_sessions.formats.source import Found, Importer
+
+if TYPE_CHECKING:
+    from nomad_sessions.manager import NativeSessionManager
+
+__all__ = ["BytesDone", "Survey", "import_history", "survey_history"]
+
+BytesDone = Callable[[int, int], None]
+
+
+class Survey(NamedTuple):
+    """What an import of a source would do: how many sessions it has, how many of them are new here, how many have
+    changed since they were imported, and their size in bytes. `report` has what could not be looked into."""
+
+    sessions: int
+    new: int
+    changed: int
+    bytes: int
+    report: ImportReport
+
+
+def survey_history(
+    manager: NativeSessionManager, importer: Importer, path: Path, *, workspace_id: str | None = None
+) -> Survey:
+    """Looks at a source without reading its conversations; changes nothing."""
+    report = ImportReport(source=str(path), format=importer.name)
+    sessions = new = changed = size = 0
+    for found, workspace in _placed(manager, importer, path, workspace_id, report, create=False):
+        sessions += 1
+        size += found.size
+        stored = manager.get_session(workspace, found.id)
+        if stored is None:
+            new += 1
+        elif mark_of(stored.model_extra or {}).get("stamp") != found.stamp:
+            changed += 1
+    return Survey(sessions, new, changed, size, report)
+
+
+def import_history(
+    manager: NativeSessionManager,
+    importer: Importer,
+    path: Path,
+    *,
+    workspace_id: str | None = None,
+    progress: BytesDone | None = None,
+) -> ImportReport:
+    """Imports every session of a source: into one workspace, or, without `workspace_id`, each into that of its project
+    folder (into one named after the tool, where the source does not say which that is).
+
+    `progress(done, total)` is called after each session, in bytes of the source. Durable session by session, as the
+    manager's setting says. Raises what the manager raises; what the source has wrong is in the report. Cost: sessions
+    that are unchanged since the last import, by size and time of their files, are not read.
+    """
+    report = ImportReport(source=str(path), format=importer.name)
+    placed = list(_placed(manager, importer, path, workspace_id, report, create=True))
+    total, done = sum(found.size for found, _ in placed), 0
+    for found, workspace in placed:
+        stored = manager.get_session(workspace, found.id)
+        if stored is not None and mark_of(stored.model_extra or {}).get("stamp") == found.stamp:
+            _count_unchanged(report, found.id, len(stored.message_ids))
+        else:
+            parsed = found.read(report)
+            if parsed is not None:
+                parsed.session["imported"] = {**mark_of(parsed.session), "stamp": found.stamp}
+                _store(manager, workspace, parsed, report)
+        done += found.size
+        if progress is not None:
+            progress(done, total)
+    return report
+
+
+def _store(manager: NativeSessionManager, workspace_id: str, parsed: ParsedSession, report: ImportReport) -> None:
+    store_session(manager, workspace_id, parsed, report)
+    for inner in parsed.inner:
+        _store(manager, workspace_id, inner, report)
+
+
+def _count_unchanged(report: ImportReport, session_id: str, messages: int) -> None:
+    report.session_ids.append(session_id)
+    report.sessions.read += 1
+    report.sessions.unchanged += 1
+    report.messages.read += messages
+    report.messages.unchanged += messages
+
+
+def _placed(
+    manager: NativeSessionManager,
+    importer: Importer,
+    path: Path,
+    workspace_id: str | None,
+    report: ImportReport,
+    *,
+    create: bool,
+) -> Iterator[tuple[Found, str]]:
+    """Each session of the source with the workspace it belongs into."""
+    known: dict[str | None, str] = {}
+    for found in importer.sessions(path, report):
+        if workspace_id is not None:
+            yield found, workspace_id
+            continue
+        if found.directory not in known:
+            known[found.directory] = _workspace_of(manager, found.directory, importer.name, create=create)
+        yield found, known[found.directory]
+
+
+def _workspace_of(manager: NativeSessionManager, directory: str | None, fallback: str, *, create: bool) -> str:
+    if directory is None:
+        return fallback
+    if not os.path.isabs(directory):  # A folder of another system, as C:\\project is here.
+        return workspaces.workspace_id_of(directory, {})
+    return manager.workspace_for(directory, create=create)

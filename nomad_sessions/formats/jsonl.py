@@ -1,0 +1,147 @@
+"""JSON lines as other tools write them: one object a line, appended to, now and then torn.
+
+Invariant: memory is bounded by the longest line, and every line is either given or in the report with its offset: a
+crash leaves half a line or a run of NUL bytes, two writers splice two records into one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nomad_sessions.formats.report import ImportReport
+from nomad_sessions.storage.codec import decode
+
+__all__ = ["MAX_LINE", "Line", "first_record", "lines"]
+
+MAX_LINE = 256 << 20
+_HEAD = 1 << 20
+_TRIES = 32  # Each try reads the rest of the line: without a bound a long line of braces would take for ever.
+_TORN = "a torn line"
+_NOT_JSON = "not JSON"
+
+
+class Line(NamedTuple):
+    """A record, and where its line lies in the file: byte offset and length."""
+
+    record: dict[str, Any]
+    offset: int
+    length: int
+
+
+def lines(path: Path, report: ImportReport | None, start: int = 0) -> Iterator[Line]:
+    """The records of a file from a byte offset on, in order; what is none goes to the report (None: is passed over).
+
+    Raises `OSError`. Cost: the bytes, once.
+    """
+    offset = start
+    with path.open("rb") as file:
+        file.seek(start)
+        while raw := file.readline(MAX_LINE):
+            length = len(raw)
+            whole = raw.endswith(b"\n")
+            if not whole and length == MAX_LINE:
+                length += _rest_of_line(file)
+                _skip(report, path, offset, f"a line of over {MAX_LINE >> 20} MiB")
+            else:
+                yield from _records(raw, path, offset, whole, report)
+            offset += length
+
+
+def first_record(path: Path) -> dict[str, Any] | None:
+    """The first record of a file, if it has one within its first MiB; never raises."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return None
+    for raw in head.split(b"\n"):
+        record = _object(raw) if raw.strip() else None
+        if record is not None:
+            return record
+    return None
+
+
+def _records(raw: bytes, path: Path, offset: int, whole: bool, report: ImportReport | None) -> Iterator[Line]:
+    record = _object(raw)
+    if record is not None:
+        yield Line(record, offset, len(raw))
+        return
+    text = raw.strip(b"\0 \t\r\n")
+    if not text:
+        if b"\0" in raw:
+            _skip(report, path, offset, "NUL bytes")
+        return
+    lead = raw.find(text)
+    record = _object(text)
+    if record is not None:  # A run of NUL bytes, and after it the line.
+        _skip(report, path, offset, "NUL bytes")
+        yield Line(record, offset + lead, len(text))
+        return
+    found = list(_spliced(text))
+    for at, piece in found:
+        yield Line(piece, offset + lead + at, len(text) - at)
+    if found:
+        _skip(report, path, offset, "records spliced into one line")
+    elif not whole:
+        _skip(report, path, offset, _TORN)
+    else:
+        _skip(report, path, offset, "invalid UTF-8" if not _is_utf8(text) else _NOT_JSON)
+
+
+def _spliced(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The whole records in a line that holds two of them, or one behind half of another."""
+    for at in _places(text, b"}{"):
+        first, second = _object(text[: at + 1]), _object(text[at + 1 :])
+        if first is not None:
+            yield 0, first
+        if second is not None:
+            yield at + 1, second
+        if first is not None or second is not None:
+            return
+    for at in _places(text, b'{"'):
+        record = _object(text[at:]) if at else None
+        if record is not None and len(record) > 1:
+            yield at, record
+            return
+
+
+def _places(text: bytes, mark: bytes) -> Iterator[int]:
+    at = text.find(mark)
+    for _ in range(_TRIES):
+        if at < 0:
+            return
+        yield at
+        at = text.find(mark, at + 1)
+
+
+def _object(raw: bytes) -> dict[str, Any] | None:
+    try:
+        value = decode(raw)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _rest_of_line(file: Any) -> int:
+    """Reads on to the end of a line, keeping nothing; how many bytes."""
+    length = 0
+    while raw := file.readline(1 << 20):
+        length += len(raw)
+        if raw.endswith(b"\n"):
+            break
+    return length
+
+
+def _skip(report: ImportReport | None, path: Path, offset: int, reason: str) -> None:
+    if report is not None:
+        report.skip(f"{path} at byte {offset}", reason)

@@ -1,0 +1,88 @@
+"""What every importer gives: the sessions of one source, found without being read, each then read whole.
+
+An importer never writes to its source, and never raises for what it finds in it: a record that cannot be kept is in the
+report, with its place. Adding one: a module with an `IMPORTER`, and a line in `registry.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nomad_sessions.formats.report import ImportReport, ParsedSession
+
+__all__ = ["Computer", "Found", "Importer", "stamp_of"]
+
+
+@dataclass(frozen=True)
+class Computer:
+    """Where tools keep their histories: a home folder, environment variables, `platform` as `sys.platform` has it."""
+
+    home: Path
+    env: Mapping[str, str]
+    platform: str
+
+    @classmethod
+    def here(cls) -> Computer:
+        """This computer, for this user."""
+        return cls(Path.home(), os.environ, sys.platform)
+
+    def folder(self, variable: str, *default: str) -> Path:
+        """The folder that an environment variable names where it is set, else one below the home folder."""
+        chosen = self.env.get(variable)
+        return Path(chosen).expanduser() if chosen else self.home.joinpath(*default)
+
+    def data_home(self) -> Path:
+        """`XDG_DATA_HOME`, or what stands for it."""
+        return self.folder("XDG_DATA_HOME", ".local", "share")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One session of a source, before it is read.
+
+    `id` is the session's id here; `directory` the project folder it belongs to, None where the source does not say.
+    `stamp` changes whenever what the session is read from changes: an import that finds it again reads nothing. `size`
+    is in bytes, for progress. `read` gives the session, or None where nothing can be kept of it (then the report says
+    why); the counts of what it read go to the report.
+    """
+
+    id: str
+    directory: str | None
+    stamp: str
+    size: int
+    place: str
+    read: Callable[[ImportReport], ParsedSession | None]
+
+
+@dataclass(frozen=True)
+class Importer:
+    """One tool's histories.
+
+    `locate` names the places where the tool keeps them on a computer, whether they exist or not. `sniff` says whether
+    a file or folder is one of the tool's; it reads little and never raises. `sessions` finds all sessions in such a
+    place; what it skips goes to the report. `lacks` says in a sentence what the importer does not take.
+    """
+
+    name: str
+    label: str
+    locate: Callable[[Computer], list[Path]]
+    sniff: Callable[[Path], bool]
+    sessions: Callable[[Path, ImportReport], Iterator[Found]]
+    lacks: str = ""
+
+
+def stamp_of(*paths: Path) -> str:
+    """What changes when one of these files does: sizes and times of change. A file that is gone counts as empty."""
+    parts = []
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError:
+            parts.append("-")
+        else:
+            parts.append(f"{stat.st_size}.{stat.st_mtime_ns}")
+    return " ".join(parts)

@@ -1,0 +1,59 @@
+"""Values out of foreign records, which may be anything: read as what they should be, or not at all. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from nomad_sessions.storage.codec import encode
+
+__all__ = ["as_json", "count", "mapping", "milliseconds", "objects", "text", "title_from"]
+
+_TITLE = 80
+
+
+def text(value: Any) -> str | None:
+    """The value where it is text that is not empty, else None."""
+    return value if isinstance(value, str) and value else None
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value where it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects(value: Any) -> list[Mapping[str, Any]]:
+    """The objects in a list; nothing where it is none."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def count(value: Any) -> int | None:
+    """A number of tokens, or None."""
+    return value if type(value) is int and value >= 0 else None
+
+
+def milliseconds(value: Any) -> int | None:
+    """A time as ISO 8601 text, or as a number of seconds or milliseconds, in ms since the epoch; else None."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0, round(moment.timestamp() * 1000))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e14:
+        return None
+    return int(value) if value >= 1e11 else round(value * 1000)
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON text, as the arguments of a call are kept."""
+    return encode(value).decode("utf-8")
+
+
+def title_from(prompt: str) -> str:
+    """A title made of a prompt: its first line that says something, at most 80 characters."""
+    line = next((each.strip() for each in prompt.splitlines() if each.strip()), "")
+    return line if len(line) <= _TITLE else line[: _TITLE - 1].rstrip() + "…"

@@ -1,0 +1,46 @@
+"""`nomad-sessions export`: to stdout or a file, which is never replaced unasked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import EXAMPLES, Cli
+
+
+@pytest.fixture
+def session(cli: Cli) -> str:
+    cli("import", *sorted((EXAMPLES / "opencode").glob("*.json")))
+    return str(cli("ls").json["items"][0]["id"])
+
+
+def test_markdown_goes_to_stdout(cli: Cli, session: str) -> None:
+    assert cli("export", session).out.startswith("# ")
+    assert cli("export", "last", "-f", "markdown").out == cli("export", session).out
+
+
+def test_the_name_of_the_file_says_which_form(cli: Cli, session: str, tmp_path: Path) -> None:
+    for name, begins in (("a.md", "# "), ("a.html", "<!doctype html>"), ("a.jsonl", '{"session"')):
+        cli("export", session, "-o", tmp_path / name)
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(begins)
+
+
+def test_a_file_that_is_there_is_only_replaced_by_force(cli: Cli, session: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text("mine")
+    assert "--force" in cli("export", session, "-o", path, code=2).err
+    assert path.read_text() == "mine"
+    cli("export", session, "-o", path, "--force")
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_messages_for_a_model_are_json(cli: Cli, session: str) -> None:
+    assert {message["role"] for message in json.loads(cli("export", session, "-f", "openai").out)} >= {"user"}
+
+
+def test_wrong_forms_sessions_and_places_are_named(cli: Cli, session: str, tmp_path: Path) -> None:
+    assert "docx" in cli("export", session, "-f", "docx", code=2).err
+    assert "nobody" in cli("export", "nobody", code=3).err
+    assert "nowhere" in cli("export", session, "-o", tmp_path / "nowhere" / "a.md", code=3).err

@@ -1,0 +1,69 @@
+"""`nomad-sessions import`: what is on this computer, a tool's history, a file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import Cli
+
+SAMPLES = Path(__file__).parents[1] / "fixtures" / "claude"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder with a history of Claude Code in it."""
+    shutil.copytree(SAMPLES / "projects", tmp_path / "home" / ".claude" / "projects")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    for variable in ("CLAUDE_CONFIG_DIR", "XDG_DATA_HOME", "CODEX_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path / "home"
+
+
+def test_auto_says_what_it_found_and_then_imports_it(cli: Cli, home: Path) -> None:
+    rows = cli("import", "auto", "--dry-run").json
+    (row,) = [row for row in rows if row["tool"] == "claude-code"]
+    assert (row["sessions"], row["new"], row["path"]) == (3, 3, str(home / ".claude" / "projects"))
+    cli("ls", code=3)
+    (report,) = cli("import", "auto").json
+    assert report["messages"]["imported"] == 18
+    (row,) = cli("import", "auto", "--dry-run").json
+    assert (row["new"], row["changed"]) == (0, 0)
+    assert cli("ls").json["total"] == 3
+
+
+def test_auto_on_a_computer_without_any_is_no_error(cli: Cli, home: Path) -> None:
+    shutil.rmtree(home / ".claude")
+    assert cli("import", "auto", "--dry-run").json == []
+
+
+def test_a_tool_is_imported_from_its_usual_place_or_from_a_given_one(cli: Cli, home: Path) -> None:
+    assert cli("import", "claude-code").json[0]["messages"]["imported"] == 18
+    torn = cli("import", "claude-code", SAMPLES / "torn", code=1).json[0]
+    assert torn["skipped"] == {"a torn line": 1}
+
+
+@pytest.mark.usefixtures("home")
+def test_a_file_is_known_by_its_content(cli: Cli) -> None:
+    (file,) = (SAMPLES / "projects").rglob("5f2b*.jsonl")
+    assert cli("import", file).json[0]["format"] == "claude-code"
+
+
+def test_a_place_that_is_not_there_is_named(cli: Cli, home: Path) -> None:
+    shutil.rmtree(home / ".claude")
+    assert str(home / ".claude") in cli("import", "claude-code", code=2).err
+    assert "nowhere" in cli("import", "claude-code", "nowhere", code=3).err
+    assert "nowhere" in cli("import", "nowhere", code=3).err
+
+
+@pytest.mark.usefixtures("home")
+def test_a_person_gets_a_table(terminal: Callable[..., str]) -> None:
+    shown = terminal("import", "auto", "--dry-run")
+    assert shown.splitlines()[0].split() == ["tool", "path", "sessions", "new", "changed", "size"]
+    shown = terminal("import", "auto")
+    assert "claude-code" in shown
+    assert "records that are no part of a conversation were not taken" in shown
