@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from benchmarks import ours
+from benchmarks.bars import compared
 from benchmarks.baselines import RawAppend
 from benchmarks.model import Context, Row
-from benchmarks.timing import Sample, Side, interleave, spread
+from benchmarks.timing import Sample, Side, interleave
 from benchmarks.work import text_of
 
 SIZES = (100, 10_000, 50_000)
@@ -77,46 +78,22 @@ def run(context: Context) -> list[Row]:
 
 def _at_size(count: int, samples: dict[str, Sample], record: int) -> Row:
     mine, base = samples[str(count)], samples["raw"]
-    return Row(
-        name=f"add-{count}",
-        what=f"durable add of 1 KB, p50, workspace of {count:,} messages",
-        measured=mine.p50 / base.p50,
-        rule="at most",
-        bar=1.6,
-        ours=f"{mine.p50:.3f} ms",
-        baseline=f"{base.p50:.3f} ms raw append + fdatasync of {record} bytes",
-        syncs="both sync",
-        note=f"{spread(mine, base)}; p99 {mine.p99:.2f} against {base.p99:.2f} ms, mean {mine.mean:.3f} ms"
-        + (f"; to a session not touched before {samples['first'].p50:.3f} ms" if count == SIZES[-1] else ""),
-        extra={"ours_ms": mine.p50, "base_ms": base.p50, "ours_p99_ms": mine.p99, "ours_mean_ms": mine.mean},
-    )
+    note = f"; p99 {mine.p99:.2f} against {base.p99:.2f} ms, mean {mine.mean:.3f} ms"
+    if count == SIZES[-1]:
+        note += f"; to a session not touched before {samples['first'].p50:.3f} ms"
+    what = f"durable add of 1 KB, p50, workspace of {count:,} messages"
+    baseline = f" raw append + fdatasync of {record} bytes"
+    extra = {"ours_ms": mine.p50, "base_ms": base.p50, "ours_p99_ms": mine.p99, "ours_mean_ms": mine.mean}
+    return compared(f"add-{count}", what, mine, base, baseline=baseline, note=note, extra=extra)
 
 
 def _growth(samples: dict[str, Sample]) -> Row:
-    small, large = samples[str(SIZES[0])], samples[str(SIZES[-1])]
-    return Row(
-        name="add-growth",
-        what=f"growth of that p50 from {SIZES[0]:,} to {SIZES[-1]:,} messages",
-        measured=large.p50 / small.p50,
-        rule="at most",
-        bar=1.15,
-        ours=f"{large.p50:.3f} ms at {SIZES[-1]:,}",
-        baseline=f"{small.p50:.3f} ms at {SIZES[0]:,}, ours too",
-        syncs="both sync",
-        note=spread(large, small),
-    )
+    small, large = (samples[str(count)] for count in (SIZES[0], SIZES[-1]))
+    what = f"growth of that p50 from {SIZES[0]:,} to {SIZES[-1]:,} messages"
+    ours, baseline = f" at {SIZES[-1]:,}", f" at {SIZES[0]:,}, ours too"
+    return compared("add-growth", what, large, small, ours=ours, baseline=baseline)
 
 
 def _unsynced(samples: dict[str, Sample]) -> Row:
-    lazy, full = samples["os"], samples["10000"]
-    return Row(
-        name="add-os",
-        what='add with durability="os", p50, workspace of 10,000 messages',
-        measured=lazy.p50 / full.p50,
-        rule="at most",
-        bar=0.6,
-        ours=f"{lazy.p50:.3f} ms",
-        baseline=f'{full.p50:.3f} ms, ours with "full"',
-        syncs="only the baseline syncs",
-        note=spread(lazy, full),
-    )
+    what = 'add with durability="os", p50, workspace of 10,000 messages'
+    return compared("add-os", what, samples["os"], samples["10000"], baseline=', ours with "full"')

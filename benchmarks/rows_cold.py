@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import appenders, children, ours
+from benchmarks.bars import row
 from benchmarks.baselines import build_sqlite
 from benchmarks.model import Context, Row
 from benchmarks.work import PeerMissing, text_of
@@ -78,22 +79,13 @@ def _median(outcomes: list[dict[str, Any]], field: str = "ms") -> float:
     return float(statistics.median(outcome[field] for outcome in outcomes))
 
 
-def _row(name: str, what: str, bar: float, outcomes: list[list[dict[str, Any]]], **more: Any) -> Row:
+def _row(
+    name: str, what: str, outcomes: list[list[dict[str, Any]]], *, baseline: str = "bare sqlite3", note: str = ""
+) -> Row:
     mine, base = (_median(side) for side in outcomes)
     fastest = [min(outcome["ms"] for outcome in side) for side in outcomes]
-    note = more.pop("note", "")
     least = f"fastest {fastest[0]:.2f} against {fastest[1]:.2f} ms, {len(outcomes[0])} processes each"
-    return Row(
-        name=name,
-        what=what,
-        measured=mine / base,
-        rule="at most",
-        bar=bar,
-        ours=f"{mine:.2f} ms",
-        baseline=f"{base:.2f} ms {more.pop('baseline', 'bare sqlite3')}",
-        syncs=more.pop("syncs", "neither: both read"),
-        note=f"{least}; {note}" if note else least,
-    )
+    return row(name, what, mine / base, ours=f"{mine:.2f} ms", baseline=f"{base:.2f} ms {baseline}", note=least + note)
 
 
 def _turns(context: Context) -> int:
@@ -106,7 +98,7 @@ def open_clean(context: Context) -> list[Row]:
     spec = pair.spec(count=50)
     outcomes = _take_turns(context, lambda _: ("ours:last", spec), lambda _: ("bare:last", spec), turns=_turns(context))
     what = f"open {pair.messages} messages from cold, read a session's last 50, after a checkpoint"
-    return [_row("cold-open", what, 2.0, outcomes), _memory_row("cold-memory", "after a checkpoint", outcomes[0])]
+    return [_row("cold-open", what, outcomes), _memory_row("cold-memory", "after a checkpoint", outcomes[0])]
 
 
 def open_worst(context: Context) -> list[Row]:
@@ -116,27 +108,19 @@ def open_worst(context: Context) -> list[Row]:
     spec = pair.spec(count=50, folder=str(worst.folder))
     outcomes = _take_turns(context, lambda _: ("ours:last", spec), lambda _: ("bare:last", spec), turns=_turns(context))
     what = "the same at the worst moment that the checkpoint policy allows"
-    note = f"{added:,} adds not yet folded"
+    note = f"; {added:,} adds not yet folded"
     return [
-        _row("cold-worst", what, 4.0, outcomes, note=note),
+        _row("cold-worst", what, outcomes, note=note),
         _memory_row("cold-worst-memory", "at the worst moment", outcomes[0]),
     ]
 
 
 def _memory_row(name: str, when: str, outcomes: list[dict[str, Any]]) -> Row:
     peak, resident = _median(outcomes, "peak"), _median(outcomes, "resident")
-    return Row(
-        name=name,
-        what=f"memory of that open and read above the bare import, {when}",
-        measured=peak,
-        rule="at most",
-        bar=10.0,
-        unit=" MB",
-        ours=f"{peak:.1f} MB at the peak",
-        baseline="the same process after its imports",
-        syncs="neither",
-        note=f"{resident:.1f} MB when done (Rss of smaps_rollup); the peak is VmHWM",
-    )
+    what = f"memory of that open and read above the bare import, {when}"
+    note = f"{resident:.1f} MB when done (Rss of smaps_rollup); the peak is VmHWM"
+    baseline = "the same process after its imports"
+    return row(name, what, peak, ours=f"{peak:.1f} MB at the peak", baseline=baseline, note=note)
 
 
 def _worst_moment(context: Context, source: ours.Seed) -> tuple[ours.Seed, int]:
@@ -180,7 +164,7 @@ def get_message(context: Context) -> list[Row]:
     message = _some_message(pair.seed)
     spec = pair.spec(count=1, message=message)
     outcomes = _take_turns(context, lambda _: ("ours:get", spec), lambda _: ("bare:get", spec), turns=_turns(context))
-    return [_row("cold-get", f"cold get_message(id) among {pair.messages}", 2.0, outcomes)]
+    return [_row("cold-get", f"cold get_message(id) among {pair.messages}", outcomes)]
 
 
 @cache
@@ -203,16 +187,8 @@ def first_add(context: Context) -> list[Row]:
     outcomes = _take_turns(
         context, lambda turn: ("ours:add", spec(turn)), lambda turn: ("bare:add", spec(turn)), turns=_turns(context)
     )
-    return [
-        _row(
-            "cold-first-add",
-            "first durable add with a client-given id after opening",
-            2.0,
-            outcomes,
-            baseline="bare sqlite3, WAL, synchronous=FULL",
-            syncs="both sync",
-        )
-    ]
+    what = "first durable add with a client-given id after opening"
+    return [_row("cold-first-add", what, outcomes, baseline="bare sqlite3, WAL, synchronous=FULL")]
 
 
 def list_newest(context: Context) -> list[Row]:
@@ -220,7 +196,7 @@ def list_newest(context: Context) -> list[Row]:
     pair = _pair(context)
     spec = pair.spec(count=50)
     outcomes = _take_turns(context, lambda _: ("ours:list", spec), lambda _: ("bare:list", spec), turns=_turns(context))
-    return [_row("cold-list", f"list the 50 newest of {len(pair.seed.sessions)} sessions from cold", 3.0, outcomes)]
+    return [_row("cold-list", f"list the 50 newest of {len(pair.seed.sessions)} sessions from cold", outcomes)]
 
 
 def read_all(context: Context) -> list[Row]:
@@ -241,4 +217,4 @@ def read_all(context: Context) -> list[Row]:
     )
     what = f"read all of a {READ_ALL:,}-message session from cold"
     baseline = f"OpenAI Agents SDK {version} SQLiteSession"
-    return [_row("cold-read-all", what, 1.0, outcomes, baseline=baseline)]
+    return [_row("cold-read-all", what, outcomes, baseline=baseline)]

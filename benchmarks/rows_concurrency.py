@@ -9,13 +9,12 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks import children, ours
+from benchmarks.bars import EACH, PROCESSES, row
 from benchmarks.model import Context, Row
 from benchmarks.work import RECORD_BYTES, text_of
 from nomad_sessions import NativeSessionManager
 
 THREADS = 8
-PROCESSES = 4
-EACH = 250
 
 
 def threads(context: Context) -> list[Row]:
@@ -29,18 +28,9 @@ def threads(context: Context) -> list[Row]:
             rates[1].append(_throughput(manager, source.sessions, 1, each * 4))
             rates[THREADS].append(_throughput(manager, source.sessions, THREADS, each))
     one, many = statistics.median(rates[1]), statistics.median(rates[THREADS])
-    return [
-        Row(
-            name="threads",
-            what=f"{THREADS} threads adding durably, throughput",
-            measured=many / one,
-            rule="at least",
-            bar=3.0,
-            ours=f"{many:,.0f} adds/s with {THREADS} threads",
-            baseline=f"{one:,.0f} adds/s with one, ours too",
-            syncs="both sync; callers waiting together share one sync",
-        )
-    ]
+    what = f"{THREADS} threads adding durably, throughput"
+    mine, base = f"{many:,.0f} adds/s with {THREADS} threads", f"{one:,.0f} adds/s with one, ours too"
+    return [row("threads", what, many / one, ours=mine, baseline=base)]
 
 
 def _throughput(manager: NativeSessionManager, sessions: tuple[str, ...], count: int, each: int) -> float:
@@ -113,29 +103,14 @@ def _examine(folder: Path) -> tuple[int, list[str], int]:
 
 def _kept_row(kept: int, problems: list[str]) -> Row:
     wanted = PROCESSES * EACH
-    return Row(
-        name="processes-kept",
-        what=f"{PROCESSES} processes x {EACH} adds to one session: kept, no error, no gap in seq",
-        measured=0 if problems else kept,
-        rule="exactly",
-        bar=wanted,
-        unit="",
-        ours=f"{kept:,} of {wanted:,}",
-        baseline="none",
-        syncs="syncs",
-        note="; ".join(problems[:3]) or "check() finds nothing",
-    )
+    what = f"{PROCESSES} processes x {EACH} adds to one session: kept, no error, no gap in seq"
+    note = "; ".join(problems[:3]) or "check() finds nothing"
+    measured = 0 if problems else kept
+    return row("processes-kept", what, measured, ours=f"{kept:,} of {wanted:,}", baseline="none", note=note)
 
 
 def _rate_row(rates: dict[str, list[float]], size: int) -> Row:
     mine, base = statistics.median(rates["ours"]), statistics.median(rates["flocked"])
-    return Row(
-        name="processes-rate",
-        what=f"the throughput of those {PROCESSES} processes",
-        measured=mine / base,
-        rule="at least",
-        bar=0.5,
-        ours=f"{mine:,.0f} adds/s",
-        baseline=f"{base:,.0f} appends/s of {size} bytes to one flocked file",
-        syncs="both sync each append",
-    )
+    what = f"the throughput of those {PROCESSES} processes"
+    baseline = f"{base:,.0f} appends/s of {size} bytes to one flocked file"
+    return row("processes-rate", what, mine / base, ours=f"{mine:,.0f} adds/s", baseline=baseline)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import children, ours
+from benchmarks.bars import row
 from benchmarks.model import Context, Row
 from benchmarks.work import MESSAGE_CHARS
 from nomad_sessions import NativeSessionManager
@@ -46,30 +47,19 @@ def _without_history(workspace: Path) -> dict[str, int]:
 def _written_row(grown: dict[str, Any], count: int, kept: int) -> Row:
     each = kept / (count + 1)
     worst = max(written / (number * each) for number, written in grown["curve"] if number > count // 5)
-    return Row(
-        name="bytes-written",
-        what=f"bytes written per byte of message kept, over {count:,} appends",
-        measured=grown["wchar"] / kept,
-        rule="at most",
-        bar=3.5,
-        ours=f"{grown['wchar'] / 1e6:,.1f} MB to write calls (wchar)",
-        baseline=f"{kept / 1e6:,.1f} MB, the JSON of the messages",
-        syncs="full: each append synced" if count == 50_000 else 'durability="os" in a quick run',
-        note=f"at its highest on the way {worst:.2f} x; {grown['wchar'] / (count * MESSAGE_CHARS):.2f} x the bare "
-        f"text; whole pages dirtied (write_bytes) {grown['write_bytes'] / 1e6:,.1f} MB",
+    what = f"bytes written per byte of message kept, over {count:,} appends"
+    note = (
+        f"at its highest on the way {worst:.2f} x; {grown['wchar'] / (count * MESSAGE_CHARS):.2f} x the bare "
+        f"text; whole pages dirtied (write_bytes) {grown['write_bytes'] / 1e6:,.1f} MB"
     )
+    ours = f"{grown['wchar'] / 1e6:,.1f} MB to write calls (wchar)"
+    baseline = f"{kept / 1e6:,.1f} MB, the JSON of the messages"
+    return row("bytes-written", what, grown["wchar"] / kept, ours=ours, baseline=baseline, note=note)
 
 
 def _used_row(used: dict[str, int], live: int, count: int) -> Row:
     total = sum(used.values())
-    return Row(
-        name="disk-used",
-        what=f"disk used after {count:,} appends and a checkpoint, without segments and .prev",
-        measured=total / live,
-        rule="at most",
-        bar=1.3,
-        ours=f"{total / 1e6:,.1f} MB",
-        baseline=f"{live / 1e6:,.1f} MB, the JSON of the live data",
-        syncs="not a timing",
-        note=", ".join(f"{name} {size:,}" for name, size in sorted(used.items()) if size) or "no files",
-    )
+    what = f"disk used after {count:,} appends and a checkpoint, without segments and .prev"
+    baseline = f"{live / 1e6:,.1f} MB, the JSON of the live data"
+    note = ", ".join(f"{name} {size:,}" for name, size in sorted(used.items()) if size) or "no files"
+    return row("disk-used", what, total / live, ours=f"{total / 1e6:,.1f} MB", baseline=baseline, note=note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import children, ours
+from benchmarks.bars import row
 from benchmarks.model import Context, Row
 
 APPENDS = 50
@@ -16,16 +17,6 @@ def run(context: Context) -> list[Row]:
     if counted is None:
         context.results.not_run["syncs"] = "strace is not installed"
         return []
-    return [
-        Row(
-            name="syncs",
-            what="syncs for one durable add_message",
-            measured=counted.per_append,
-            rule="exactly",
-            bar=1,
-            unit="",
-            ours=counted.describe(),
-            baseline="none",
-            syncs=f"counted by strace -f over {APPENDS} adds that meet no checkpoint",
-        )
-    ]
+    what = "syncs for one durable add_message"
+    note = f"counted over {APPENDS} adds"
+    return [row("syncs", what, counted.per_append, ours=counted.describe(), baseline="none", note=note)]

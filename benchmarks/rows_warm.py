@@ -9,8 +9,9 @@ import subprocess
 import sys
 
 from benchmarks import children, ours
+from benchmarks.bars import compared, row
 from benchmarks.model import Context, Row
-from benchmarks.timing import Side, interleave, spread
+from benchmarks.timing import Side, interleave
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.models import Session
 
@@ -32,20 +33,9 @@ def list_sessions(context: Context) -> list[Row]:
             raise children.ChildFailed("the list does not hold what the file holds")
         sides = [Side("ours", listed), Side("validating", validated)]
         samples = interleave(sides, blocks=context.pick(15, 8), per_block=3)
-    mine, base = samples["ours"], samples["validating"]
-    return [
-        Row(
-            name="warm-list",
-            what=f"list {sessions:,} sessions of {per_session} messages, warm",
-            measured=mine.p50 / base.p50,
-            rule="at most",
-            bar=1.5,
-            ours=f"{mine.p50:.2f} ms",
-            baseline=f"{base.p50:.2f} ms to validate those records, already parsed, with the model",
-            syncs="neither: both read",
-            note=spread(mine, base),
-        )
-    ]
+    what = f"list {sessions:,} sessions of {per_session} messages, warm"
+    baseline = " to validate those records, already parsed, with the model"
+    return [compared("warm-list", what, samples["ours"], samples["validating"], baseline=baseline)]
 
 
 _IMPORT_OURS = "import nomad_sessions"
@@ -62,19 +52,9 @@ def imports(context: Context) -> list[Row]:
             if turn:
                 found.append(elapsed)
     mine, base = (statistics.median(times[code]) for code in (_IMPORT_OURS, _IMPORT_PYDANTIC))
-    return [
-        Row(
-            name="import",
-            what="import nomad_sessions",
-            measured=mine / base,
-            rule="at most",
-            bar=1.3,
-            ours=f"{mine:.0f} ms",
-            baseline=f"{base:.0f} ms import pydantic and one model built",
-            syncs="neither",
-            note=f"fastest {min(times[_IMPORT_OURS]):.0f} against {min(times[_IMPORT_PYDANTIC]):.0f} ms",
-        )
-    ]
+    ours, baseline = f"{mine:.0f} ms", f"{base:.0f} ms import pydantic and one model built"
+    note = f"fastest {min(times[_IMPORT_OURS]):.0f} against {min(times[_IMPORT_PYDANTIC]):.0f} ms"
+    return [row("import", "import nomad_sessions", mine / base, ours=ours, baseline=baseline, note=note)]
 
 
 def _timed_import(code: str) -> float:

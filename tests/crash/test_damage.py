@@ -5,14 +5,12 @@ Promises 8 and 9: what was whole is there, what is damaged is detected, and writ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from nomad_sessions.errors import CorruptionError
 from nomad_sessions.storage.segment import name_of
 from nomad_sessions.workspace import folding, store
-from tests.crash.life import DATA, manager_on, small_store
+from tests.crash.life import DATA, manager_on
 from tests.crash.model import WS, Names, State, Step, contents, draw_step, expect, perform
 from tests.support.drawing import at_random
 from tests.support.modelfs import ModelDisk
@@ -21,11 +19,9 @@ JOURNAL = f"{DATA}/{WS}/journal/{name_of(1)}"
 
 
 @pytest.fixture(autouse=True)
-def _one_segment() -> Iterator[None]:
-    with small_store() as patch:
-        patch.setattr(store, "SEGMENT_BYTES", 1 << 20)
-        patch.setattr(folding, "FLOOR", 1 << 20)
-        yield
+def _one_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SEGMENT_BYTES", 1 << 20)
+    monkeypatch.setattr(folding, "FLOOR", 1 << 20)
 
 
 def history(count: int) -> tuple[bytes, list[tuple[int, State]]]:

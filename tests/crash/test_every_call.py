@@ -5,21 +5,15 @@ Promise 12: recovery is idempotent and itself crash-safe. What a scenario acknow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from tests.crash.life import DATA, manager_on, small_store
+from tests.crash.life import DATA, manager_on
 from tests.crash.model import WS, State, Step, contents, expect, perform
 from tests.support.drawing import at_random
 from tests.support.faults import Effect
 from tests.support.modelfs import MUTATING, Killed, ModelDisk
-
-
-@pytest.fixture(autouse=True)
-def _small() -> Iterator[None]:
-    with small_store():
-        yield
 
 
 def add(number: int, size: int = 100) -> Step:

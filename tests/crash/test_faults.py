@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import errno
 import gc
-import logging
-from collections.abc import Iterator
 
 import pytest
 
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.errors import DiskFullError, DurabilityLostError, StorageError, StoreReadOnlyError
-from tests.crash.life import manager_on, small_store
+from tests.crash.life import manager_on
 from tests.crash.model import WS, State, Step, contents, expect, perform
 from tests.crash.test_every_call import add, filled
 from tests.support.drawing import at_random
@@ -25,15 +23,6 @@ from tests.support.modelfs import ModelDisk, ModelFS
 
 WRITING = ["pwrite_all", "datasync", "sync", "sync_dir", "truncate", "exchange", "replace", "unlink", "mkdir", "open"]
 READING = ["pread", "fstat", "stat", "listdir", "lock", "unlock", "close", "chmod_like", "resolve"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _small() -> Iterator[None]:
-    # Captured log records would keep errors, their frames, and so descriptors alive, and look like leaks.
-    logging.disable(logging.CRITICAL)
-    with small_store():
-        yield
-    logging.disable(logging.NOTSET)
 
 
 class Suffering:

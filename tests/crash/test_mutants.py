@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from nomad_sessions.errors import NomadSessionsError
 from tests.crash import finders
-from tests.crash.life import small_store
 from tests.crash.mutants import MUTANTS, removed
 
 FINDERS: dict[str, Callable[[], None]] = {
@@ -49,14 +47,6 @@ EVERY = [
     finders.previous_snapshot,
     finders.what_a_failed_append_leaves,
 ]
-
-
-@pytest.fixture(autouse=True)
-def _small() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    with small_store():
-        yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("find", EVERY, ids=lambda find: find.__name__)

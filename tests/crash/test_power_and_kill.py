@@ -5,21 +5,13 @@ Promises 1 to 4, 8, 12: see `life.py` for the oracle, which ends each recovery w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nomad_sessions.workspace.store import Durability
-from tests.crash.life import run_life, small_store
+from tests.crash.life import run_life
 from tests.support.drawing import Draw, at_random
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _small() -> Iterator[None]:
-    with small_store():
-        yield
 
 
 def drawn(data: st.DataObject) -> Draw:

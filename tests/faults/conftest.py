@@ -46,8 +46,6 @@ def limited() -> Iterator[Zygote]:
 
 @pytest.fixture(scope="session")
 def mounting() -> Iterator[Zygote]:
-    """One in a mount namespace of its own: what its children mount ends with it."""
-    tiers.needs_mounts()
-    wrapper = [str(tiers.tool("unshare")), "--mount", "--propagation", "private"]
-    with Zygote(["tests.faults.places"], wrapper) as one:
+    """One whose children mount."""
+    with Zygote(["tests.faults.places"], tiers.own_mounts()) as one:
         yield one

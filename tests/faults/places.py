@@ -23,6 +23,7 @@ __all__ = [
     "checkpoint_on_a_full_disk",
     "fill_a_small_disk",
     "linked_to_another_disk",
+    "linked_to_the_same_disk_mounted_twice",
     "on_a_read_only_mount",
     "unreadable",
 ]
@@ -205,14 +206,40 @@ def linked_to_another_disk(emit: Emit, folder: str) -> None:
             manager.checkpoint(WS)
         except CrossDeviceError as error:
             told = f"{type(error).__name__}: {error}"
+        repair = _refusal(lambda: manager.repair(WS)).partition(":")[0]
     with NativeSessionManager(folder) as manager:
         page = manager.get_session_messages(WS, session.id)
         kept = [message.content[0] for message in page]
         findings = [finding.kind for finding in manager.doctor().findings]
         sound = manager.check(WS).ok
     leftovers = sorted(each.name for each in Path(folder, WS).iterdir() if each.name.endswith((".tmp", ".old")))
-    found = {"told": told, "kept": kept, "link": path.is_symlink(), "ok": sound, "findings": findings}
+    found = {"told": told, "repair": repair, "kept": kept, "link": path.is_symlink(), "ok": sound, "findings": findings}
     emit({**found, "leftovers": leftovers})
+
+
+def linked_to_the_same_disk_mounted_twice(emit: Emit, folder: str) -> None:
+    """The target's device is ours, and still no rename reaches there."""
+    for name in ("store", "again"):
+        Path(folder, name).mkdir()
+    store = f"{folder}/store"
+    with manager_in(store, segment=_LARGE) as manager:
+        session = manager.create_session(WS, title="one")
+        manager.checkpoint(WS)
+        mount("--bind", store, f"{folder}/again")
+        path = Path(store, WS, "sessions.json")
+        path.rename(Path(store, "real.json"))
+        path.symlink_to(Path(folder, "again", "real.json"))
+        same = os.stat(path).st_dev == os.stat(store).st_dev
+        before = path.read_bytes()
+        manager.configure_workspace(WS, fold="always")
+        manager.add_message(WS, session.id, role="user", content="kept")
+        told = _refusal(lambda: manager.checkpoint(WS)).partition(":")[0]
+        unchanged = path.read_bytes() == before
+    with NativeSessionManager(store) as manager:
+        kept = [message.content for message in manager.get_session_messages(WS, session.id)]
+        sound = manager.check(WS).ok
+    leftovers = sorted(each.name for each in Path(store, WS).iterdir() if each.name.endswith((".tmp", ".old")))
+    emit({"same device": same, "told": told, "unchanged": unchanged, "kept": kept, "ok": sound, "leftovers": leftovers})
 
 
 def unreadable(emit: Emit, folder: str) -> None:

@@ -3,19 +3,16 @@ lost, and the handle does what it promises next."""
 
 from __future__ import annotations
 
-import itertools
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.faults import jobs
-from tests.support.lives import LIFE, Seen, State, predictions
-from tests.support.strace import struck
+from tests.support.lives import LIFE, Seen, as_state, predictions
+from tests.support.strace import every_nth, struck
 from tests.support.zygote import Outcome, Zygote
 
 pytestmark = pytest.mark.faults
@@ -71,33 +68,19 @@ def every(
     call: str, error: str, zygotes: Sequence[Zygote], memory: Path, judge: Callable[[Zygote, Struck], None]
 ) -> int:
     """Lives a life for each n, with the n-th `call` failing, until one has no n-th; how often the fault fired."""
-    ns = itertools.count(1)
-    taking = threading.Lock()
-    done = threading.Event()
 
-    def work(zygote: Zygote) -> int:
-        fired = 0
-        while not done.is_set():
-            with taking:
-                n = next(ns)
-            folder = memory / str(n) / "data"
-            folder.parent.mkdir()
-            inject = f"{call}:error={error}:when={n}"
-            outcome, log = struck(zygote, memory / f"{n}.log", [inject], jobs.live, folder=str(folder))
-            outcome.well()
-            if "(INJECTED)" not in log:
-                done.set()
-                break
-            fired += 1
+    def strike(zygote: Zygote, n: int) -> bool:
+        folder = memory / str(n) / "data"
+        folder.parent.mkdir()
+        inject = f"{call}:error={error}:when={n}"
+        outcome, log = struck(zygote, memory / f"{n}.log", [inject], jobs.live, folder=str(folder))
+        outcome.well()
+        fired = "(INJECTED)" in log
+        if fired:
             judge(zygote, Struck(outcome, str(folder), n))
         return fired
 
-    with ThreadPoolExecutor(len(zygotes)) as pool:
-        return sum(pool.map(work, zygotes))
-
-
-def as_state(said: dict[str, list[list[str]]]) -> State:
-    return {title: Seen(*seen) for title, seen in said.items()}
+    return every_nth(zygotes, strike)
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda each: f"{each.call.lstrip('?').split(',')[0]}-{each.error}")

@@ -11,15 +11,14 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tests.faults import jobs
-from tests.support.lives import LIFE, Seen, State, predict, predictions
-from tests.support.strace import struck, traced
+from tests.support.lives import LIFE, Seen, State, as_state, predict, predictions
+from tests.support.strace import every_nth, struck, traced
 from tests.support.zygote import Job, Outcome, Zygote
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
@@ -120,28 +119,18 @@ class Matrix:
 
     def every(self, name: str) -> int:
         """Kills at n = 1, 2, … until a run completes; how many were killed. Each is judged."""
-        ns = itertools.count(1)
-        taking = threading.Lock()
-        done = threading.Event()
 
-        def work(zygote: Zygote) -> int:
-            kills = 0
-            while not done.is_set():
-                with taking:
-                    n = next(ns)
-                crash = self.crash(zygote, name, n)
-                if crash.outcome.status == KILLED:
-                    assert "+++ killed by SIGKILL +++" in crash.log
-                    kills += 1
-                    self.judge(zygote, crash, f"killed before {name} number {n}")
-                    shutil.rmtree(Path(crash.folder).parent)
-                else:
-                    assert crash.outcome.well()
-                    done.set()
-            return kills
+        def strike(zygote: Zygote, n: int) -> bool:
+            crash = self.crash(zygote, name, n)
+            if crash.outcome.status != KILLED:
+                assert crash.outcome.well()
+                return False
+            assert "+++ killed by SIGKILL +++" in crash.log
+            self.judge(zygote, crash, f"killed before {name} number {n}")
+            shutil.rmtree(Path(crash.folder).parent)
+            return True
 
-        with ThreadPoolExecutor(len(self.zygotes)) as pool:
-            return sum(pool.map(work, self.zygotes))
+        return every_nth(self.zygotes, strike)
 
     def judge(self, zygote: Zygote, crash: Crash, what: str) -> None:
         """The store opens, is whole, and shows what was acknowledged, or that and the call in flight; and goes on."""
@@ -155,10 +144,6 @@ class Matrix:
         assert found["ok_after"], (what, found["problems"])
         assert as_state(found["after"]) == state | {"going on": GOING_ON}, what
         assert found["leftovers"] == [], what
-
-
-def as_state(said: dict[str, list[list[str]]]) -> State:
-    return {title: Seen(*seen) for title, seen in said.items()}
 
 
 @pytest.mark.parametrize("which", SCENARIOS)

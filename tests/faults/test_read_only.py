@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.faults import places
-from tests.support.lives import LIFE, Seen, predictions
+from tests.support.lives import LIFE, as_state, predictions
 from tests.support.zygote import Job, Zygote
 
 pytestmark = pytest.mark.tmpfs
@@ -33,10 +32,6 @@ def test_what_cannot_be_written_can_be_read_and_every_write_says_so_and_changes_
 def test_a_store_that_may_not_be_read_is_an_error_and_never_an_empty_one(mounting: Zygote, tmp_path: Path) -> None:
     (found,) = mounting.run(places.unreadable, folder=str(reachable(tmp_path))).well()
     assert found == dict.fromkeys(("list_sessions", "get_session", "add"), "PermissionError")
-
-
-def as_state(said: Any) -> dict[str, Seen]:
-    return {title: Seen(*seen) for title, seen in said.items()}
 
 
 def reachable(folder: Path) -> Path:

@@ -55,9 +55,22 @@ def test_a_link_to_another_disk_is_refused_by_name_and_everything_stays_in_the_j
     assert told.startswith("CrossDeviceError: ")
     assert "sessions.json is a link to another file system" in told
     assert found == {
+        "repair": "CrossDeviceError",
         "kept": ["0", "1", "2", "3", "4", "5"],
         "link": True,
         "ok": True,
         "findings": ["cross-device"],
+        "leftovers": [],
+    }
+
+
+def test_a_link_through_another_mount_of_the_same_disk_is_refused_by_name_too(mounting: Zygote, tmp_path: Path) -> None:
+    (found,) = mounting.run(places.linked_to_the_same_disk_mounted_twice, folder=str(tmp_path)).well()
+    assert found == {
+        "same device": True,
+        "told": "CrossDeviceError",
+        "unchanged": True,
+        "kept": ["kept"],
+        "ok": True,
         "leftovers": [],
     }

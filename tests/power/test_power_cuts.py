@@ -24,10 +24,8 @@ pytestmark = [pytest.mark.power, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def apart() -> Iterator[Zygote]:
-    """A zygote in a mount namespace of its own: mounts and loop devices end with it."""
-    tiers.needs_mounts()
-    wrapper = [str(tiers.tool("unshare")), "--mount", "--propagation", "private"]
-    with Zygote(["tests.power.cycles"], wrapper) as one:
+    """Mounts and loop devices end with it."""
+    with Zygote(["tests.power.cycles"], tiers.own_mounts()) as one:
         yield one
 
 

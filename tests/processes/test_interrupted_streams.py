@@ -16,13 +16,6 @@ from tests.processes.node import sound
 pytestmark = pytest.mark.processes
 
 
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    with NativeSessionManager(tmp_path) as manager:
-        manager.create_session("ws", id="shared")
-    return tmp_path
-
-
 def text_of(count: int) -> str:
     return "".join(f"{number} " for number in range(count))
 

@@ -26,11 +26,10 @@ needs_stop = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="the plat
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    with NativeSessionManager(tmp_path) as manager:
-        manager.create_session("ws", id="shared")
+def data_dir(data_dir: Path) -> Path:
+    with NativeSessionManager(data_dir) as manager:
         manager.add_message("ws", "shared", role="user", content="first")
-    return tmp_path
+    return data_dir
 
 
 def test_a_holder_killed_with_9_delays_nobody_by_more_than_100_ms(data_dir: Path) -> None:

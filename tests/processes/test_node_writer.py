@@ -64,7 +64,7 @@ class Story:
         renamed = manager.get_session("ws", self.sessions[1])
         assert renamed is not None
         assert (renamed.title, renamed.model_extra) == ("Renamed by us", {"custom": {"kept": True}})
-        assert manager.get_message("ws", self.messages[1][3]).content == "edited by us"  # type: ignore[union-attr]
+        assert there(manager.get_message("ws", self.messages[1][3])).content == "edited by us"
         assert manager.get_session("ws", self.sessions[2]) is None
         assert manager.get_message("ws", self.messages[3][5]) is None
         assert manager.get_session("ws", self.sessions[4]) is None
@@ -189,7 +189,7 @@ def test_a_message_that_node_streams_grows_and_completes_though_we_fold_in_betwe
             assert contents(manager, "s1")[-1] == text
         node("update", kind="messages", key=key, fields={"status": "completed"})
         node("write")
-        assert manager.get_message("ws", key).status == "completed"  # type: ignore[union-attr]
+        assert there(manager.get_message("ws", key)).status == "completed"
 
 
 def test_two_stale_node_writers_overwrite_each_other_but_nothing_in_the_store(tmp_path: Path) -> None:
@@ -201,9 +201,9 @@ def test_two_stale_node_writers_overwrite_each_other_but_nothing_in_the_store(tm
             made.append(writer("add", session="s1", fields={"content": f"node {number}"}))
             writer("write")
             manager.update_session("ws", "s1", title=f"Ours {number}")
-            assert manager.get_session("ws", "s1").title == f"Ours {number}"  # type: ignore[union-attr]
+            assert there(manager.get_session("ws", "s1")).title == f"Ours {number}"
         manager.checkpoint("ws")
-        assert set(made) <= set(manager.get_session("ws", "s1").message_ids)  # type: ignore[union-attr]
+        assert set(made) <= set(there(manager.get_session("ws", "s1")).message_ids)
         assert manager.check("ws").ok
 
 
@@ -219,7 +219,7 @@ def test_a_file_that_node_left_half_written_delays_no_append_and_is_merged_once_
         assert {"first", "ours"} <= set(contents(manager, "s1"))
         node("write")
         manager.checkpoint("ws")
-        assert {first, second} <= set(manager.get_session("ws", "s1").message_ids)  # type: ignore[union-attr]
+        assert {first, second} <= set(there(manager.get_session("ws", "s1")).message_ids)
 
 
 @pytest.mark.slow

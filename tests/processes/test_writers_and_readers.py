@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from nomad_sessions import NativeSessionManager
 from tests.processes.children import Child
 from tests.processes.node import contents, sound
+from tests.support.together import together
 
 pytestmark = pytest.mark.processes
 
@@ -94,11 +95,7 @@ def test_threads_of_one_manager_and_a_second_process_share_a_session(tmp_path: P
             for number in range(50):
                 manager.add_message("ws", "shared", role="user", content=f"{name} {number}")
 
-        threads = [threading.Thread(target=work, args=(f"thread{n}",)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        together(*(partial(work, f"thread{n}") for n in range(4)))
         other.hear()
         texts = contents(manager, "shared")
     assert len(texts) == len(set(texts)) == 300

@@ -12,7 +12,19 @@ from typing import Any, NamedTuple, TypeAlias
 
 from nomad_sessions import NativeSessionManager, Session
 
-__all__ = ["LIFE", "WS", "Seen", "State", "Step", "perform", "predict", "predictions", "random_step", "state_of"]
+__all__ = [
+    "LIFE",
+    "WS",
+    "Seen",
+    "State",
+    "Step",
+    "as_state",
+    "perform",
+    "predict",
+    "predictions",
+    "random_step",
+    "state_of",
+]
 
 WS = "w"
 
@@ -26,6 +38,11 @@ class Seen(NamedTuple):
 
 State: TypeAlias = dict[str, Seen]
 """All sessions by title; titles are unique in these tests."""
+
+
+def as_state(said: dict[str, list[list[str]]]) -> State:
+    """A state that a job of another process said, as JSON keeps it."""
+    return {title: Seen(*seen) for title, seen in said.items()}
 
 
 class Step(NamedTuple):

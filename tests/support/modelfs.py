@@ -14,6 +14,7 @@ Verified by `tests/unit/test_modelfs*.py`, and against the real file system by `
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import threading
 from collections.abc import Callable
@@ -23,8 +24,22 @@ from tests.support.faults import Fault, Killed
 from tests.support.modelnodes import DirNode, FileNode, Namespace, Node, Write, os_error, set_name
 from tests.support.modelprocess import MUTATING, Call, ModelFS
 
-__all__ = ["MUTATING", "Call", "Draw", "Fault", "Killed", "ModelDisk", "ModelFS", "at_random", "every", "mildest"]
+__all__ = [
+    "CREATE",
+    "MUTATING",
+    "Call",
+    "Draw",
+    "Fault",
+    "Killed",
+    "ModelDisk",
+    "ModelFS",
+    "at_random",
+    "every",
+    "mildest",
+    "put",
+]
 
+CREATE = os.O_RDWR | os.O_CREAT
 _START = 1_750_000_000.0
 
 
@@ -145,3 +160,14 @@ class _Copier:
         copy.uid, copy.gid = node.uid, node.gid
         self._copies[id(node)] = copy
         return copy
+
+
+def put(fs: ModelFS, path: str, data: bytes, *, sync: bool = False, folder: str | None = None) -> None:
+    """Writes a file; with `sync` its bytes are durable, with `folder` the names of that folder."""
+    fd = fs.open(path, CREATE | os.O_TRUNC)
+    fs.pwrite_all(fd, data, 0)
+    if sync:
+        fs.sync(fd)
+    fs.close(fd)
+    if folder is not None:
+        fs.sync_dir(folder)

@@ -5,16 +5,19 @@ Never with `--seccomp-bpf`: that silently injects nothing.
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from tests.support.tiers import tool
 from tests.support.zygote import Job, Outcome, Zygote
 
-__all__ = ["Call", "calls", "struck", "traced"]
+__all__ = ["Call", "calls", "every_nth", "struck", "traced"]
 
 _LINE = re.compile(r"^(?P<pid>\d+)\s+(?P<name>\w+)\((?P<arguments>.*)\)\s+= (?P<result>\S+)(?P<rest>.*)$")
 _FD = re.compile(r"^\d+<(?P<path>[^>]*)>")
@@ -45,6 +48,27 @@ def traced(
     options = ["-y", "-s", "64", *(f"--inject={each}" for each in inject)]
     outcome, text = _attached(zygote, log, options, job, arguments)
     return outcome, list(calls(text))
+
+
+def every_nth(zygotes: Sequence[Zygote], strike: Callable[[Zygote, int], bool]) -> int:
+    """Strikes the n-th call for n = 1, 2, … on all zygotes at once, until one had no n-th; how many were struck."""
+    ns = itertools.count(1)
+    taking = threading.Lock()
+    done = threading.Event()
+
+    def work(zygote: Zygote) -> int:
+        struck = 0
+        while not done.is_set():
+            with taking:
+                n = next(ns)
+            if strike(zygote, n):
+                struck += 1
+            else:
+                done.set()
+        return struck
+
+    with ThreadPoolExecutor(len(zygotes)) as pool:
+        return sum(pool.map(work, zygotes))
 
 
 def _attached(

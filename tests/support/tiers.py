@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-__all__ = ["in_ci", "needs_linux", "needs_mounts", "needs_power", "needs_strace", "tool", "unless"]
+__all__ = ["in_ci", "needs_linux", "needs_mounts", "needs_power", "needs_strace", "own_mounts", "tool", "unless"]
 
 
 def in_ci() -> bool:
@@ -45,6 +45,12 @@ def needs_strace() -> None:
 def needs_mounts() -> None:
     """For tests that mount a small or read-only file system in a mount namespace of their own."""
     unless(_no_mounts())
+
+
+def own_mounts() -> list[str]:
+    """The command to run a process under whose mounts, and those of its children, end with it."""
+    needs_mounts()
+    return [str(tool("unshare")), "--mount", "--propagation", "private"]
 
 
 def needs_power(kind: str) -> None:

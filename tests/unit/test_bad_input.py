@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +26,15 @@ from nomad_sessions import (
     init_session_manager,
 )
 from nomad_sessions.storage.codec import encode, frame
+from tests.support.stored import whole
 
 WS = "ws"
 Call = Callable[[NativeSessionManager], object]
 
 
 @pytest.fixture
-def m(tmp_path: Path) -> Iterator[NativeSessionManager]:
-    with NativeSessionManager(tmp_path / "data", durability="os") as manager:
-        manager.create_session(WS, id="s", metadata={"k": 1})
-        manager.add_message(
-            WS, "s", id="m", role="assistant", content="kept", parts=[{"type": "text", "content": "kept"}]
-        )
-        yield manager
-
-
-def whole(m: NativeSessionManager) -> list[Any]:
-    """Everything, as a fresh handle reads it."""
-    other = NativeSessionManager(m.data_dir)
-    found = [(each, other.get_session_messages(WS, each.id, include_reverted=True)) for each in other.list_sessions(WS)]
-    assert other.check(WS).ok
-    other.close()
-    return found
+def m(kept: NativeSessionManager) -> NativeSessionManager:
+    return kept
 
 
 @pytest.mark.parametrize(

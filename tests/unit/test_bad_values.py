@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nomad_sessions import InvalidInputError, NativeSessionManager, NotFoundError
+from tests.support.stored import whole
 from tests.support.there import there
 
 WS = "ws"
@@ -17,22 +18,8 @@ Call = Callable[[NativeSessionManager], object]
 
 
 @pytest.fixture
-def m(tmp_path: Path) -> Iterator[NativeSessionManager]:
-    with NativeSessionManager(tmp_path / "data", durability="os") as manager:
-        manager.create_session(WS, id="s", metadata={"k": 1})
-        manager.add_message(
-            WS, "s", id="m", role="assistant", content="kept", parts=[{"type": "text", "content": "kept"}]
-        )
-        yield manager
-
-
-def whole(m: NativeSessionManager) -> list[Any]:
-    """Everything, as a fresh handle reads it."""
-    other = NativeSessionManager(m.data_dir)
-    found = [(each, other.get_session_messages(WS, each.id, include_reverted=True)) for each in other.list_sessions(WS)]
-    assert other.check(WS).ok
-    other.close()
-    return found
+def m(kept: NativeSessionManager) -> NativeSessionManager:
+    return kept
 
 
 BAD: dict[str, tuple[str, Call]] = {

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from nomad_sessions.workspace import combining
 from nomad_sessions.workspace.combining import Combiner, Ticket
+from tests.support.together import together
 
 
 def test_every_ticket_of_eight_threads_is_worked_on_once_and_in_batches() -> None:
@@ -34,11 +36,7 @@ def test_every_ticket_of_eight_threads_is_worked_on_once_and_in_batches() -> Non
             if ticket.value != number * 2:
                 wrong.append(number)
 
-    threads = [threading.Thread(target=caller, args=(100 * each,)) for each in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
+    together(*(partial(caller, 100 * each) for each in range(8)))
     assert not wrong
     assert sorted(seen) == list(range(800))
     assert max(batches) > 1

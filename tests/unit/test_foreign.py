@@ -17,6 +17,7 @@ import nomad_sessions
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.errors import SnapshotUnreadableError
 from nomad_sessions.workspace.foreign import UNFIT
+from tests.support.there import there
 
 Body = dict[str, Any]
 
@@ -78,7 +79,7 @@ def test_a_pretty_printed_file_without_our_key_is_read_and_adopted(tmp_path: Pat
     put(tmp_path, store([session("s1", ["m1", "m2"])], [message("m1", "s1"), message("m2", "s1")]))
     with NativeSessionManager(tmp_path) as manager:
         assert texts_of(manager, "s1") == ["m1", "m2"]
-        assert manager.get_message("ws", "m2").content == "m2"  # type: ignore[union-attr]
+        assert there(manager.get_message("ws", "m2")).content == "m2"
         manager.add_message("ws", "s1", role="user", content="ours")
     assert set(adopt(tmp_path)["sessions"]) == {"s1", "ours"}
     with NativeSessionManager(tmp_path) as manager:
@@ -249,7 +250,7 @@ def test_a_hand_edit_of_the_same_size_in_our_own_file_is_taken_in(tmp_path: Path
         # A commit that reads neither, then the checkpoint that copies both.
         manager.add_message("ws", "s2", role="user", content="ours")
         manager.checkpoint("ws")
-        assert manager.get_session("ws", "s1").title == "After!"  # type: ignore[union-attr]
+        assert there(manager.get_session("ws", "s1")).title == "After!"
         assert texts_of(manager, "s1") == ["after!"]
         assert texts_of(manager, "s2") == ["ours"]
         assert manager.check("ws").ok
@@ -321,7 +322,7 @@ def test_a_program_that_never_saw_our_key_goes_on_changing_its_own_records(tmp_p
         theirs["messages"]["m1"]["status"] = "completed"
         put(tmp_path, theirs)
         manager.checkpoint("ws")
-        assert manager.get_message("ws", "m1").status == "completed"  # type: ignore[union-attr]
+        assert there(manager.get_message("ws", "m1")).status == "completed"
     assert not list((tmp_path / "ws" / "quarantine").glob("merge-*")), "nothing of anybody's had to be taken out"
 
 

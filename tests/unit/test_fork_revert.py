@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from nomad_sessions import InvalidInputError, ManualClock, MessageNotFoundError, NativeSessionManager
+from nomad_sessions import InvalidInputError, MessageNotFoundError, NativeSessionManager
 
 WS = "ws"
 
 
 @pytest.fixture
-def m(tmp_path: Path) -> Iterator[NativeSessionManager]:
-    with NativeSessionManager(tmp_path, durability="os", clock=ManualClock(1_750_000_000_000)) as manager:
-        manager.create_session(WS, id="s", title="talk", metadata={"k": [1]})
-        manager.add_messages(WS, "s", [{"id": f"m{n}", "role": "user", "content": f"text {n}"} for n in range(4)])
-        yield manager
+def m(m: NativeSessionManager) -> NativeSessionManager:
+    m.create_session(WS, id="s", title="talk", metadata={"k": [1]})
+    m.add_messages(WS, "s", [{"id": f"m{n}", "role": "user", "content": f"text {n}"} for n in range(4)])
+    return m
 
 
 def shown(m: NativeSessionManager, session_id: str, *, hidden: bool = False) -> list[str]:

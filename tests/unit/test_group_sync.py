@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 
 import pytest
@@ -11,21 +10,32 @@ import pytest
 from nomad_sessions.errors import DurabilityLostError
 from nomad_sessions.storage.group_sync import GroupSync, Position
 from nomad_sessions.storage.segment import Segment
-from tests.support.modelfs import ModelDisk, ModelFS
+from tests.support.modelfs import CREATE, ModelDisk, ModelFS
 
 
-def segment_on(disk: ModelDisk, fs: ModelFS, first: int = 1) -> Segment:
+def segment_on(fs: ModelFS, first: int = 1) -> Segment:
     path = f"/{first}"
-    fd = fs.open(path, os.O_RDWR | os.O_CREAT)
+    fd = fs.open(path, CREATE)
     fs.sync_dir("/")
     return Segment(fs, path, first, fd, fs.fstat(fd))
 
 
-def test_what_is_synced_already_is_not_synced_again() -> None:
-    disk = ModelDisk()
-    fs = disk.process()
-    segment = segment_on(disk, fs)
-    sync = GroupSync(fs)
+@pytest.fixture
+def fs() -> ModelFS:
+    return ModelDisk().process()
+
+
+@pytest.fixture
+def segment(fs: ModelFS) -> Segment:
+    return segment_on(fs)
+
+
+@pytest.fixture
+def sync(fs: ModelFS) -> GroupSync:
+    return GroupSync(fs)
+
+
+def test_what_is_synced_already_is_not_synced_again(fs: ModelFS, segment: Segment, sync: GroupSync) -> None:
     fs.pwrite_all(segment.fd, b"data", 0)
     goal = sync.wrote(segment, 4)
     for _ in range(3):
@@ -34,21 +44,16 @@ def test_what_is_synced_already_is_not_synced_again() -> None:
     assert sync.synced == goal == Position(1, 4)
 
 
-def test_what_somebody_else_synced_is_noted() -> None:
-    fs = ModelDisk().process()
-    sync = GroupSync(fs)
+def test_what_somebody_else_synced_is_noted(fs: ModelFS, sync: GroupSync) -> None:
     sync.note(Position(5, 10))
     sync.wait(Position(4, 99_999))
     assert fs.calls["datasync"] == 0
 
 
-def test_a_journal_that_begins_again_is_synced_again() -> None:
-    disk = ModelDisk()
-    fs = disk.process()
-    sync = GroupSync(fs)
-    old = segment_on(disk, fs, 900)
+def test_a_journal_that_begins_again_is_synced_again(fs: ModelFS, sync: GroupSync) -> None:
+    old = segment_on(fs, 900)
     sync.wait(sync.wrote(old, 50))
-    new = segment_on(disk, fs, 1)
+    new = segment_on(fs, 1)
     sync.start(new, 20, 20)
     fs.pwrite_all(new.fd, bytes(30), 0)
     sync.wait(sync.wrote(new, 30))
@@ -56,11 +61,7 @@ def test_a_journal_that_begins_again_is_synced_again() -> None:
     assert sync.synced == Position(1, 30)
 
 
-def test_reading_the_same_journal_afresh_forgets_no_sync() -> None:
-    disk = ModelDisk()
-    fs = disk.process()
-    sync = GroupSync(fs)
-    segment = segment_on(disk, fs)
+def test_reading_the_same_journal_afresh_forgets_no_sync(fs: ModelFS, segment: Segment, sync: GroupSync) -> None:
     goal = sync.wrote(segment, 40)
     sync.wait(goal)
     sync.start(segment, 40, 10)
@@ -68,11 +69,9 @@ def test_reading_the_same_journal_afresh_forgets_no_sync() -> None:
     assert fs.calls["datasync"] == 1
 
 
-def test_waiting_threads_share_the_next_sync() -> None:
-    disk = ModelDisk()
-    fs = disk.process()
-    segment = segment_on(disk, fs)
-    sync = GroupSync(fs)
+def test_waiting_threads_share_the_next_sync(
+    fs: ModelFS, segment: Segment, sync: GroupSync, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, go = threading.Event(), threading.Event()
     real = fs.datasync
 
@@ -81,7 +80,7 @@ def test_waiting_threads_share_the_next_sync() -> None:
         assert go.wait(10)
         real(fd)
 
-    fs.datasync = slow  # type: ignore[method-assign]  # a disk that takes its time
+    monkeypatch.setattr(fs, "datasync", slow)  # A disk that takes its time.
     threads = [threading.Thread(target=sync.wait, args=(sync.wrote(segment, 1),))]
     threads[0].start()
     assert begun.wait(10)
@@ -96,11 +95,9 @@ def test_waiting_threads_share_the_next_sync() -> None:
     assert sync.synced == Position(1, 8)
 
 
-def test_a_failed_sync_fails_every_later_call_and_is_not_tried_again() -> None:
-    disk = ModelDisk()
-    fs = disk.process()
-    segment = segment_on(disk, fs)
-    sync = GroupSync(fs)
+def test_a_failed_sync_fails_every_later_call_and_is_not_tried_again(
+    fs: ModelFS, segment: Segment, sync: GroupSync
+) -> None:
     fs.pwrite_all(segment.fd, b"data", 0)
     goal = sync.wrote(segment, 4)
     with fs.inject(errno.EIO, op="datasync"), pytest.raises(DurabilityLostError) as caught:
@@ -113,24 +110,18 @@ def test_a_failed_sync_fails_every_later_call_and_is_not_tried_again() -> None:
     assert sync.synced < goal
 
 
-def test_after_a_failed_sync_the_bytes_are_written_again_so_that_the_next_one_is_honest() -> None:
-    disk = ModelDisk()
-    fs = disk.process()
-    segment = segment_on(disk, fs)
-    sync = GroupSync(fs)
+def test_after_a_failed_sync_the_bytes_are_written_again_so_that_the_next_one_is_honest(
+    fs: ModelFS, segment: Segment, sync: GroupSync
+) -> None:
     fs.pwrite_all(segment.fd, b"data", 0)
     with fs.inject(errno.EIO, op="datasync"), pytest.raises(DurabilityLostError):
         sync.wait(sync.wrote(segment, 4))
     other = GroupSync(fs)
     other.wait(other.wrote(segment, 4))
-    assert disk.crash(lambda choices: choices[-1]).read("/1") == b"data"
+    assert fs.disk.crash(lambda choices: choices[-1]).read("/1") == b"data"
 
 
-def test_an_interrupted_sync_lets_the_next_thread_try() -> None:
-    disk = ModelDisk()
-    fs = disk.process()
-    segment = segment_on(disk, fs)
-    sync = GroupSync(fs)
+def test_an_interrupted_sync_lets_the_next_thread_try(fs: ModelFS, segment: Segment, sync: GroupSync) -> None:
     goal = sync.wrote(segment, 4)
     with fs.inject(KeyboardInterrupt(), op="datasync"), pytest.raises(KeyboardInterrupt):
         sync.wait(goal)
@@ -138,9 +129,7 @@ def test_an_interrupted_sync_lets_the_next_thread_try() -> None:
     assert sync.error is None
 
 
-def test_a_failure_elsewhere_fails_those_who_wait_here() -> None:
-    fs = ModelDisk().process()
-    sync = GroupSync(fs)
+def test_a_failure_elsewhere_fails_those_who_wait_here(sync: GroupSync) -> None:
     sync.fail(DurabilityLostError(path="/folder"))
     with pytest.raises(DurabilityLostError, match="/folder"):
         sync.wait(Position(1, 1))

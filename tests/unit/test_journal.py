@@ -29,6 +29,21 @@ def opened(fs: ModelFS, after: int = 0, **options: Any) -> Journal:
     return journal
 
 
+@pytest.fixture
+def disk() -> ModelDisk:
+    return new_disk()
+
+
+@pytest.fixture
+def fs(disk: ModelDisk) -> ModelFS:
+    return disk.process()
+
+
+@pytest.fixture
+def journal(fs: ModelFS) -> Journal:
+    return opened(fs)
+
+
 def write(journal: Journal, count: int = 1) -> None:
     journal.prepare()
     for _ in range(count):
@@ -52,9 +67,7 @@ def seqs(disk: ModelDisk, after: int = 0) -> list[int]:
     return [entry.record["seq"] for entry in [*(entry for _, older in journal.scanned for entry in older), *entries]]
 
 
-def test_records_are_there_in_order_across_segments() -> None:
-    disk = new_disk()
-    journal = opened(disk.process())
+def test_records_are_there_in_order_across_segments(disk: ModelDisk, journal: Journal) -> None:
     for _ in range(4):
         write(journal, 3)
         seal(journal)
@@ -71,9 +84,7 @@ def test_records_are_there_in_order_across_segments() -> None:
     assert again.last_seq == 14
 
 
-def test_only_what_lies_above_a_seq_is_loaded() -> None:
-    disk = new_disk()
-    journal = opened(disk.process())
+def test_only_what_lies_above_a_seq_is_loaded(disk: ModelDisk, journal: Journal) -> None:
     for _ in range(3):
         write(journal, 3)
         seal(journal)
@@ -83,8 +94,7 @@ def test_only_what_lies_above_a_seq_is_loaded() -> None:
         assert [part.seal.last_seq for part in sealed] == [last for last in (3, 6, 9) if last > after]
 
 
-def test_refresh_tells_what_others_appended_and_when_to_load_afresh() -> None:
-    disk = new_disk()
+def test_refresh_tells_what_others_appended_and_when_to_load_afresh(disk: ModelDisk) -> None:
     writer = opened(disk.process())
     write(writer)
     reader = opened(disk.process())
@@ -99,8 +109,7 @@ def test_refresh_tells_what_others_appended_and_when_to_load_afresh() -> None:
     assert [entry.record["seq"] for entry in reader.refresh() or []] == [4]
 
 
-def test_refresh_reads_a_half_written_record_again_when_it_is_whole() -> None:
-    disk = new_disk()
+def test_refresh_reads_a_half_written_record_again_when_it_is_whole(disk: ModelDisk) -> None:
     writer = opened(disk.process())
     write(writer)
     path = f"{FOLDER}/{name_of(1)}"
@@ -118,8 +127,7 @@ def test_refresh_reads_a_half_written_record_again_when_it_is_whole() -> None:
     assert [entry.record["seq"] for entry in reader.refresh() or []] == [2]
 
 
-def test_a_seal_that_was_cut_off_again_is_noticed() -> None:
-    disk = new_disk()
+def test_a_seal_that_was_cut_off_again_is_noticed(disk: ModelDisk) -> None:
     writer = opened(disk.process())
     write(writer, 2)
     path = f"{FOLDER}/{name_of(1)}"
@@ -165,9 +173,7 @@ def test_death_at_any_call_of_creating_and_sealing_leaves_a_journal_that_goes_on
     assert nth > 15
 
 
-def test_a_missing_segment_is_a_gap() -> None:
-    disk = new_disk()
-    journal = opened(disk.process())
+def test_a_missing_segment_is_a_gap(disk: ModelDisk, journal: Journal) -> None:
     for _ in range(4):
         write(journal, 3)
         seal(journal)
@@ -180,9 +186,9 @@ def test_a_missing_segment_is_a_gap() -> None:
         Journal(disk.process(), "/w", trust_tables=trust).load(9)
 
 
-def test_a_sealed_segment_that_lost_its_seal_is_read_line_by_line_up_to_its_successor() -> None:
-    disk = new_disk()
-    journal = opened(disk.process())
+def test_a_sealed_segment_that_lost_its_seal_is_read_line_by_line_up_to_its_successor(
+    disk: ModelDisk, journal: Journal
+) -> None:
     write(journal, 3)
     seal(journal)
     write(journal)
@@ -202,9 +208,7 @@ def test_a_sealed_segment_that_lost_its_seal_is_read_line_by_line_up_to_its_succ
     assert missing.value.path == path
 
 
-def test_a_hint_is_not_believed_where_the_segment_it_names_has_a_successor() -> None:
-    disk = new_disk()
-    journal = opened(disk.process())
+def test_a_hint_is_not_believed_where_the_segment_it_names_has_a_successor(disk: ModelDisk, journal: Journal) -> None:
     write(journal, 3)
     seal(journal)
     write(journal)
@@ -217,9 +221,7 @@ def test_a_hint_is_not_believed_where_the_segment_it_names_has_a_successor() -> 
     assert again.last_seq == 4
 
 
-def test_damaged_tables_are_told_apart_from_damaged_records() -> None:
-    disk = new_disk()
-    journal = opened(disk.process())
+def test_damaged_tables_are_told_apart_from_damaged_records(disk: ModelDisk, journal: Journal) -> None:
     write(journal, 3)
     part = seal(journal)
     write(journal)
@@ -234,10 +236,9 @@ def test_damaged_tables_are_told_apart_from_damaged_records() -> None:
     assert seqs(disk) == [1, 2, 3, 4]
 
 
-def test_a_seal_without_its_tables_is_no_seal_while_nothing_follows_it() -> None:
-    disk = new_disk()
-    fs = disk.process()
-    journal = opened(fs)
+def test_a_seal_without_its_tables_is_no_seal_while_nothing_follows_it(
+    disk: ModelDisk, fs: ModelFS, journal: Journal
+) -> None:
     write(journal, 3)
     with fs.inject(errno.ENOSPC, op="open"), pytest.raises(OSError, match="No space"):
         seal(journal)
@@ -253,10 +254,7 @@ def test_a_seal_without_its_tables_is_no_seal_while_nothing_follows_it() -> None
     assert any("quarantine" in name for name in disk.tree())
 
 
-def test_a_failed_append_leaves_the_segment_as_it_was() -> None:
-    disk = new_disk()
-    fs = disk.process()
-    journal = opened(fs)
+def test_a_failed_append_leaves_the_segment_as_it_was(disk: ModelDisk, fs: ModelFS, journal: Journal) -> None:
     write(journal)
     before = disk.tree()
     with fs.inject(errno.ENOSPC, op="pwrite_all", effect="part"), pytest.raises(OSError, match="No space"):
@@ -266,10 +264,9 @@ def test_a_failed_append_leaves_the_segment_as_it_was() -> None:
     assert seqs(disk) == [1, 2]
 
 
-def test_a_failed_append_that_cannot_be_cut_off_is_healed_by_the_next() -> None:
-    disk = new_disk()
-    fs = disk.process()
-    journal = opened(fs)
+def test_a_failed_append_that_cannot_be_cut_off_is_healed_by_the_next(
+    disk: ModelDisk, fs: ModelFS, journal: Journal
+) -> None:
     write(journal)
     with (
         fs.inject(errno.ENOSPC, op="pwrite_all", effect="part"),
@@ -282,10 +279,7 @@ def test_a_failed_append_that_cannot_be_cut_off_is_healed_by_the_next() -> None:
     assert seqs(disk) == [1, 2]
 
 
-def test_a_seal_whose_sync_failed_is_taken_back() -> None:
-    disk = new_disk()
-    fs = disk.process()
-    journal = opened(fs)
+def test_a_seal_whose_sync_failed_is_taken_back(disk: ModelDisk, fs: ModelFS, journal: Journal) -> None:
     write(journal, 2)
     before = disk.read(f"{FOLDER}/{name_of(1)}")
     with fs.inject(errno.ENOSPC, op="datasync"), pytest.raises(DurabilityLostError):
@@ -293,9 +287,7 @@ def test_a_seal_whose_sync_failed_is_taken_back() -> None:
     assert disk.read(f"{FOLDER}/{name_of(1)}") == before
 
 
-def test_pruning_removes_whole_segments_below_a_seq_only() -> None:
-    disk = new_disk()
-    journal = opened(disk.process())
+def test_pruning_removes_whole_segments_below_a_seq_only(disk: ModelDisk, journal: Journal) -> None:
     for _ in range(3):
         write(journal, 3)
         seal(journal)
@@ -307,7 +299,6 @@ def test_pruning_removes_whole_segments_below_a_seq_only() -> None:
         assert image.names_in(FOLDER) == [name_of(10)]
 
 
-def test_a_segment_begins_with_its_number() -> None:
-    disk = new_disk()
+def test_a_segment_begins_with_its_number(disk: ModelDisk) -> None:
     write(opened(disk.process(), after=41))
     assert disk.read(f"{FOLDER}/{name_of(42)}").startswith(header(42))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +16,25 @@ from nomad_sessions import (
     ConflictError,
     InvalidInputError,
     ManualClock,
-    Message,
     MessageNotFoundError,
     NativeSessionManager,
     ProtectedFieldError,
     SessionNotFoundError,
 )
 from nomad_sessions.models import dump
+from tests.support.stored import stored_message
 from tests.support.there import there
 
+from .conftest import START
+
 WS = "ws"
-START = 1_750_000_000_000
 CALL = {"id": "c1", "type": "function", "function": {"name": "bash", "arguments": "{}"}}
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(START)
-
-
-@pytest.fixture
-def m(tmp_path: Path, clock: ManualClock) -> Iterator[NativeSessionManager]:
-    with NativeSessionManager(tmp_path, durability="os", clock=clock) as manager:
-        manager.create_session(WS, id="s")
-        yield manager
-
-
-def read(m: NativeSessionManager, message_id: str) -> Message:
-    """What is on the disk, through a handle of its own; it must be what this one shows."""
-    other = NativeSessionManager(m.data_dir)
-    found = other.get_message(WS, message_id)
-    other.close()
-    assert found is not None
-    assert found == m.get_message(WS, message_id)
-    return found
+def m(m: NativeSessionManager) -> NativeSessionManager:
+    m.create_session(WS, id="s")
+    return m
 
 
 def text(content: str) -> dict[str, Any]:
@@ -68,14 +53,15 @@ def test_a_new_message_has_the_shape_that_nomadarch_gives_it(m: NativeSessionMan
         "status": "completed",
         "rev": 2,
     }
-    assert read(m, message.id) == message
+    assert stored_message(m, message.id) == message
     assert there(m.get_session(WS, "s")).message_ids == [message.id]
 
 
 def test_times_of_imported_messages_are_kept(m: NativeSessionManager) -> None:
     one = m.add_message(WS, "s", role="user", content="old", created_at=5)
     two = m.add_message(WS, "s", role="user", content="old", created_at=5, updated_at=9)
-    assert [(each.created_at, each.updated_at) for each in (read(m, one.id), read(m, two.id))] == [(5, 5), (5, 9)]
+    found = [stored_message(m, each.id) for each in (one, two)]
+    assert [(each.created_at, each.updated_at) for each in found] == [(5, 5), (5, 9)]
 
 
 def test_a_given_id_makes_adding_idempotent_and_belongs_to_one_session(m: NativeSessionManager) -> None:
@@ -91,7 +77,7 @@ def test_a_given_id_makes_adding_idempotent_and_belongs_to_one_session(m: Native
     m.delete_message(WS, "msg_1")
     assert m.add_message(WS, "other", id="msg_1", role="user", content="two").session_id == "other"
     m.checkpoint(WS)
-    assert read(m, "msg_1").content == "two"
+    assert stored_message(m, "msg_1").content == "two"
 
 
 def test_several_are_added_as_one_group_or_not_at_all(m: NativeSessionManager) -> None:
@@ -110,9 +96,9 @@ def test_where_there_are_parts_they_are_the_content_and_the_calls(m: NativeSessi
     parts = [text("a"), {"type": "tool_call", "toolCall": CALL, "state": {"status": "running"}}, text("b")]
     message = m.add_message(WS, "s", role="assistant", content="something else", parts=parts)
     assert (message.content, [dump(each) for each in message.tool_calls]) == ("ab", [CALL])
-    assert read(m, message.id) == message
+    assert stored_message(m, message.id) == message
     beside = m.add_message(WS, "s", role="tool", content="beside", parts=[{"type": "tool_result"}])
-    assert read(m, beside.id).content == "beside"
+    assert stored_message(m, beside.id).content == "beside"
 
 
 def test_new_content_is_that_of_the_one_text_part(m: NativeSessionManager) -> None:
@@ -122,8 +108,8 @@ def test_new_content_is_that_of_the_one_text_part(m: NativeSessionManager) -> No
     assert changed.content == "b"
     assert [dump(part) for part in changed.parts] == [parts[0], {**text("b"), "mine": 1}, parts[2]]
     assert changed.tool_calls == message.tool_calls
-    assert read(m, message.id) == changed
-    assert read(m, m.update_message(WS, message.id, content=None).id).content == ""
+    assert stored_message(m, message.id) == changed
+    assert stored_message(m, m.update_message(WS, message.id, content=None).id).content == ""
 
 
 def test_new_content_of_several_text_parts_is_refused_as_ambiguous(m: NativeSessionManager) -> None:
@@ -131,24 +117,24 @@ def test_new_content_of_several_text_parts_is_refused_as_ambiguous(m: NativeSess
     with pytest.raises(InvalidInputError, match="2 text parts") as caught:
         m.update_message(WS, message.id, content="c", status="error")
     assert caught.value.field == "content"
-    assert read(m, message.id) == message
+    assert stored_message(m, message.id) == message
     assert m.update_message(WS, message.id, content="ab") == message
 
 
 def test_new_content_beside_parts_that_hold_no_text_is_just_that(m: NativeSessionManager) -> None:
     message = m.add_message(WS, "s", role="tool", content="a", parts=[{"type": "tool_result"}])
     assert m.update_message(WS, message.id, content="b").content == "b"
-    assert read(m, message.id).content == "b"
+    assert stored_message(m, message.id).content == "b"
 
 
 def test_new_parts_bring_their_content_and_calls_along(m: NativeSessionManager) -> None:
     message = m.add_message(WS, "s", role="assistant", parts=[text("a"), {"type": "tool_call", "toolCall": CALL}])
     assert m.update_message(WS, message.id, parts=[text("b"), text("c")]).content == "bc"
-    assert read(m, message.id).tool_calls == []
+    assert stored_message(m, message.id).tool_calls == []
     assert m.update_message(WS, message.id, parts=[]).content == ""
     m.update_message(WS, message.id, content="plain")
     assert m.update_message(WS, message.id, parts=[{"type": "code", "content": "x"}]).content == "plain"
-    assert read(m, m.update_message(WS, message.id, parts=None).id).parts == []
+    assert stored_message(m, m.update_message(WS, message.id, parts=None).id).parts == []
 
 
 def test_calls_that_parts_hold_are_changed_there(m: NativeSessionManager) -> None:
@@ -169,7 +155,7 @@ def test_an_update_removes_with_none_and_keeps_what_it_does_not_name(
     assert (changed.status, changed.updated_at, changed.created_at) == ("error", START + 3, START)
     assert dump(changed)["usage"] == {"cacheRead": 3}
     assert (changed.metadata, changed.model_extra) == ({"k": [1]}, {"extra": {"deep": [1]}})
-    assert read(m, message.id) == changed
+    assert stored_message(m, message.id) == changed
     assert m.update_message(WS, message.id, status="error") == changed
 
 
@@ -184,7 +170,7 @@ def test_a_message_of_another_tool_can_be_changed_though_we_would_not_write_its_
     with NativeSessionManager(tmp_path) as m:
         assert m.update_message(WS, "m", agent="a").role == "developer"
         m.append_to_message(WS, "m", " y")
-        assert read(m, "m").content == "x y"
+        assert stored_message(m, "m").content == "x y"
         with pytest.raises(InvalidInputError):
             m.append_to_message(WS, "m", "z", part=0)
         m.move_session(WS, "s", to_workspace="other")
@@ -198,7 +184,7 @@ def test_protected_fields_cannot_be_changed(m: NativeSessionManager, field: str)
     message = m.add_message(WS, "s", role="user", content="x")
     with pytest.raises(ProtectedFieldError):
         m.update_message(WS, message.id, {field: "y"})
-    assert read(m, message.id) == message
+    assert stored_message(m, message.id) == message
 
 
 def test_a_stale_rev_is_a_conflict_that_holds_the_current_message(m: NativeSessionManager) -> None:
@@ -206,7 +192,7 @@ def test_a_stale_rev_is_a_conflict_that_holds_the_current_message(m: NativeSessi
     m.append_to_message(WS, message.id, "y")
     with pytest.raises(ConflictError) as caught:
         m.update_message(WS, message.id, content="z", if_rev=message.rev)
-    assert caught.value.current == read(m, message.id)
+    assert caught.value.current == stored_message(m, message.id)
     assert caught.value.expected_rev == message.rev
 
 
@@ -219,16 +205,16 @@ def test_a_returned_model_and_what_was_passed_in_are_the_callers_own(m: NativeSe
     message.metadata["l"].append(3)
     message.parts[0].content = "changed"
     message.parts.clear()
-    found = read(m, message.id)
+    found = stored_message(m, message.id)
     assert dump(found)["parts"] == [{**text("a"), "x": [1]}]
     assert found.metadata == {"l": [1]}
     changes: dict[str, Any] = {"metadata": {"l": [5]}}
     m.update_message(WS, message.id, changes).metadata["l"].append(6)
     changes["metadata"]["l"].append(7)
-    assert read(m, message.id).metadata == {"l": [5]}
+    assert stored_message(m, message.id).metadata == {"l": [5]}
     for each in m.get_session_messages(WS, "s"):
         each.metadata["l"].clear()
-    assert read(m, message.id).metadata == {"l": [5]}
+    assert stored_message(m, message.id).metadata == {"l": [5]}
 
 
 def test_appending_goes_to_the_content_or_to_a_part(m: NativeSessionManager) -> None:
@@ -240,17 +226,17 @@ def test_appending_goes_to_the_content_or_to_a_part(m: NativeSessionManager) -> 
     m.append_to_message(WS, rich.id, "b")
     m.append_to_message(WS, rich.id, "hm", part=1)
     m.append_to_message(WS, rich.id, "[]", part=2)
-    assert read(m, plain.id).content == "ab"
-    found = read(m, rich.id)
+    assert stored_message(m, plain.id).content == "ab"
+    found = stored_message(m, rich.id)
     assert (found.content, found.parts[1].content, found.tool_calls[0].function.arguments) == ("ab", "hm", "{}[]")
     beside = m.add_message(WS, "s", role="tool", content="a", parts=[{"type": "tool_result"}])
     m.append_to_message(WS, beside.id, "b")
-    assert read(m, beside.id).content == "ab"
+    assert stored_message(m, beside.id).content == "ab"
     for part in (-1, 3, 4, "0", True):
         with pytest.raises(InvalidInputError) as caught:
             m.append_to_message(WS, rich.id, "x", part=part)  # type: ignore[arg-type]
         assert caught.value.field == "part"
-    assert read(m, rich.id) == found
+    assert stored_message(m, rich.id) == found
 
 
 def test_two_thousand_appends_cost_at_most_five_times_the_message(tmp_path: Path) -> None:
@@ -259,7 +245,7 @@ def test_two_thousand_appends_cost_at_most_five_times_the_message(tmp_path: Path
         message = m.add_message(WS, "s", role="assistant", status="streaming", content="")
         for number in range(2000):
             m.append_to_message(WS, message.id, f"{number:020d}", sync=number % 100 == 0)
-        found = read(m, message.id)
+        found = stored_message(m, message.id)
         assert found.content == "".join(f"{number:020d}" for number in range(2000))
         assert m.status(WS).journal_bytes + m.status(WS).snapshot_bytes <= 5 * len(found.content)
 
@@ -269,7 +255,7 @@ def test_deleting_a_message_leaves_the_others(m: NativeSessionManager) -> None:
     m.delete_message(WS, ids[1])
     assert there(m.get_session(WS, "s")).message_ids == [ids[0], ids[2]]
     assert m.get_message(WS, ids[1]) is None
-    calls: list[Any] = [
+    calls: list[Callable[[str], object]] = [
         lambda each: m.delete_message(WS, each),
         lambda each: m.update_message(WS, each, content="x"),
         lambda each: m.append_to_message(WS, each, "x"),
@@ -288,7 +274,7 @@ def test_bytes_of_a_file_part_come_back_inline_or_as_an_attachment(m: NativeSess
     changed = m.update_message(WS, m.add_message(WS, "s", role="user").id, parts=[part])
     assert part["file"]["data"] is data, "the caller's own dict is not touched"
     for message in (added, changed):
-        file = read(m, message.id).parts[0].file
+        file = stored_message(m, message.id).parts[0].file
         assert file is not None
         assert file.size == size
         if size <= 64 * 1024:

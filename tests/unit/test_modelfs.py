@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from nomad_sessions.storage._os import FileSystem
 from tests.support.drawing import Draw, every
-from tests.support.modelfs import MUTATING, Call, Killed, ModelDisk
-
-CREATE = os.O_RDWR | os.O_CREAT
-
-
-def put(fs: FileSystem, path: str, data: bytes, *, sync: bool = False, folder: str | None = None) -> None:
-    fd = fs.open(path, CREATE | os.O_TRUNC)
-    fs.pwrite_all(fd, data, 0)
-    if sync:
-        fs.sync(fd)
-    fs.close(fd)
-    if folder is not None:
-        fs.sync_dir(folder)
-
+from tests.support.faults import Effect
+from tests.support.modelfs import CREATE, MUTATING, Call, Killed, ModelDisk, put
+from tests.support.together import together
 
 # Processes
 
@@ -47,12 +35,11 @@ def test_a_killed_process_leaves_its_bytes_and_frees_its_locks_and_does_nothing_
 
 
 @pytest.mark.parametrize(("effect", "left"), [("none", b""), ("part", b"da"), ("all", b"data")])
-def test_death_in_a_write_leaves_none_half_or_all_of_it(effect: str, left: bytes) -> None:
+def test_death_in_a_write_leaves_none_half_or_all_of_it(effect: Effect, left: bytes) -> None:
     disk = ModelDisk()
     fs = disk.process()
     fd = fs.open("/f", CREATE)
-    part = {"none": "none", "part": "part"}.get(effect, "all")
-    with fs.die_at(1, op="pwrite_all", effect=part), pytest.raises(Killed):  # type: ignore[arg-type]  # a Literal
+    with fs.die_at(1, op="pwrite_all", effect=effect), pytest.raises(Killed):
         fs.pwrite_all(fd, b"data", 0)
     assert disk.read("/f") == left
     assert not fs.alive
@@ -263,11 +250,7 @@ def test_threads_may_share_a_process() -> None:
         for step in range(200):
             fs.pwrite_all(fd, bytes([number]), number * 200 + step)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(*(partial(work, number) for number in range(4)))
     assert disk.read("/f") == b"".join(bytes([number]) * 200 for number in range(4))
 
 

@@ -11,19 +11,7 @@ from hypothesis import strategies as st
 
 from nomad_sessions.storage._os import FileSystem
 from tests.support.drawing import Draw, at_random, every, mildest
-from tests.support.modelfs import MUTATING, Killed, ModelDisk, ModelFS
-
-CREATE = os.O_RDWR | os.O_CREAT
-
-
-def put(fs: FileSystem, path: str, data: bytes, *, sync: bool = False, folder: str | None = None) -> None:
-    fd = fs.open(path, CREATE | os.O_TRUNC)
-    fs.pwrite_all(fd, data, 0)
-    if sync:
-        fs.sync(fd)
-    fs.close(fd)
-    if folder is not None:
-        fs.sync_dir(folder)
+from tests.support.modelfs import CREATE, MUTATING, Killed, ModelDisk, ModelFS, put
 
 
 def outcomes(disk: ModelDisk, path: str, *, thin: int = 5) -> set[bytes | None]:

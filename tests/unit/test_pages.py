@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,17 +10,6 @@ import pytest
 from nomad_sessions import InvalidCursorError, InvalidInputError, ManualClock, NativeSessionManager, Page
 
 WS = "ws"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_750_000_000_000)
-
-
-@pytest.fixture
-def m(tmp_path: Path, clock: ManualClock) -> Iterator[NativeSessionManager]:
-    with NativeSessionManager(tmp_path, durability="os", clock=clock) as manager:
-        yield manager
 
 
 def talk(m: NativeSessionManager, count: int, **fields: Any) -> str:
@@ -81,7 +69,7 @@ def test_pages_of_messages_give_each_once(m: NativeSessionManager, limit: int, f
 
 def test_messages_that_are_added_or_changed_between_pages_disturb_nothing(m: NativeSessionManager) -> None:
     session = talk(m, 10)
-    added: list[Any] = []
+    added: list[str] = []
 
     def between(page: Page[Any]) -> None:
         added.append(m.add_message(WS, session, role="user", content=f"new {len(added)}").content)

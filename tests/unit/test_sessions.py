@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,36 +12,15 @@ from nomad_sessions import (
     ManualClock,
     NativeSessionManager,
     ProtectedFieldError,
-    Session,
     SessionNotFoundError,
 )
 from nomad_sessions.models import dump
+from tests.support.stored import stored_session
 from tests.support.there import there
 
+from .conftest import START
+
 WS = "ws"
-START = 1_750_000_000_000
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(START)
-
-
-@pytest.fixture
-def m(tmp_path: Path, clock: ManualClock) -> Iterator[NativeSessionManager]:
-    with NativeSessionManager(tmp_path, durability="os", clock=clock) as manager:
-        yield manager
-
-
-def read(m: NativeSessionManager, session_id: str) -> Session:
-    """What is on the disk, through a handle of its own; it must be what this one shows."""
-    mine = m.get_session(WS, session_id)
-    other = NativeSessionManager(m.data_dir)
-    found = other.get_session(WS, session_id)
-    other.close()
-    assert found is not None
-    assert found == mine
-    return found
 
 
 def test_a_new_session_has_the_shape_that_nomadarch_gives_it(m: NativeSessionManager) -> None:
@@ -58,7 +35,7 @@ def test_a_new_session_has_the_shape_that_nomadarch_gives_it(m: NativeSessionMan
         "messageIds": [],
         "rev": 1,
     }
-    assert read(m, session.id) == session
+    assert stored_session(m, session.id) == session
 
 
 def test_either_spelling_and_keywords_are_taken_and_unknown_fields_are_kept(m: NativeSessionManager) -> None:
@@ -109,13 +86,13 @@ def test_a_returned_model_is_a_snapshot(m: NativeSessionManager) -> None:
     session.title = "changed"
     assert session.model_extra is not None
     session.model_extra["extra"]["list"].append(4)
-    found = read(m, session.id)
+    found = stored_session(m, session.id)
     assert (found.title, found.metadata, found.message_ids) == ("t", {"list": [1]}, [])
     assert found.model_extra == {"extra": {"list": [1]}}
     found.metadata["list"].clear()
     for each in m.list_sessions(WS):
         each.metadata["list"].clear()
-    assert read(m, session.id).metadata == {"list": [1]}
+    assert stored_session(m, session.id).metadata == {"list": [1]}
 
 
 def test_an_update_replaces_values_whole_and_none_removes_a_field(m: NativeSessionManager, clock: ManualClock) -> None:
@@ -125,7 +102,7 @@ def test_an_update_replaces_values_whole_and_none_removes_a_field(m: NativeSessi
     assert (changed.title, changed.metadata, changed.agent) == ("u", {"a": 1}, None)
     assert changed.updated_at == session.updated_at + 7
     assert changed.rev > session.rev
-    assert "agent" not in dump(read(m, session.id))
+    assert "agent" not in dump(stored_session(m, session.id))
     assert m.update_session(WS, session.id, metadata=None, title=None).metadata == {}
     assert there(m.get_session(WS, session.id)).title == "New Session"
 
@@ -141,7 +118,7 @@ def test_an_update_that_changes_nothing_writes_nothing(m: NativeSessionManager, 
 def test_values_that_python_takes_for_equal_are_still_changes(m: NativeSessionManager, before: Any, after: Any) -> None:
     session = m.create_session(WS, metadata={"v": before})
     m.update_session(WS, session.id, metadata={"v": after})
-    assert type(read(m, session.id).metadata["v"]) is type(after)
+    assert type(stored_session(m, session.id).metadata["v"]) is type(after)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +129,7 @@ def test_protected_fields_cannot_be_changed(m: NativeSessionManager, field: str)
     with pytest.raises(ProtectedFieldError) as caught:
         m.update_session(WS, session.id, {field: "x", "title": "lost"})
     assert caught.value.field.replace("_", "").lower() == field.replace("_", "").lower()
-    assert read(m, session.id) == session
+    assert stored_session(m, session.id) == session
 
 
 def test_a_stale_rev_is_a_conflict_that_holds_the_current_session(m: NativeSessionManager) -> None:
@@ -161,7 +138,7 @@ def test_a_stale_rev_is_a_conflict_that_holds_the_current_session(m: NativeSessi
     with pytest.raises(ConflictError) as caught:
         m.update_session(WS, session.id, title="late", if_rev=session.rev)
     assert caught.value.current == newer
-    assert read(m, session.id) == newer
+    assert stored_session(m, session.id) == newer
 
 
 def test_marks_are_set_once_and_taken_away(m: NativeSessionManager, clock: ManualClock) -> None:
@@ -175,7 +152,7 @@ def test_marks_are_set_once_and_taken_away(m: NativeSessionManager, clock: Manua
     assert m.get_active_session_count(WS) == m.get_active_session_count() == 0
     assert m.reopen_session(WS, session.id).closed_at is None
     assert m.unarchive_session(WS, session.id).archived_at is None
-    assert read(m, session.id).archived_at is None
+    assert stored_session(m, session.id).archived_at is None
     assert m.get_active_session_count(WS) == 1
 
 

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from nomad_sessions import ManualClock, NativeSessionManager, WorkspaceStats
 
+from .conftest import START
+
 WS = "ws"
-START = 1_750_000_000_000
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(START)
-
-
-@pytest.fixture
-def m(tmp_path: Path, clock: ManualClock) -> Iterator[NativeSessionManager]:
-    with NativeSessionManager(tmp_path, durability="os", clock=clock) as manager:
-        yield manager
 
 
 def on_disk(m: NativeSessionManager, name: str) -> int:

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from nomad_sessions import (
     TransactionError,
 )
 from nomad_sessions.models import dump
+from tests.support.together import together
 
 WS = "ws"
 
@@ -226,7 +227,12 @@ def test_a_stream_into_nothing_or_over_something_raises_and_leaves_no_lock(m: Na
 def test_what_is_no_text_or_no_usage_is_refused_at_once_and_costs_nothing(m: NativeSessionManager) -> None:
     with m.stream_message(WS, "s") as s:
         s.text("a")
-        bad: list[tuple[Any, object]] = [(s.text, 5), (s.thinking, None), (s.usage, 5), (s.usage, {"input": "many"})]
+        bad: list[tuple[Callable[..., None], object]] = [
+            (s.text, 5),
+            (s.thinking, None),
+            (s.usage, 5),
+            (s.usage, {"input": "many"}),
+        ]
         for call, value in bad:
             with pytest.raises(InvalidInputError):
                 call(value)
@@ -252,11 +258,7 @@ def test_streams_of_several_threads_do_not_mix(m: NativeSessionManager) -> None:
                 s.text(f"{number}:{each} ")
         found[number] = s.message.id
 
-    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(*(partial(write, n) for n in range(4)))
     for number, message_id in found.items():
         assert read(m, message_id).content == "".join(f"{number}:{each} " for each in range(100))
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,34 +10,10 @@ import pytest
 from nomad_sessions import ConflictError, NativeSessionManager, StoreClosedError
 from nomad_sessions.workspace import folding, store
 from tests.support.there import there
+from tests.support.together import together
 
 WS = "ws"
 THREADS = 8
-
-
-def together(*works: Callable[[], None]) -> None:
-    """Runs all at once; the first error of any is raised."""
-    errors: list[BaseException] = []
-    barrier = threading.Barrier(len(works))
-
-    def run(work: Callable[[], None]) -> None:
-        barrier.wait()
-        try:
-            work()
-        except BaseException as error:
-            errors.append(error)
-            raise
-
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
-    hook, threading.excepthook = threading.excepthook, lambda _: None
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    threading.excepthook = hook
-    assert not any(thread.is_alive() for thread in threads)
-    if errors:
-        raise errors[0]
 
 
 @pytest.fixture(autouse=True)

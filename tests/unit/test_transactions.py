@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,17 +22,6 @@ from nomad_sessions import (
 from tests.support.there import there
 
 WS = "ws"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_750_000_000_000)
-
-
-@pytest.fixture
-def m(tmp_path: Path, clock: ManualClock) -> Iterator[NativeSessionManager]:
-    with NativeSessionManager(tmp_path, durability="os", clock=clock) as manager:
-        yield manager
 
 
 def fresh(m: NativeSessionManager) -> NativeSessionManager:
@@ -241,8 +229,8 @@ def test_a_transaction_reads_on_while_others_checkpoint_and_prune(m: NativeSessi
     assert m.get_session(WS, "mine") is not None
 
 
-def test_a_closed_manager_begins_none_and_ends_none(m: NativeSessionManager, tmp_path: Path) -> None:
-    other = NativeSessionManager(tmp_path)
+def test_a_closed_manager_begins_none_and_ends_none(m: NativeSessionManager) -> None:
+    other = fresh(m)
     with pytest.raises(StoreClosedError), other.transaction(WS) as tx:  # noqa: PT012
         tx.create_session(WS, id="lost")
         other.close()

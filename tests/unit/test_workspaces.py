@@ -5,20 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from nomad_sessions import CorruptionError, NativeSessionManager, WorkspaceNotFoundError
 from nomad_sessions.config import validate_workspace_id
-
-
-@pytest.fixture
-def m(tmp_path: Path) -> Iterator[NativeSessionManager]:
-    with NativeSessionManager(tmp_path / "data", durability="os") as manager:
-        yield manager
 
 
 @pytest.fixture
@@ -121,7 +114,7 @@ def test_processes_and_threads_that_link_at_once_lose_no_folder(m: NativeSession
     context = multiprocessing.get_context("spawn")
     children = [context.Process(target=_link, args=(m.data_dir, f"{project}/{n}", 10)) for n in range(2)]
     threads = [threading.Thread(target=_link, args=(m.data_dir, f"{project}/t{n}", 10)) for n in range(2)]
-    workers: list[Any] = [*children, *threads]
+    workers: list[BaseProcess | threading.Thread] = [*children, *threads]
     for each in workers:
         each.start()
     for each in workers:
