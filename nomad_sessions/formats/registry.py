@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
-from nomad_sessions.formats import claude, nomadarch, opencode
+from nomad_sessions.formats import aider, claude, gemini, nomadarch, opencode, strands
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Importer
 from nomad_sessions.storage.codec import decode
@@ -35,7 +35,7 @@ FORMATS = (
     Format("opencode", opencode.sniff, opencode.parse),
 )
 
-IMPORTERS: tuple[Importer, ...] = (claude.IMPORTER,)
+IMPORTERS: tuple[Importer, ...] = (claude.IMPORTER, gemini.IMPORTER, aider.IMPORTER, strands.IMPORTER)
 
 
 def importer_of(path: Path) -> Importer | None:

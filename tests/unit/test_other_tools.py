@@ -1,0 +1,184 @@
+"""Gemini CLI, aider and Strands: what their files say comes in, in order, and whatever else they hold is a report."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nomad_sessions import NativeSessionManager
+from nomad_sessions.formats import Computer, Importer, ImportReport, ParsedSession, import_history, importer_of
+from nomad_sessions.formats.aider import IMPORTER as AIDER
+from nomad_sessions.formats.gemini import IMPORTER as GEMINI
+from nomad_sessions.formats.strands import IMPORTER as STRANDS
+
+SAMPLES = Path(__file__).parents[1] / "fixtures"
+CHATS = SAMPLES / "gemini" / "tmp" / "demo" / "chats"
+LINES = next(CHATS.glob("*.jsonl"))
+WHOLE = next(SAMPLES.glob("gemini/tmp/c66*/chats/*.json"))
+HISTORY = SAMPLES / "aider" / ".aider.chat.history.md"
+AGENT = SAMPLES / "strands" / "session_demo" / "agents" / "agent_default"
+T0 = 1_767_261_600_000
+PLACES = [(GEMINI, SAMPLES / "gemini" / "tmp"), (AIDER, SAMPLES / "aider"), (STRANDS, SAMPLES / "strands")]
+
+
+def read(importer: Importer, path: Path) -> tuple[list[ParsedSession], ImportReport]:
+    report = ImportReport()
+    parsed = [each.read(report) for each in importer.sessions(path, report)]
+    return [each for each in parsed if each is not None], report
+
+
+def said(parsed: ParsedSession) -> list[tuple[str, str]]:
+    return [(message["role"], words(message)) for message in parsed.messages]
+
+
+def words(message: dict[str, Any]) -> str:
+    return message.get("content") or " ".join(str(part.get("content") or part["type"]) for part in message["parts"])
+
+
+@pytest.mark.parametrize("path", [LINES, WHOLE], ids=["lines", "whole"])
+def test_both_generations_of_gemini_say_the_same(path: Path) -> None:
+    (parsed,), report = read(GEMINI, path)
+    assert said(parsed)[:4] == [
+        ("user", "The slugify test fails. Can you fix it?"),
+        ("assistant", "Inspecting the regex\nTrailing dashes. Let me look at the function first. tool_call"),
+        ("tool", "import re\n"),
+        ("assistant", "Fixed: trailing dashes are now stripped."),
+    ]
+    assert len(parsed.messages) == 4
+    assert parsed.messages[1]["usage"] == {"input": 10, "output": 5, "cacheRead": 0, "reasoning": 1}
+    assert parsed.messages[2]["toolCallId"] == "read_file-1"
+    assert parsed.session["model"] == {"providerId": "google", "modelId": "gemini-2.5-pro"}
+    assert report.complete
+    assert report.ignored == ({"taken back by a rewind": 1} if path is LINES else {})
+
+
+def test_a_chat_of_gemini_has_the_title_and_the_folder_that_are_noted() -> None:
+    (parsed,), _ = read(GEMINI, LINES)
+    assert parsed.session["title"] == "Slug fix"
+    assert [found.directory for found in GEMINI.sessions(LINES, ImportReport())] == ["/home/dev/demo"]
+    assert [found.directory for found in GEMINI.sessions(WHOLE, ImportReport())] == [None]
+
+
+def test_what_gemini_sets_replaces_and_a_rewind_to_nothing_known_takes_all(tmp_path: Path) -> None:
+    head, *rest = LINES.read_text().splitlines()
+    made = {"id": "x", "timestamp": "2026-01-01T10:00:00Z", "type": "user", "content": [{"text": "anew"}]}
+    path = tmp_path / "chats" / "session-a.jsonl"
+    path.parent.mkdir()
+    path.write_text("\n".join([head, *rest, '{"$rewindTo": "nobody"}', json.dumps({"$set": {"messages": [made]}})]))
+    (parsed,), report = read(GEMINI, path)
+    assert said(parsed) == [("user", "anew")]
+    assert report.ignored["taken back by a rewind"] == 4
+
+
+def test_the_bytes_of_images_are_kept(tmp_path: Path) -> None:
+    picture = base64.b64encode(b"\x89PNG1").decode()
+    record = {"id": "g", "type": "user", "content": [{"inlineData": {"mimeType": "image/png", "data": picture}}]}
+    path = tmp_path / "session.json"
+    path.write_text(json.dumps({"sessionId": "s", "projectHash": "h", "messages": [record]}))
+    (parsed,), _ = read(GEMINI, path)
+    assert parsed.messages[0]["parts"][0]["file"]["url"] == f"data:image/png;base64,{picture}"
+    (parsed,), _ = read(STRANDS, SAMPLES / "strands")
+    file = parsed.messages[0]["parts"][1]["file"]
+    assert base64.b64decode(file["url"].partition(",")[2]).startswith(b"\x89PNG")
+
+
+def test_a_chat_of_aider_is_read_by_who_spoke_and_a_heading_in_an_answer_is_text() -> None:
+    (parsed,), report = read(AIDER, HISTORY)
+    assert [role for role, _ in said(parsed)] == ["system", "user", "assistant", "system", "user", "system"]
+    assert said(parsed)[1] == ("user", "The slugify test fails. Can you fix it?\nSecond line of the same prompt.")
+    assert "# A heading inside the reply" in said(parsed)[2][1]
+    assert said(parsed)[3][1].startswith("Tokens: 1.2k sent")
+    assert parsed.session["title"] == "The slugify test fails. Can you fix it?"
+    assert report.complete
+
+
+def test_each_banner_of_aider_begins_a_session_and_a_new_one_leaves_the_others_alone(tmp_path: Path) -> None:
+    path = tmp_path / ".aider.chat.history.md"
+    shutil.copyfile(HISTORY, path)
+    before = list(AIDER.sessions(path, ImportReport()))
+    with path.open("a") as file:
+        file.write("\n# aider chat started at 2026-01-02 09:00:00\n\n#### hello\n\nHi.\n")
+    after = list(AIDER.sessions(tmp_path, ImportReport()))
+    assert [(each.id, each.directory) for each in after[:1]] == [(each.id, str(tmp_path)) for each in before]
+    parsed = after[1].read(ImportReport())
+    assert parsed is not None
+    assert said(parsed) == [("user", "hello"), ("assistant", "Hi.")]
+
+
+def test_the_messages_of_strands_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SAMPLES / "strands", tmp_path / "strands"))
+    messages = folder / AGENT.relative_to(SAMPLES / "strands") / "messages"
+    record = json.loads((messages / "message_3.json").read_text())
+    record |= {"message": {"role": "user", "content": [{"text": "ten"}]}, "redact_message": None}
+    (messages / "message_10.json").write_text(json.dumps(record))
+    record["redact_message"] = {"role": "user", "content": [{"text": "[redacted]"}]}
+    (messages / "message_9.json").write_text(json.dumps(record))
+    (parsed,), _ = read(STRANDS, folder)
+    assert said(parsed) == [
+        ("user", "The slugify test fails. Can you fix it? file"),
+        ("assistant", "The regex probably keeps trailing dashes. Let me look at the function first. tool_call"),
+        ("tool", "import re"),
+        ("assistant", "Fixed: trailing dashes are now stripped."),
+        ("user", "[redacted]"),
+        ("user", "ten"),
+    ]
+    assert parsed.session["agent"] == "default"
+
+
+@pytest.mark.parametrize(("importer", "place"), PLACES, ids=lambda each: getattr(each, "name", ""))
+def test_each_sample_is_known_comes_in_and_comes_in_once(importer: Importer, place: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(place, tmp_path / "source"))
+    assert importer_of(copy) is importer
+    with NativeSessionManager(tmp_path / "data") as m:
+        first = import_history(m, importer, copy, workspace_id="ws")
+        assert first.complete
+        assert first.messages.imported > 3
+        seq = m.status("ws").seq
+        second = import_history(m, importer, copy, workspace_id="ws")
+        if importer is not GEMINI:  # The sample has one chat twice, as an update of the CLI leaves it.
+            assert (second.messages.imported, second.messages.updated) == (0, 0)
+            assert m.status("ws").seq == seq
+        assert m.check("ws").ok
+
+
+@pytest.mark.parametrize(("importer", "place"), PLACES, ids=lambda each: getattr(each, "name", ""))
+def test_none_of_them_takes_another_s_files_or_finds_any_in_an_empty_home(
+    importer: Importer, place: Path, tmp_path: Path
+) -> None:
+    others = [path for other, path in PLACES if other is not importer]
+    assert not any(importer.sniff(path) for path in [*others, tmp_path, tmp_path / "none", SAMPLES / "claude"])
+    assert importer.sniff(place)
+    assert all(isinstance(path, Path) for path in importer.locate(Computer(tmp_path, {}, "linux")))
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    for _ in range(chance.randint(1, 5)):
+        at, length = chance.randrange(len(data) + 1), chance.choice([1, 3, 40, 300])
+        mishaps = [b"", b"\0" * length, chance.randbytes(length), b'{"', b"\n", b'"', b"[" * length, b"null"]
+        data = data[:at] + chance.choice(mishaps) + data[at + chance.choice([0, 0, length]) :]
+    return data
+
+
+@pytest.mark.parametrize(("importer", "place"), PLACES, ids=lambda each: getattr(each, "name", ""))
+def test_whatever_the_files_hold_it_is_a_report_and_never_an_error(
+    importer: Importer, place: Path, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(place, tmp_path / "source"))
+    files = {path: path.read_bytes() for path in sorted(source.rglob("*")) if path.is_file()}
+    kept = 0
+    for seed in range(300):
+        chance = random.Random(seed)
+        struck = chance.choice(list(files))
+        struck.write_bytes(mutated(files[struck], chance))
+        parsed, _ = read(importer, source)
+        for each in parsed:
+            assert len({message["id"] for message in each.messages}) == len(each.messages), seed
+            kept += len(each.messages)
+        struck.write_bytes(files[struck])
+    assert kept > 300
