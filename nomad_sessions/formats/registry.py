@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
-from nomad_sessions.formats import aider, claude, gemini, nomadarch, opencode, strands
+from nomad_sessions.formats import agents_sdk, aider, claude, crush, gemini, nomadarch, opencode, strands
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Importer
 from nomad_sessions.storage.codec import decode
@@ -35,7 +35,14 @@ FORMATS = (
     Format("opencode", opencode.sniff, opencode.parse),
 )
 
-IMPORTERS: tuple[Importer, ...] = (claude.IMPORTER, gemini.IMPORTER, aider.IMPORTER, strands.IMPORTER)
+IMPORTERS: tuple[Importer, ...] = (
+    claude.IMPORTER,
+    gemini.IMPORTER,
+    crush.IMPORTER,
+    aider.IMPORTER,
+    strands.IMPORTER,
+    agents_sdk.IMPORTER,
+)
 
 
 def importer_of(path: Path) -> Importer | None:

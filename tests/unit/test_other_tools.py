@@ -1,11 +1,13 @@
-"""Gemini CLI, aider and Strands: what their files say comes in, in order, and whatever else they hold is a report."""
+"""The smaller importers: what their files say comes in, in order, and whatever else they hold is a report."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import random
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import pytest
 
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.formats import Computer, Importer, ImportReport, ParsedSession, import_history, importer_of
+from nomad_sessions.formats.agents_sdk import IMPORTER as AGENTS
 from nomad_sessions.formats.aider import IMPORTER as AIDER
+from nomad_sessions.formats.crush import IMPORTER as CRUSH
 from nomad_sessions.formats.gemini import IMPORTER as GEMINI
 from nomad_sessions.formats.strands import IMPORTER as STRANDS
 
@@ -24,7 +28,14 @@ WHOLE = next(SAMPLES.glob("gemini/tmp/c66*/chats/*.json"))
 HISTORY = SAMPLES / "aider" / ".aider.chat.history.md"
 AGENT = SAMPLES / "strands" / "session_demo" / "agents" / "agent_default"
 T0 = 1_767_261_600_000
-PLACES = [(GEMINI, SAMPLES / "gemini" / "tmp"), (AIDER, SAMPLES / "aider"), (STRANDS, SAMPLES / "strands")]
+CRUSH_DB = SAMPLES / "crush" / ".crush" / "crush.db"
+AGENTS_DB = SAMPLES / "openai-agents" / "sessions.db"
+PLACES = [
+    (GEMINI, SAMPLES / "gemini" / "tmp"),
+    (AIDER, SAMPLES / "aider"),
+    (STRANDS, SAMPLES / "strands"),
+    (CRUSH, SAMPLES / "crush"),
+]
 
 
 def read(importer: Importer, path: Path) -> tuple[list[ParsedSession], ImportReport]:
@@ -96,6 +107,82 @@ def test_a_chat_of_aider_is_read_by_who_spoke_and_a_heading_in_an_answer_is_text
     assert said(parsed)[3][1].startswith("Tokens: 1.2k sent")
     assert parsed.session["title"] == "The slugify test fails. Can you fix it?"
     assert report.complete
+
+
+def test_a_session_of_crush_has_its_parts_and_each_result_as_a_message() -> None:
+    (parsed,), report = read(CRUSH, CRUSH_DB)
+    assert said(parsed) == [
+        ("user", "The slugify test fails. Can you fix it? file"),
+        ("assistant", "The regex probably keeps trailing dashes. Let me look at the function first. tool_call"),
+        ("tool", "import re"),
+        ("assistant", "Fixed: trailing dashes are now stripped."),
+    ]
+    assert [message["createdAt"] - T0 for message in parsed.messages] == [0, 1000, 2000, 3000], "they are seconds"
+    assert parsed.session["title"] == "Slug fix"
+    assert parsed.session["model"] == {"providerId": "anthropic", "modelId": "claude-sonnet-4-5"}
+    assert report.complete
+
+
+def test_a_sub_agent_of_crush_is_a_child_of_its_session(tmp_path: Path) -> None:
+    path = Path(shutil.copyfile(CRUSH_DB, tmp_path / "crush.db"))
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute(
+            "INSERT INTO sessions VALUES ('m1$$call', 's1', 'sub', 0, 0, 0, 0.0, 1767261603, 1767261603, NULL, NULL)"
+        )
+    (parent, child), _ = read(CRUSH, path)
+    assert child.session["parentId"] == parent.session["id"]
+    assert child.session["imported"]["relation"] == "subagent"
+
+
+def test_the_items_of_an_answer_of_the_agents_sdk_are_one_message() -> None:
+    (parsed,), report = read(AGENTS, AGENTS_DB)
+    assert said(parsed) == [
+        ("user", "The slugify test fails. Can you fix it?"),
+        ("assistant", "tool_call"),
+        ("tool", "import re"),
+        ("assistant", "Fixed: trailing dashes are now stripped."),
+    ]
+    assert parsed.session["updatedAt"] == T0 + 12_000
+    assert report.complete
+
+
+def test_a_database_that_is_being_written_is_read_with_what_its_log_holds(tmp_path: Path) -> None:
+    path = Path(shutil.copyfile(AGENTS_DB, tmp_path / "sessions.db"))
+    item = json.dumps({"role": "user", "content": "more"})
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+        with NativeSessionManager(tmp_path / "data") as m:
+            assert import_history(m, AGENTS, path, workspace_id="ws").messages.imported == 4
+            with db:
+                db.execute("INSERT INTO agent_messages (session_id, message_data) VALUES ('user_1', ?)", (item,))
+            assert path.with_name("sessions.db-wal").stat().st_size > 0
+            before = path.read_bytes()
+            report = import_history(m, AGENTS, path, workspace_id="ws")
+            assert (report.messages.imported, report.messages.unchanged) == (1, 4)
+            assert path.read_bytes() == before, "the source is not written to"
+
+
+def test_a_database_with_damaged_pages_gives_what_can_be_read_and_a_report(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    path.write_bytes(AGENTS_DB.read_bytes())
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        for number in range(200):
+            item = json.dumps({"role": "user", "content": f"{number} {'x' * 500}"})
+            db.execute("INSERT INTO agent_messages (session_id, message_data) VALUES ('user_1', ?)", (item,))
+    whole = path.read_bytes()
+    reported = kept = 0
+    for seed in range(150):
+        chance = random.Random(seed)
+        data = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(100, len(data))
+            data[at : at + 200] = chance.randbytes(200)
+        path.write_bytes(data[: chance.choice([len(data), len(data), len(data) // 2])])
+        parsed, report = read(AGENTS, path)
+        reported += not report.complete
+        kept += sum(len(each.messages) for each in parsed)
+    assert reported > 20
+    assert kept > 2_000
 
 
 def test_each_banner_of_aider_begins_a_session_and_a_new_one_leaves_the_others_alone(tmp_path: Path) -> None:
