@@ -232,6 +232,10 @@ class AsyncCalls:
         """Says that a project folder (a moved one, say) belongs to this workspace. Durable on return."""
         return await self._run(self._manager.link_workspace, workspace_id, path)
 
+    async def workspace_folders(self) -> dict[str, str]:
+        """The project folder of each workspace that has one, by workspace id."""
+        return await self._run(self._manager.workspace_folders)
+
     async def delete_workspace(self, workspace_id: str) -> None:
         """Deletes a workspace with everything in it, quarantine included. Durable on return."""
         return await self._run(self._manager.delete_workspace, workspace_id)

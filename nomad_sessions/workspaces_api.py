@@ -96,6 +96,10 @@ class WorkspaceCalls:
             make_folder(self._fs, self.data_dir)
             workspaces.link(self._fs, self.data_dir, folder, workspace_id, self._options.lock_timeout)
 
+    def workspace_folders(self) -> dict[str, str]:
+        """The project folder of each workspace that has one, by workspace id. Raises `CorruptionError`."""
+        return {found: folder for folder, found in workspaces.known_folders(self._fs, self.data_dir).items()}
+
     def delete_workspace(self, workspace_id: str) -> None:
         """Deletes a workspace with everything in it, quarantine included. Durable on return.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nomad_sessions.cli import demo, export, files, messages, sessions, upkeep
+from nomad_sessions.cli import demo, export, files, messages, organise, sessions, upkeep
 from nomad_sessions.cli.exits import EXIT_CODES
 
 __all__ = ["app"]
@@ -42,5 +42,6 @@ sessions.register(app)
 messages.register(app)
 files.register(app)
 export.register(app)
+organise.register(app)
 upkeep.register(app)
 demo.register(app)

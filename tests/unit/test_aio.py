@@ -99,6 +99,7 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert (await call("repair", WS)).after.ok
         named = await call("workspace_for", tmp_path / "project")
         await call("link_workspace", named, tmp_path / "moved")
+        assert (await call("workspace_folders"))[named] == str(tmp_path / "moved")
         assert await m.workspace_for(tmp_path / "moved") == named
         await call("clear_workspace", WS)
         assert await call("delete_session", WS, session) == [session]

@@ -1,0 +1,159 @@
+"""Commands that put things in their place: workspaces, relink, move, archive, unarchive, close, reopen, tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from nomad_sessions.cli.exits import guarded
+from nomad_sessions.cli.output import for_people, plain, table, when, write_json
+from nomad_sessions.cli.progress import working
+from nomad_sessions.cli.sessions import report_written
+from nomad_sessions.cli.store import AsJson, DataDir, SessionId, Workspace, find_session, open_store
+from nomad_sessions.errors import WorkspaceNotFoundError
+from nomad_sessions.manager import NativeSessionManager
+from nomad_sessions.models import Session
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this group's commands."""
+    for command in (workspaces, relink, move, archive, unarchive, close, reopen, tree):
+        app.command()(guarded(command))
+
+
+def workspaces(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the workspaces: their project folders, how many sessions, the newest change."""
+    rows: list[dict[str, Any]] = []
+    with NativeSessionManager(data_dir) as manager, working("Looking"):
+        folders = manager.workspace_folders()
+        for ws in manager.list_workspaces():
+            newest = manager.list_sessions(ws, limit=1)
+            updated = newest[0].updated_at if newest else 0
+            rows.append({"id": ws, "folder": folders.get(ws), "sessions": newest.total, "updatedAt": updated})
+    if not for_people(as_json):
+        write_json(rows)
+        return
+    cells = ([row["id"], row["folder"] or "-", str(row["sessions"]), when(row["updatedAt"])] for row in rows)
+    Console().print(table(("id", "folder", "sessions", "updated"), cells, right=("sessions",)))
+
+
+def relink(
+    workspace_id: Annotated[str, typer.Argument(help="The workspace.", metavar="WORKSPACE")],
+    folder: Annotated[Path | None, typer.Argument(help="Where the project is now. Default: here.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Say where a project that was moved is now."""
+    with NativeSessionManager(data_dir) as manager:
+        if workspace_id not in manager.list_workspaces():
+            raise WorkspaceNotFoundError(workspace_id=workspace_id)
+        place = folder or Path.cwd()
+        if not place.is_dir():
+            raise NotADirectoryError(20, "there is no such folder", str(place))
+        manager.link_workspace(workspace_id, place)
+    print(workspace_id)
+
+
+def move(
+    session: SessionId,
+    to: Annotated[str, typer.Argument(help="The workspace to move it to.", metavar="WORKSPACE")],
+    workspace: Workspace = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move a session, with its messages and ids, to another workspace."""
+    with open_store(data_dir, workspace) as (manager, ws):
+        found = find_session(manager, ws, session)
+        moved = manager.move_session(ws, found.id, to_workspace=to)
+        report_written(moved, moved.id, as_json)
+
+
+def archive(session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Take a session out of the lists; nothing of it is removed."""
+    _mark(NativeSessionManager.archive_session, session, workspace, data_dir, as_json)
+
+
+def unarchive(
+    session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False
+) -> None:
+    """Bring an archived session back into the lists."""
+    _mark(NativeSessionManager.unarchive_session, session, workspace, data_dir, as_json)
+
+
+def close(session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Say that a session has come to its end."""
+    _mark(NativeSessionManager.close_session, session, workspace, data_dir, as_json)
+
+
+def reopen(session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Say that a closed session goes on."""
+    _mark(NativeSessionManager.reopen_session, session, workspace, data_dir, as_json)
+
+
+def _mark(
+    change: Callable[[NativeSessionManager, str, str], Session],
+    session: str,
+    workspace: str | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    with open_store(data_dir, workspace) as (manager, ws):
+        changed = change(manager, ws, find_session(manager, ws, session).id)
+        report_written(changed, changed.id, as_json)
+
+
+def tree(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show which sessions came from which: forks and sub-agents under their parents."""
+    with open_store(data_dir, workspace) as (manager, ws):
+        sessions = list(manager.list_sessions(ws))
+    known = {session.id for session in sessions}
+    children: dict[str | None, list[Session]] = {}
+    for session in sorted(sessions, key=lambda each: (each.created_at, each.id)):
+        children.setdefault(session.parent_id if session.parent_id in known else None, []).append(session)
+    top = [*children.get(None, []), *_in_circles(sessions)]
+    if not for_people(as_json):
+        write_json([_as_json(session, children, set()) for session in top])
+        return
+    whole = Tree(Text(plain(f"{len(sessions)} sessions")))
+    for session in top:
+        _grow(whole, session, children, set())
+    Console().print(whole)
+
+
+def _in_circles(sessions: list[Session]) -> list[Session]:
+    """One session of each circle that parents go in: an import may bring such a thing."""
+    parents = {session.id: session.parent_id for session in sessions}
+    found: list[Session] = []
+    reached: set[str] = set()
+    for session in sessions:
+        seen: list[str] = []
+        at: str | None = session.id
+        while at is not None and at in parents and at not in seen and at not in reached:
+            seen.append(at)
+            at = parents[at]
+        if at in seen:
+            found.append(next(each for each in sessions if each.id == at))
+        reached.update(seen)
+    return found
+
+
+def _as_json(session: Session, children: dict[str | None, list[Session]], above: set[str]) -> dict[str, Any]:
+    below = [each for each in children.get(session.id, []) if each.id not in above | {session.id}]
+    inner = [_as_json(each, children, above | {session.id}) for each in below]
+    return {"id": session.id, "title": session.title, "messages": len(session.message_ids), "children": inner}
+
+
+def _grow(branch: Tree, session: Session, children: dict[str | None, list[Session]], above: set[str]) -> None:
+    label = Text(plain(session.title))
+    label.append(f"  {session.id[-8:]}  {len(session.message_ids)} messages", style="dim")
+    twig = branch.add(label)
+    for each in children.get(session.id, []):
+        if each.id not in above | {session.id}:
+            _grow(twig, each, children, above | {session.id})

@@ -1,0 +1,105 @@
+"""workspaces, relink, move, archive, close and tree, as a script and as a person use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nomad_sessions import NativeSessionManager
+
+from .conftest import COMMAND, Cli
+
+
+def run(cli: Cli, folder: Path, *args: str) -> Any:
+    """In a project's folder, without naming a workspace."""
+    env = os.environ | {"NOMAD_SESSIONS_DIR": str(cli.data_dir)}
+    done = subprocess.run([*COMMAND, *args], cwd=folder, env=env, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_workspaces_are_listed_with_their_folders(cli: Cli, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    run(cli, project, "new", "in a project")
+    cli("new", "elsewhere")
+    rows = json.loads(run(cli, tmp_path, "workspaces"))
+    assert [(row["folder"], row["sessions"]) for row in rows] == [(str(project), 1), (None, 1)]
+    assert all(row["updatedAt"] > 0 for row in rows)
+
+
+def test_a_project_that_moved_is_found_again_after_relink(cli: Cli, tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    run(cli, before, "new", "mine")
+    (row,) = json.loads(run(cli, tmp_path, "workspaces"))
+    before.rename(after)
+    assert json.loads(run(cli, after, "ls"))["total"] == 0
+    assert run(cli, after, "relink", row["id"]) == row["id"]
+    assert json.loads(run(cli, after, "ls"))["items"][0]["title"] == "mine"
+
+
+def test_relink_names_what_is_not_there(cli: Cli, tmp_path: Path) -> None:
+    cli("new")
+    base = [*COMMAND, "relink", "--data-dir", str(cli.data_dir)]
+    for arguments, word in ((["none"], "none"), (["ws", str(tmp_path / "gone")], "gone")):
+        done = subprocess.run([*base, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode in (3, 5)
+        assert word in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_archived_session_leaves_the_list_and_comes_back(cli: Cli) -> None:
+    session = cli("new", "old").id
+    assert cli("archive", session).id == session
+    assert cli("ls").json["total"] == 0
+    assert cli("ls", "--archived").json["total"] == 1
+    cli("unarchive", session)
+    assert cli("ls").json["total"] == 1
+
+
+def test_a_session_is_closed_and_opened_again(cli: Cli) -> None:
+    session = cli("new").id
+    assert cli("close", session, "--json").json["closedAt"] > 0
+    assert cli("reopen", session, "--json").json.get("closedAt") is None
+
+
+def test_a_session_moves_with_its_messages(cli: Cli) -> None:
+    session = cli("new", "moving").id
+    cli("add", session, "hello")
+    cli("move", session, "other")
+    assert cli("ls").json["total"] == 0
+    with NativeSessionManager(cli.data_dir) as manager:
+        assert [message.content for message in manager.get_session_messages("other", session)] == ["hello"]
+
+
+def test_the_tree_shows_what_came_from_what(cli: Cli, terminal: Callable[..., str]) -> None:
+    root = cli("new", "root", "--id", "root").id
+    cli("add", root, "hello")
+    cli("new", "child", "--id", "child", "--parent", root)
+    cli("new", "grandchild", "--id", "grandchild", "--parent", "child")
+    cli("new", "alone", "--id", "alone")
+    found = cli("tree").json
+    assert [(each["title"], len(each["children"])) for each in found] == [("root", 1), ("alone", 0)]
+    assert found[0]["children"][0]["children"][0]["title"] == "grandchild"
+    shown = terminal("tree")
+    assert shown.index("root") < shown.index("child") < shown.index("grandchild")
+    assert "4 sessions" in shown
+
+
+def test_a_circle_of_parents_is_shown_once_and_comes_to_an_end(cli: Cli) -> None:
+    store = {
+        "sessions": {
+            key: {"id": key, "title": key, "parentId": parent, "messageIds": [], "createdAt": 1, "updatedAt": 1}
+            for key, parent in (("a", "b"), ("b", "c"), ("c", "a"), ("d", "a"), ("e", "e"))
+        },
+        "messages": {},
+    }
+    folder = cli.data_dir / "ws"
+    folder.mkdir(parents=True)
+    (folder / "sessions.json").write_text(json.dumps(store))
+    found = json.dumps(cli("tree").json)
+    assert {each: found.count(f'"id": "{each}"') for each in "abcde"} == dict.fromkeys("abcde", 1)
