@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -66,7 +67,12 @@ class AsyncSessionManager(AsyncCalls):
                 clock=clock,
                 filesystem=filesystem,
             )
-        super().__init__(manager, ThreadPoolExecutor(_THREADS, thread_name_prefix="nomad-sessions"))
+        super().__init__(manager, _new_threads())
+        _LIVING.add(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child: the threads are not here, and what is handed to them would wait for ever."""
+        self._threads = _new_threads()
 
     @property
     def data_dir(self) -> str:
@@ -75,7 +81,9 @@ class AsyncSessionManager(AsyncCalls):
 
     def stream_message(self, workspace_id: str, session_id: str, **fields: Any) -> AsyncMessageStream:
         """As `NativeSessionManager.stream_message`, for `async with`."""
-        return AsyncMessageStream(self._threads, self._manager.stream_message(workspace_id, session_id, **fields))
+        return AsyncMessageStream(
+            lambda: self._threads, self._manager.stream_message(workspace_id, session_id, **fields)
+        )
 
     @asynccontextmanager
     async def transaction(self, workspace_id: str) -> AsyncIterator[Transaction]:
@@ -120,9 +128,13 @@ class AsyncMessageStream:
     Cancelling the task that streams ends the message as `aborted`, with the text that had arrived.
     """
 
-    def __init__(self, threads: ThreadPoolExecutor, stream: MessageStream) -> None:
+    def __init__(self, threads: Callable[[], ThreadPoolExecutor], stream: MessageStream) -> None:
         self._threads = threads
         self._stream = stream
+        self._after_fork()
+        _LIVING.add(self)
+
+    def _after_fork(self) -> None:
         # A cancelled call may still be at work on its thread when the next one, or the end, comes.
         self._one_at_a_time = threading.Lock()
 
@@ -131,7 +143,7 @@ class AsyncMessageStream:
             with self._one_at_a_time:
                 return call(*args, **kwargs)
 
-        return self._threads.submit(alone)
+        return self._threads().submit(alone)
 
     @property
     def message(self) -> Message:
@@ -176,3 +188,19 @@ class AsyncMessageStream:
     def abort(self, reason: str = "") -> None:
         """Says that the answer ends here, incomplete. Not a coroutine: nothing is written yet."""
         self._stream.abort(reason)
+
+
+_LIVING: weakref.WeakSet[AsyncSessionManager | AsyncMessageStream] = weakref.WeakSet()
+
+
+def _new_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="nomad-sessions")
+
+
+def _after_fork_in_child() -> None:
+    for each in list(_LIVING):
+        each._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from nomad_sessions.errors import CrossDeviceError, StorageError, UnsupportedFormatError
+from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError, StorageError, UnsupportedFormatError
 from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.storage.surroundings import (
     Mount,
     cloud_client,
@@ -27,7 +28,7 @@ from nomad_sessions.storage.surroundings import (
     read_table,
 )
 from nomad_sessions.workspace import recovery
-from nomad_sessions.workspace.checkpoint import is_elsewhere
+from nomad_sessions.workspace.checkpoint import refuse_target
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT
 from nomad_sessions.workspaces import REGISTRY
 
@@ -161,16 +162,20 @@ def _workspace(fs: FileSystem, folder: str, now: int) -> Iterator[Finding]:
         hint = "install the version that wrote it, or a newer one"
         yield Finding("error", "newer-format", error.path, str(error), hint)
         return
-    except (StorageError, OSError) as error:
+    except (StorageError, SnapshotChanged, OSError) as error:
         hint = "nomad-sessions check says where, and nomad-sessions repair mends"
         yield Finding("error", "damaged", folder, str(error), hint)
         return
     if opened.unreadable is not None:
         hint = "nothing of ours is lost: the journal has it. If no program is writing that file, restore or remove it"
         yield Finding("warning", "unreadable-snapshot", f"{folder}/{SNAPSHOT}", opened.unreadable, hint)
-    if is_elsewhere(fs, folder):
-        elsewhere = CrossDeviceError(path=f"{folder}/{SNAPSHOT}")
-        yield Finding("error", "cross-device", elsewhere.path, str(elsewhere), "the journal has everything meanwhile")
+    try:
+        refuse_target(fs, folder)
+    except CrossDeviceError as error:
+        yield Finding("error", "cross-device", error.path, str(error), "the journal has everything meanwhile")
+    except SnapshotUnreadableError as error:
+        if opened.unreadable is None:
+            yield Finding("error", "dangling-link", error.path, error.reason, "the journal has everything meanwhile")
     if newest > now + _DAY:
         detail = "a session was changed after what this computer's clock says now"
         yield Finding("warning", "clock", folder, detail, "set the clock: lists are sorted by time")
@@ -181,9 +186,7 @@ def _quarantine(fs: FileSystem, folder: str) -> Iterator[Finding]:
     stats = [fs.stat(f"{kept}/{name}") for name in _names(fs, kept)]
     size = sum(stat.size for stat in stats if stat is not None)
     if size > LARGE_QUARANTINE:
-        detail = (
-            f"what merges and repairs took out is {size >> 20} MiB in {len(stats)} files; none of it is ever deleted"
-        )
+        detail = f"what merges and repairs took out is {size >> 20} MiB in {len(stats)} files"
         yield Finding("warning", "quarantine", kept, detail, "look what it is, and delete what you do not need")
 
 

@@ -51,16 +51,16 @@ class Transaction(SessionCalls):
     """What `manager.transaction(workspace_id)` yields: the manager's calls on sessions and messages, not committed yet.
 
     Reads see the transaction's own writes. Nothing is written until the block ends (but the bytes of attachments, which
-    nothing names then); an exception writes nothing. At the end every call is decided again against the newest state:
-    one that no longer fits (its session was deleted by another process) raises, and then nothing of the transaction is
-    written. `rev`, and a session's `updated_at`, are in what it returns as if it were committed at once. Not for
-    several threads.
+    nothing names then); an exception writes nothing. If anybody else wrote meanwhile, every call is decided again at
+    the end against the newest state: one that no longer fits (its session was deleted by another process) raises, and
+    then nothing of the transaction is written. `rev`, and a session's `updated_at`, are in what it returns as if it
+    were committed at once. Not for several threads.
     """
 
     def __init__(self, workspace_id: str, use: Use) -> None:
         self._workspace_id = workspace_id
         self._use = use
-        self._calls: list[tuple[Operation[Any], _Recorded]] = []
+        self._calls: list[tuple[Operation[Any], _Recorded, list[Body]]] = []
         self._overlay: Overlay = use(lambda workspace: workspace.read(Overlay))
         self._ended = False
 
@@ -80,16 +80,17 @@ class Transaction(SessionCalls):
     def _commit(self, workspace_id: str, operation: Operation[T], *, lazy: bool = False) -> T:
         self._check(workspace_id)
 
-        def run(workspace: Workspace, view: View) -> tuple[_Recorded, T]:
+        def run(workspace: Workspace, view: View) -> tuple[_Recorded, list[Body], T]:
             stamp = _Recorded(workspace.stamp(view))
             changes, result = operation(self._overlay, stamp)
             self._overlay.take(changes, stamp.now)
-            return stamp, result(self._overlay)
+            return stamp, changes, result(self._overlay)
 
         stamp: _Recorded
+        changes: list[Body]
         value: T
-        stamp, value = self._use(lambda workspace: workspace.read(lambda view: run(workspace, view)))
-        self._calls.append((operation, stamp))
+        stamp, changes, value = self._use(lambda workspace: workspace.read(lambda view: run(workspace, view)))
+        self._calls.append((operation, stamp, changes))
         return value
 
     def _attach(self, workspace_id: str, data: bytes) -> str:
@@ -110,11 +111,17 @@ class Transaction(SessionCalls):
         self._calls.clear()
 
     def _all(self, view: View, _: Stamp) -> tuple[list[Body], Callable[[View], None]]:
+        return self._decided(view), lambda _: None
+
+    def _decided(self, view: View) -> list[Body]:
+        """The changes of all calls, at the state that this view is at."""
+        if self._overlay.fits(view):
+            return [change for _, _, changes in self._calls for change in changes]
         overlay = Overlay(view)
         group: list[Body] = []
-        for operation, stamp in self._calls:
+        for operation, stamp, _ in self._calls:
             stamp.rewind()
             changes, _result = operation(overlay, stamp)
             overlay.take(changes, stamp.now)
             group += changes
-        return group, lambda _: None
+        return group

@@ -70,6 +70,7 @@ def sessions(view: Looking, query: SessionQuery, limit: int | None, cursor: str 
         rows = [row for row in rows if _order(row) > after]
     page = rows if limit is None else rows[:limit]
     following = _closed("s", _order(page[-1])) if page and len(page) < len(rows) else None
+    view.prepare(row.id for row in page)
     models = [model for model in (listed_session(view, row.id) for row in page) if model is not None]
     return Page(models, total=total, next_cursor=following)
 
@@ -100,7 +101,9 @@ def messages(view: Looking, query: MessageQuery, limit: int | None, cursor: str 
 def with_status(view: Looking, status: str) -> list[Message]:
     """Every visible message with this status, oldest session first."""
     found = []
-    for row in sorted(view.summaries().values(), key=lambda row: row.created):
+    rows = sorted(view.summaries().values(), key=lambda row: row.created)
+    view.prepare(row.id for row in rows)
+    for row in rows:
         session = view.session(row.id)
         for state in map(session.message, session.order) if session is not None else ():
             body = state.body() if state is not None else {}

@@ -55,32 +55,30 @@ def add(session_id: str, bodies: Iterable[Body]) -> Operation[list[Message]]:
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         session = require_session(view, session_id)
-        hidden = list(session.hidden)
+        given = [body["id"] for body in bodies if "id" in body]
+        there = _already_there(view, session, given) if given else set()
         changes: list[Body] = []
         ids: list[str] = []
         fresh: dict[str, Body] = {}
         for body in bodies:
-            message_id = body.get("id")
-            if message_id is None:
-                message_id = stamp.id()
-            elif message_id in fresh or _exists(view, message_id, session_id, hidden):
-                ids.append(message_id)
+            message_id = body.get("id") or stamp.id()
+            ids.append(message_id)
+            if message_id in fresh or message_id in there:
                 continue
             fresh[message_id] = _complete(body, message_id, session_id, stamp.now)
-            ids.append(message_id)
             change = {
                 "type": "message.added",
                 "sessionId": session_id,
                 "messageId": message_id,
                 "message": fresh[message_id],
             }
-            if hidden and not changes:
+            if session.hidden and not changes:
                 # Those that come back in this very group are not gone.
                 back = {each.get("id") for each in bodies}
-                change["dropped"] = [each for each in hidden if each not in back]
+                change["dropped"] = [each for each in session.hidden if each not in back]
             changes.append(change)
 
-        return changes, lambda after: [_model(after, each, fresh.get(each)) for each in ids]
+        return changes, lambda after: _models(after, session_id, ids, fresh)
 
     return operation
 
@@ -94,30 +92,36 @@ def _complete(body: Body, message_id: str, session_id: str, now: int) -> Body:
     return message
 
 
-def _exists(view: Looking, message_id: str, session_id: str, hidden: list[str]) -> bool:
-    """Whether the session has this message already. One that a revert hid is gone with the message that is added."""
-    found = view.message(message_id)
-    if found is None or message_id in hidden:
-        return False
-    if found[0].id != session_id:
-        raise AlreadyExistsError(kind="message", id=message_id, current=message_model(found[1].body()))
-    return True
+def _already_there(view: Looking, session: SessionState, ids: list[str]) -> set[str]:
+    """Those of `ids` that the session has already. What a revert hid is not: it is gone with the message that is added.
+
+    Raises `AlreadyExistsError` for the first that another session has.
+    """
+    hidden = set(session.hidden)
+    there = {each for each in ids if each not in hidden and session.message(each) is not None}
+    owners = view.owners([each for each in ids if each not in there and each not in hidden])
+    for message_id in filter(owners.__contains__, ids):
+        other = view.session(owners[message_id])
+        state = other.message(message_id) if other is not None and other is not session else None
+        if state is not None:
+            raise AlreadyExistsError(kind="message", id=message_id, current=message_model(state.body()))
+    return there
 
 
-def _model(view: Looking, message_id: str, fresh: Body | None) -> Message:
-    found = view.message(message_id)
-    if found is None:
+def _models(view: Looking, session_id: str, ids: list[str], fresh: dict[str, Body]) -> list[Message]:
+    session = require_session(view, session_id)
+    return [_model(session, each, fresh.get(each)) for each in ids]
+
+
+def _model(session: SessionState, message_id: str, fresh: Body | None) -> Message:
+    state = session.message(message_id)
+    if state is None:
         raise MessageNotFoundError(message_id=message_id)
     if fresh is None:
-        return message_model(found[1].body())
+        return message_model(state.body())
     # What was just written needs no reading back; but a transaction writes it again at its end, and hands out a copy.
-    body = dict(fresh)
-    for value in fresh.values():
-        if type(value) is dict or type(value) is list:
-            body = plain(fresh)
-            break
-    body["rev"] = found[1].rev
-    return message_model(body)
+    nested = any(type(value) is dict or type(value) is list for value in fresh.values())
+    return message_model({**(plain(fresh) if nested else fresh), "rev": state.rev})
 
 
 def require_message(view: Looking, message_id: str) -> tuple[SessionState, MessageState]:
@@ -145,7 +149,7 @@ def update(given: Body, message_id: str, if_rev: int | None) -> Operation[Messag
         change["set"] = {"updatedAt": max(stamp.now, before.get("updatedAt") or 0), **new}
         if gone:
             change["unset"] = gone
-        return [change], lambda view: _model(view, message_id, None)
+        return [change], lambda after: message_model(require_message(after, message_id)[1].body())
 
     return operation
 

@@ -20,6 +20,7 @@ __all__ = ["MAX_DEPTH", "plain", "same", "text_of"]
 MAX_DEPTH = 5_000
 """Deeper than this is taken for a list or dict that contains itself."""
 
+_SHALLOW = 20
 _ATOMS = frozenset({int, bool, type(None)})
 
 
@@ -56,8 +57,39 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
+class _Unusual(Exception):
+    """A value that only the long way can decide about."""
+
+
 def _copy(value: Any, field: str) -> Any:
-    """The copy of one value, made with a stack of its own, so that depth is no limit."""
+    """The copy of one value."""
+    try:
+        return _quick(value, _SHALLOW)
+    except _Unusual:
+        return _long(value, field)
+
+
+def _quick(value: Any, levels: int) -> Any:
+    """The copy of what nearly every value is: of the types that JSON gives, and not deep. A third of the long way."""
+    kind = type(value)
+    if kind in _ATOMS or (kind is float and math.isfinite(value)):
+        return value
+    if kind is str:
+        return value if value.isascii() else text_of(value)
+    if kind is list and levels:
+        return [_quick(child, levels - 1) for child in value]
+    if kind is dict and levels:
+        made: dict[str, Any] = {}
+        for key, child in value.items():
+            if type(key) is not str or not key.isascii():
+                raise _Unusual
+            made[key] = _quick(child, levels - 1)
+        return made
+    raise _Unusual
+
+
+def _long(value: Any, field: str) -> Any:
+    """The copy of any value, made with a stack of its own, so that depth is no limit."""
     copied, children = _shallow(value, field)
     stack = [(copied, children)] if children else []
     while stack:

@@ -5,6 +5,7 @@ Also the checks that every operation begins with.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -40,12 +41,20 @@ class Looking(Protocol):
         """A session as it is."""
         ...
 
+    def prepare(self, ids: Iterable[str]) -> None:
+        """Says that these, of the `summaries`, will be asked for: forks of one another cost less so than singly."""
+        ...
+
     def session_json(self, session_id: str) -> bytes | None:
         """A session as the snapshot has it, where nothing newer is known and nothing is loaded; else None."""
         ...
 
     def message(self, message_id: str) -> tuple[SessionState, MessageState] | None:
         """A message with its session."""
+        ...
+
+    def owners(self, ids: Collection[str]) -> dict[str, str]:
+        """The ids of the sessions that have these messages, or had them last, by message; without those never seen."""
         ...
 
     def message_body(self, message_id: str) -> Body | None:

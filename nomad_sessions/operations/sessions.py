@@ -227,17 +227,33 @@ def _descendants(view: Looking, session_id: str, *, children: bool, forks: bool)
     gone = [session_id]
     if not (children or forks):
         return gone
-    states = {state.id: state for state in map(view.session, list(view.summaries())) if state is not None}
+    ids = list(view.summaries())
+    view.prepare(ids)
+    states = {state.id: state for state in map(view.session, ids) if state is not None}
+    below: dict[str, list[SessionState]] = {}
+    for state in states.values():
+        for above in {_origin(state), state.fields.get("parentId")}:
+            below.setdefault(above or "", []).append(state)
+    known = set(gone)
     for parent in gone:
-        for state in states.values():
-            if state.id in gone:
-                continue
-            lineage = _lineage(states, state)
-            is_fork = lineage[:1] == [parent]
-            is_child = state.fields.get("parentId") == parent and parent not in lineage and "" not in lineage
-            if (children and is_child) or (forks and is_fork):
+        for state in below.get(parent, ()):
+            is_below = (forks and _origin(state) == parent) or (children and _is_child(states, state, parent))
+            if is_below and state.id not in known:
+                known.add(state.id)
                 gone.append(state.id)
     return gone
+
+
+def _is_child(states: Mapping[str, SessionState], state: SessionState, parent: str) -> bool:
+    if state.fields.get("parentId") != parent:
+        return False
+    lineage = _lineage(states, state)
+    return parent not in lineage and "" not in lineage
+
+
+def _origin(state: SessionState) -> str:
+    origin = (state.fields.get("forkedFrom") or {}).get("sessionId")
+    return str(origin or "")
 
 
 def _lineage(states: Mapping[str, SessionState], state: SessionState) -> list[str]:
@@ -245,7 +261,7 @@ def _lineage(states: Mapping[str, SessionState], state: SessionState) -> list[st
     found: list[str] = []
     current: SessionState | None = state
     while current is not None:
-        origin = (current.fields.get("forkedFrom") or {}).get("sessionId")
+        origin = _origin(current)
         if not origin or origin in found:
             return found
         found.append(origin)

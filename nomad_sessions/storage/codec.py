@@ -22,7 +22,17 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-__all__ = ["FRAME_PREFIX_LENGTH", "FRAME_START", "crc", "decode", "decode_text", "encode", "frame", "unframe"]
+__all__ = [
+    "FRAME_PREFIX_LENGTH",
+    "FRAME_START",
+    "crc",
+    "decode",
+    "decode_text",
+    "encode",
+    "frame",
+    "repeats_keys",
+    "unframe",
+]
 
 FRAME_PREFIX_LENGTH = 18
 FRAME_START = b'{"crc":"'
@@ -59,6 +69,23 @@ def decode_text(text: str) -> Any:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
         return _DeepReader(text).read()
+
+
+def repeats_keys(data: bytes) -> bool:
+    """Whether an object in this JSON text has a key twice, so that readers see the last value only; True where it is
+    nested too deep to tell. Raises `ValueError` when it is not JSON."""
+    repeated = False
+
+    def pairs(found: list[tuple[str, Any]]) -> None:
+        nonlocal repeated
+        repeated = repeated or len({key for key, _ in found}) < len(found)
+
+    try:
+        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogatepass")
+        json.loads(text, object_pairs_hook=pairs)
+    except RecursionError:
+        return True
+    return repeated
 
 
 def frame(body: bytes) -> bytes:

@@ -37,8 +37,9 @@ class Journal:
     Attributes: `last_seq`; `live` (the segment appended to, None where it does not exist yet); `end` (offset after the
     last whole record of `live`); `torn` (bytes after it); `durable` (offset up to which `live` is known synced); `told`
     (the highest such offset that a record of `live` says); `unfinished` (whether `live` has no record yet: its maker
-    may have died before header and name were durable; or could only be opened for reading); `scanned` (the entries of
-    sealed segments that were read line by line, by first seq, because their tables are not trusted).
+    may have died before header and name were durable; or could only be opened for reading; or was taken for the last
+    one on a hint); `scanned` (the entries of sealed segments that were read line by line, by first seq, because their
+    tables are not trusted).
     """
 
     def __init__(self, fs: FileSystem, workspace: str, *, trust_tables: bool = True) -> None:
@@ -57,6 +58,7 @@ class Journal:
         self.scanned: list[tuple[int, list[Entry]]] = []
         self._last_sealed: tuple[Segment, int] | None = None
         self.unfinished = False
+        self._hinted = False
 
     def first_seqs(self) -> list[int]:
         """The first seq of each segment in the folder, ascending; other files there are left alone."""
@@ -82,11 +84,11 @@ class Journal:
         further back than asked), and the entries of the live segment.
 
         `hint` is the first seq of the segment that was live when the base was written: where it still is, the folder
-        need not be listed. Sets `last_seq` and the state of the live segment. Raises `JournalGapError` where records
-        above `after` are
-        missing, `JournalCorruptError`.
+        need not be listed, not before the second look at it. Sets `last_seq` and the state of the live segment. Raises
+        `JournalGapError` where records above `after` are missing, `JournalCorruptError`.
         """
-        firsts = [hint] if 0 < hint <= after + 1 and self._is_live(hint) else self.first_seqs()
+        self._hinted = self._trust_tables and 0 < hint <= after + 1 and self._is_live(hint)
+        firsts = [hint] if self._hinted else self.first_seqs()
         self.last_seq, self.live, self.end, self.torn, self.durable, self.told = after, None, 0, 0, 0, 0
         self.live_first = after + 1
         self.scanned, self._last_sealed, self.unfinished = [], None, False
@@ -113,14 +115,11 @@ class Journal:
             self.live_first = self.last_seq + 1
             return self._covering(firsts, len(firsts) - 1, after), []
         scan = last.scan(unsealed=unsealed)
-        if scan.torn and len(firsts) == 1 and firsts != (listed := self.first_seqs()):
-            # Not the last one, as the hint had it: what is torn was its seal.
-            return self._load(listed, after)
-        if scan.entries:
-            self.last_seq = scan.entries[-1].record["seq"]
-        else:
-            self.last_seq = firsts[-1] - 1
-        if self.last_seq < after:
+        self.last_seq = found = _last(scan) if scan.entries else firsts[-1] - 1
+        if self._hinted and (scan.torn or not scan.end or found < after or (scan.entries and self._exists(found + 1))):
+            # Perhaps not the last one, as the hint had it: what is torn, or gone, was its seal.
+            return self.load(after)
+        if found < after:
             # A snapshot from elsewhere is ahead of this journal: its numbers go on in a new segment.
             self.last_seq = after
             return [], []
@@ -136,6 +135,19 @@ class Journal:
             return self.segment(first_seq).seal() is None
         except FileNotFoundError:
             return False
+
+    def _exists(self, first_seq: int) -> bool:
+        return self._fs.stat(f"{self.folder}/{name_of(first_seq)}") is not None
+
+    def _confirm(self) -> None:
+        """Looks whether the segment that a hint named is the last one: without seal and last records it would look so,
+        and what follows it would be overlooked, and its numbers be given again."""
+        live = self.live
+        if not self._hinted or live is None:
+            return
+        self._hinted = max(self.first_seqs(), default=0) > self.live_first
+        if self._hinted and self._fs.fstat(live.fd).size == self.end + self.torn:  # Nobody sealed it just now.
+            raise JournalCorruptError(path=live.path, offset=self.end, length=0, reason="it ends before its successor")
 
     def _covering(self, firsts: list[int], newest: int, after: int) -> list[Sealed]:
         """The seals that cover everything above `after`, from segment number `newest` down."""
@@ -173,7 +185,7 @@ class Journal:
             segment = self.segment(first)
             scan = segment.scan()
             # Without a seal the successor says where this one ended: all of its records have to be there.
-            last = scan.entries[-1].record["seq"] if scan.entries else first - 1
+            last = _last(scan) if scan.entries else first - 1
             if scan.seal is None and last + 1 != upper:
                 raise JournalCorruptError(
                     path=segment.path, offset=scan.end, length=scan.torn, reason="records and the seal are damaged"
@@ -197,6 +209,7 @@ class Journal:
             return None
         if stat.size == self.end:
             self.torn = 0
+            self._confirm()
             return []
         if not self.end:
             return None
@@ -205,12 +218,12 @@ class Journal:
             return None
         self._take(self.live, scan)
         if scan.entries:
-            self.last_seq = scan.entries[-1].record["seq"]
+            self.last_seq = _last(scan)
         return scan.entries
 
     def _still_sealed(self) -> bool:
         """Whether there is no successor yet, and the seal of the last segment was not cut off again."""
-        if self._fs.stat(f"{self.folder}/{name_of(self.live_first)}") is not None:
+        if self._exists(self.live_first):
             return False
         if self._last_sealed is None:
             return True
@@ -224,7 +237,7 @@ class Journal:
         self.end, self.torn = scan.end, scan.torn
         self.durable = max(self.durable, scan.durable)
         self.told = max(self.told, scan.durable)
-        self.unfinished = self.end <= len(header(segment.first_seq)) or not segment.writable
+        self.unfinished = self.end <= len(header(segment.first_seq)) or not segment.writable or self._hinted
 
     # What follows is for the holder of the workspace's lock, after a refresh.
 
@@ -233,6 +246,7 @@ class Journal:
         was cut short, moves a torn tail to quarantine and cuts it off. Durable on return."""
         if self.live is not None and not self.live.writable:
             self._reopen(self.live)
+        self._confirm()
         if self.torn and self.live is not None:
             self._heal(self.live)
         if self.live is None:
@@ -272,6 +286,7 @@ class Journal:
         """
         live = self.live
         assert live is not None, "prepare() comes first"
+        self._confirm()
         if self.torn:
             self._heal(live)  # A checkpoint seals without appending first; the seal must be the last line of the file.
         blocks = {name: b"\n".join([table.row(fields) for fields in rows]) + b"\n" for name, rows in tables.items()}
@@ -369,6 +384,10 @@ class Journal:
             if error.errno != errno.EROFS:
                 raise
             return Segment.open(self._fs, self.folder, first_seq, writable=False)
+
+
+def _last(scan: Scan) -> int:
+    return int(scan.entries[-1].record["seq"])
 
 
 @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""Where bytes go that recovery or a merge takes out: kept under `quarantine/`, never deleted by us.
+"""Where bytes go that recovery or a merge takes out: kept under `quarantine/`.
+
+Nothing there is deleted by us but what `drop` is told to, which is called for other programs' files all of which is in
+the store.
 
 Invariant: the bytes are synced, name included, before the caller removes them anywhere else. Verified by
 `tests/crash/` (a torn tail is in quarantine after every crash) and `tests/unit/test_quarantine.py`.
@@ -11,7 +14,7 @@ import os
 
 from nomad_sessions.storage._os import FileSystem
 
-__all__ = ["keep"]
+__all__ = ["drop", "keep"]
 
 
 def keep(fs: FileSystem, workspace: str, name: str, data: bytes) -> str:
@@ -32,6 +35,12 @@ def keep(fs: FileSystem, workspace: str, name: str, data: bytes) -> str:
         fs.close(fd)
     fs.sync_dir(folder)
     return path
+
+
+def drop(fs: FileSystem, workspace: str, name: str) -> None:
+    """Removes one file of it. What cannot be removed stays; not durable."""
+    with contextlib.suppress(OSError):
+        fs.unlink(f"{workspace}/quarantine/{name}")
 
 
 def _folder(fs: FileSystem, workspace: str) -> str:

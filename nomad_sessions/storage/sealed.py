@@ -6,12 +6,13 @@ intact. Verified by `tests/unit/test_journal.py` and `tests/unit/test_recovery.p
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import Any
 
 from nomad_sessions.errors import JournalCorruptError
 from nomad_sessions.storage import table
 from nomad_sessions.storage.segment import Seal, Segment
-from nomad_sessions.storage.table import TableDamaged
+from nomad_sessions.storage.table import Keys, Region, TableDamaged
 
 __all__ = ["Sealed", "TablesDamaged"]
 
@@ -21,18 +22,34 @@ class TablesDamaged(JournalCorruptError):
     (`trust_tables=False`) reads those instead."""
 
 
-class Sealed(NamedTuple):
+class Sealed:
     """A sealed segment whose tables cover it and perhaps some before it."""
 
-    segment: Segment
-    seal: Seal
+    __slots__ = ("_keys", "seal", "segment")
+
+    def __init__(self, segment: Segment, seal: Seal) -> None:
+        self.segment = segment
+        self.seal = seal
+        self._keys: dict[str, Keys] = {}
 
     def lookup(self, name: str, key: str) -> list[Any] | None:
         """One row of a table of the seal."""
-        row: list[Any] | None = self._verified(
-            lambda region: table.lookup(self.segment.fs, self.segment.fd, region, key), name
-        )
-        return row
+        return self.lookup_many(name, (key,)).get(key)
+
+    def lookup_many(self, name: str, keys: Collection[str]) -> dict[str, list[Any]]:
+        """The rows of those `keys` that are in a table of the seal, by key; who asks for many is answered from memory
+        where they are not there."""
+        if not keys:
+            return {}
+        segment = self.segment
+        known = self._keys.setdefault(name, Keys())
+
+        def read(region: Region) -> dict[str, list[Any]]:
+            possible = known.possible(keys, region, lambda: table.rows(segment.fs, segment.fd, region))
+            return table.lookup_many(segment.fs, segment.fd, region, possible)
+
+        found: dict[str, list[Any]] = self._verified(read, name)
+        return found
 
     def rows(self, name: str) -> list[list[Any]]:
         """All rows of a table of the seal, key first."""

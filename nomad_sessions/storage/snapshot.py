@@ -14,15 +14,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat as stat_bits
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from nomad_sessions.errors import UnsupportedFormatError
 from nomad_sessions.storage import table
 from nomad_sessions.storage._os import FileStat, FileSystem
 from nomad_sessions.storage.codec import decode
-from nomad_sessions.storage.table import Region, TableDamaged
+from nomad_sessions.storage.table import Keys, Region, TableDamaged
 
 __all__ = ["FORMAT_VERSION", "TRAILER", "TRAILER_LENGTH", "Block", "GroupRow", "ItemRow", "Snapshot", "SnapshotChanged"]
 
@@ -97,6 +98,7 @@ class Snapshot:
         self.seq: int = head["seq"]
         self._groups = Region(*head["tables"]["groups"])
         self._items = Region(*head["tables"]["items"])
+        self._item_keys = Keys()
 
     @classmethod
     def open(cls, fs: FileSystem, path: str) -> Snapshot | None:
@@ -110,7 +112,7 @@ class Snapshot:
             return None
         try:
             stat = fs.fstat(fd)
-            head = _read_head(fs, fd, stat.size, path)
+            head = _read_head(fs, fd, stat.size, path) if stat_bits.S_ISREG(stat.mode) else None
         except BaseException:
             fs.close(fd)
             raise
@@ -134,7 +136,7 @@ class Snapshot:
 
     def group(self, identifier: str) -> GroupRow | None:
         """The row of one group."""
-        fields = self._lookup(self._groups, identifier)
+        fields = self._verified(lambda fd: table.lookup(self._fs, fd, self._groups, identifier))
         return None if fields is None else GroupRow.of(fields)
 
     def groups(self) -> Iterator[GroupRow]:
@@ -147,8 +149,17 @@ class Snapshot:
 
     def item(self, identifier: str) -> ItemRow | None:
         """The row of one item."""
-        fields = self._lookup(self._items, identifier)
-        return None if fields is None else _item(fields)
+        return self.items_of((identifier,)).get(identifier)
+
+    def items_of(self, ids: Collection[str]) -> dict[str, ItemRow]:
+        """The rows of those `ids` that are there, by id; who asks for many is answered from memory where they are not
+        there."""
+
+        def read(fd: int) -> dict[str, list[Any]]:
+            possible = self._item_keys.possible(ids, self._items, lambda: table.rows(self._fs, fd, self._items))
+            return table.lookup_many(self._fs, fd, self._items, possible)
+
+        return {key: _item(fields) for key, fields in self._verified(read).items()}
 
     def items(self) -> Iterator[ItemRow]:
         """The rows of all items, sorted by id."""
@@ -158,11 +169,6 @@ class Snapshot:
         """All rows of a further table named in the head, key first; empty when there is none."""
         place = self.head["tables"].get(name)
         return [fields[1:] for fields in self._rows(Region(*place))] if place else []
-
-    def lookup(self, name: str, key: str) -> list[Any] | None:
-        """One row of a further table."""
-        place = self.head["tables"].get(name)
-        return self._lookup(Region(*place), key) if place else None
 
     def read(self, region: Region) -> bytes:
         """The verified bytes of one record line: `"<id>":<json>`."""
@@ -210,15 +216,13 @@ class Snapshot:
         finally:
             self._fs.close(fd)
 
-    def _lookup(self, region: Region, key: str) -> list[Any] | None:
-        try:
-            return self._through(lambda fd: table.lookup(self._fs, fd, region, key))
-        except TableDamaged as error:
-            raise SnapshotChanged(f"{self.path}: {error}") from error
-
     def _rows(self, region: Region) -> list[list[Any]]:
+        return self._verified(lambda fd: table.rows(self._fs, fd, region))
+
+    def _verified(self, read: Callable[[int], T]) -> T:
+        """`read(descriptor)` of a table."""
         try:
-            return self._through(lambda fd: table.rows(self._fs, fd, region))
+            return self._through(read)
         except TableDamaged as error:
             raise SnapshotChanged(f"{self.path}: {error}") from error
 

@@ -2,7 +2,7 @@
 
 Invariant: a row that `lookup` or `rows` returns has every byte as `row` wrote it; anything else is `TableDamaged`. A
 lookup reads O(log n) kilobytes whatever the size of the table, as in the index blocks of an SSTable (LevelDB), so that
-opening costs nothing that grows. Verified by `tests/unit/test_table.py`.
+opening costs nothing that grows. Verified by `tests/unit/test_table.py` and `test_table_keys.py`.
 
 A row is `["<crc32 of the rest, 8 hex digits>",<key>,<field>,…]`, one a line, separated by `,\n` where the table stands
 inside a JSON array and by `\n` where it stands in a file of lines; sorted by key as Python sorts `str` (code points).
@@ -11,12 +11,15 @@ inside a JSON array and by `\n` where it stands in a file of lines; sorted by ke
 from __future__ import annotations
 
 import zlib
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, encode
 
-__all__ = ["Region", "TableDamaged", "crc", "lookup", "row", "rows"]
+__all__ = ["Keys", "Region", "TableDamaged", "crc", "lookup", "lookup_many", "row", "rows"]
 
 crc = zlib.crc32
 
@@ -74,6 +77,50 @@ def lookup(fs: FileSystem, fd: int, region: Region, key: str) -> list[Any] | Non
         else:
             low = end
     return _bisect_lines(fs.pread(fd, high - low, region.offset + low), key) if high > low else None
+
+
+def lookup_many(fs: FileSystem, fd: int, region: Region, keys: Collection[str]) -> dict[str, list[Any]]:
+    """The rows of those `keys` that are there, by key. Cost: that of looking for each, or of reading all, whichever is
+    less."""
+    if len(keys) * _cost(region) < region.length:
+        return {key: fields for key in keys if (fields := lookup(fs, fd, region, key)) is not None}
+    wanted = frozenset(keys)
+    return {fields[1]: fields[1:] for fields in rows(fs, fd, region) if fields[1] in wanted} if wanted else {}
+
+
+def _cost(region: Region) -> int:
+    """About how many bytes one lookup reads."""
+    return _WINDOW + 1024 * max(0, (region.length // _WINDOW).bit_length())
+
+
+class Keys:
+    """What is known of a table's keys without reading it: enough to say of most keys that they are not there.
+
+    Nothing at first. Once the lookups have cost what reading the table whole costs, it is read whole, and 8 bytes of
+    each key are kept. So however many keys are asked for, at most about twice the least possible is read, and who asks
+    for a few reads and keeps nothing more (ski rental).
+    """
+
+    __slots__ = ("_prints", "_spent")
+
+    def __init__(self) -> None:
+        self._prints: array[int] | None = None
+        self._spent = 0
+
+    def possible(self, keys: Collection[str], region: Region, read: Callable[[], list[list[Any]]]) -> Collection[str]:
+        """Those of `keys` that may be in the table; `read` gives its rows as `rows` does."""
+        prints = self._prints
+        if prints is None:
+            if self._spent < region.length:
+                self._spent += min(len(keys) * _cost(region), region.length)
+                return keys
+            prints = self._prints = array("q", sorted(hash(fields[1]) for fields in read()))
+        return [key for key in keys if _among(prints, hash(key))]
+
+
+def _among(prints: array[int], wanted: int) -> bool:
+    at = bisect_left(prints, wanted)
+    return at < len(prints) and prints[at] == wanted
 
 
 def _bisect_lines(data: bytes, key: str) -> list[Any] | None:

@@ -5,14 +5,17 @@ The file that was merged, and what the merge took out of ours, are in `quarantin
 `tests/processes/test_node_writer.py` and `tests/unit/test_foreign.py`.
 
 The setting `merged` remembers what was merged: the digest of the last file, and for each `seq` that writers had seen
-the name of the last file of theirs in quarantine. It is the base of their next: what differs there is their doing.
+the name of the last file of theirs in quarantine. It is the base of their next: what differs there is their doing. A
+program that rewrites the file after each change would fill the disk with its copies: those of them all of which is in
+the store are called so (`_WHOLE`), and when their writer has written a later one they count as spent, and only the
+newest `SPENT` of these stay. Nothing else is ever removed. Verified by `tests/unit/test_merged_files.py`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from nomad_sessions.errors import SnapshotUnreadableError
 from nomad_sessions.storage import quarantine
@@ -23,12 +26,26 @@ from nomad_sessions.workspace.foreign import Content, ForeignFile, content_of, n
 from nomad_sessions.workspace.merge import Merged, merge
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, parse, past
 from nomad_sessions.workspace.state import WORKSPACE, Body, Ref
+from nomad_sessions.workspace.taken import took_all
 from nomad_sessions.workspace.view import View
 
-__all__ = ["absorb_foreign", "is_merged", "merge_foreign"]
+__all__ = ["SPENT", "absorb_foreign", "forget_spent", "is_merged", "merge_foreign"]
 
 _LOG = logging.getLogger("nomad_sessions")
+SPENT = 5
 _WRITERS = 4
+_WHOLE = f"{SNAPSHOT}.merged-"
+_IN_PART = f"{SNAPSHOT}.foreign-"
+
+
+class _Outcome(NamedTuple):
+    """A merge, the sentences on what is wrong with the file, what the file says, and the states that it was merged
+    with."""
+
+    merged: Merged
+    problems: list[str]
+    theirs: Content
+    known: list[Content]
 
 
 class _Given:
@@ -47,7 +64,7 @@ def merge_foreign(fs: FileSystem, folder: str, view: View, foreign: ForeignFile)
     the merge displaces, are in quarantine on return. Nothing where it had been merged before. Under the lock."""
     if is_merged(view, foreign):
         return []
-    merged, problems = _merge(fs, folder, view, foreign)
+    merged, problems, theirs, known = _merge(fs, folder, view, foreign)
     for problem in problems:
         _LOG.warning("%s/%s: %s", folder, SNAPSHOT, problem)
     if merged.displaced:
@@ -55,18 +72,36 @@ def merge_foreign(fs: FileSystem, folder: str, view: View, foreign: ForeignFile)
         _LOG.warning(
             "%s: merging another program's file took out %d records, kept in %s", folder, len(merged.displaced), kept
         )
-    name = os.path.basename(quarantine.keep(fs, folder, f"{SNAPSHOT}.foreign", foreign.raw))
+    # A name that no file had before, not even one that was removed: what a name says of its file is for good.
+    kind = _WHOLE if took_all(foreign, theirs, merged, known) else _IN_PART
+    wanted = f"{kind}{view.seq}-{foreign.digest[:8]}"
+    name = os.path.basename(quarantine.keep(fs, folder, wanted, foreign.raw))
     files = {key: value for key, value in _files(view).items() if key != str(foreign.seq)}
     files = dict([*files.items(), (str(foreign.seq), name)][-_WRITERS:])
-    mark = {"merged": {"digest": foreign.digest, "files": files}}
+    mark = {"merged": {"digest": foreign.digest, "files": files, "spent": _spent(fs, folder, view, files)}}
     return [*merged.changes, {"type": "workspace.configured", "sessionId": WORKSPACE, "settings": mark}]
+
+
+def _spent(fs: FileSystem, folder: str, view: View, files: dict[str, str]) -> list[str]:
+    """The files in quarantine that are no base of a merge any more, and need not be kept; the oldest first."""
+    there = set(fs.listdir(f"{folder}/quarantine"))
+    left = [name for name in _files(view).values() if name not in files.values()]
+    return [name for name in [*_mark(view).get("spent", ()), *left] if name in there and name.startswith(_WHOLE)]
+
+
+def forget_spent(fs: FileSystem, folder: str, view: View) -> None:
+    """Removes all but the newest `SPENT` of the files that need not be kept. Under the lock, and once what `view` says
+    is durable: else the next process could take one of them for the base of a merge that is gone."""
+    for name in _mark(view).get("spent", ())[:-SPENT]:
+        if name.startswith(_WHOLE) and "/" not in name:
+            quarantine.drop(fs, folder, name)
 
 
 def absorb_foreign(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> bool:
     """Applies the merge to a view only; whether there was anything to apply. Changes no file."""
     if is_merged(view, foreign):
         return False
-    merged, _ = _merge(fs, folder, view, foreign)
+    merged = _merge(fs, folder, view, foreign).merged
     for change in merged.changes:
         record = {"seq": view.seq + 1, "id": view.last_id, "ts": 0, "durable": 0, **change}
         # Loaded before: what is loaded later is built from the files, and this change is in none.
@@ -90,16 +125,19 @@ def _files(view: View) -> dict[str, str]:
     return files
 
 
-def _merge(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> tuple[Merged, list[str]]:
+def _merge(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> _Outcome:
     theirs, problems = normalise(foreign.data)
+    # Who has seen more than there is has seen another store (one that was put back, say), and nothing of this one.
+    seq = foreign.seq if foreign.seq is not None and foreign.seq <= view.seq else None
     try:
-        seen = past(fs, folder, foreign.seq) if foreign.seq is not None else None
+        seen = past(fs, folder, seq) if seq is not None else None
         base = content_of(seen) if seen is not None else None
         ours = content_of(view)
     except SnapshotChanged as error:
         raise SnapshotUnreadableError(path=f"{folder}/{PREVIOUS}", reason=str(error)) from error
     last = _last(fs, folder, view, foreign.seq)
-    return merge(base, ours, theirs, seq=foreign.seq, deleted=view.tombstones(), last=last), problems
+    merged = merge(base, ours, theirs, seq=seq, deleted=view.tombstones(), last=last)
+    return _Outcome(merged, problems, theirs, [ours, *(each for each in (base, last) if each is not None)])
 
 
 def _last(fs: FileSystem, folder: str, view: View, seq: int | None) -> Content | None:

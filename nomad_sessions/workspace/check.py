@@ -6,6 +6,7 @@ the place. Every crash test ends with it.
 
 from __future__ import annotations
 
+import stat as stat_bits
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -154,6 +155,8 @@ def _foreign(fs: FileSystem, path: str) -> Iterator[Problem]:
         return
     stat = fs.stat(path)
     assert stat is not None
+    if not stat_bits.S_ISREG(stat.mode):
+        return  # Opening says so.
     found = recovery.parse(read_whole(fs, path), stat)
     if not isinstance(found, str):
         for sentence in normalise(found.data)[1]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat as stat_bits
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError
 from nomad_sessions.storage import quarantine
 from nomad_sessions.storage._os import FileStat, FileSystem
 from nomad_sessions.storage.codec import encode
@@ -22,11 +24,18 @@ from nomad_sessions.storage.snapshot_writer import Item, SnapshotWriter, line_of
 from nomad_sessions.workspace.displaced import TEMPORARY
 from nomad_sessions.workspace.foreign import ForeignFile
 from nomad_sessions.workspace.places import Summary
-from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, Identity, identity, parse
+from nomad_sessions.workspace.recovery import NO_FILE, PREVIOUS, SNAPSHOT, Identity, identity, parse
 from nomad_sessions.workspace.state import WORKSPACE, SessionState
 from nomad_sessions.workspace.view import View
 
-__all__ = ["Replaced", "is_elsewhere", "remove_stale", "replace_snapshot", "write_snapshot"]
+__all__ = [
+    "Replaced",
+    "ensure_previous",
+    "refuse_target",
+    "remove_stale",
+    "replace_snapshot",
+    "write_snapshot",
+]
 
 
 class Replaced(NamedTuple):
@@ -84,12 +93,19 @@ def _items(state: SessionState, created: dict[str, int]) -> Iterator[Item]:
         yield Item(message_id, line_of(message_id, encode(message.body())), since)
 
 
-def is_elsewhere(fs: FileSystem, folder: str) -> bool:
-    """Whether `sessions.json` is a link to another file system: no rename reaches there."""
+def refuse_target(fs: FileSystem, folder: str) -> None:
+    """Raises where no rename can put a file in the place of `sessions.json`: `CrossDeviceError` where it is a link to
+    another file system, `SnapshotUnreadableError` where a folder stands there or the link leads nowhere."""
     path = f"{folder}/{SNAPSHOT}"
     real = fs.resolve(path)
-    target, here = fs.stat(os.path.dirname(real)), fs.stat(folder)
-    return real != path and target is not None and here is not None and target.dev != here.dev
+    found = fs.stat(real)
+    if found is not None and not stat_bits.S_ISREG(found.mode):
+        raise SnapshotUnreadableError(path=path, reason=NO_FILE)
+    there, here = fs.stat(os.path.dirname(real)), fs.stat(folder)
+    if there is None and here is not None:
+        raise SnapshotUnreadableError(path=path, reason=f"it is a link to {real}, and that folder is not there")
+    if there is not None and here is not None and there.dev != here.dev:
+        raise CrossDeviceError(path=path)
 
 
 def replace_snapshot(
@@ -108,7 +124,7 @@ def replace_snapshot(
         return Replaced(False)
     if current is None:
         fs.replace(temporary, path)
-        fs.sync_dir(os.path.dirname(path))
+        _sync_names(fs, folder, path)
         return Replaced(True)
     _like(fs, temporary, current)
     made = identity(fs.stat(temporary))
@@ -125,8 +141,14 @@ def replace_snapshot(
         seen = identity(fs.fstat(fd))
         if raced is None:
             _keep(fs, folder, temporary, ours=ours, kept=digest is not None)
-        fs.sync_dir(os.path.dirname(path))
+        _sync_names(fs, folder, path)
     return Replaced(True, raced, (fd, seen if raced is not None else expected))
+
+
+def _sync_names(fs: FileSystem, folder: str, path: str) -> None:
+    """The snapshot's folder, and ours: they differ where `sessions.json` is a link."""
+    for each in dict.fromkeys((os.path.dirname(path), folder)):
+        fs.sync_dir(each)
 
 
 @contextlib.contextmanager
@@ -172,7 +194,7 @@ def _replace_by_link(
         _keep(fs, folder, kept, ours=ours, kept=digest is not None)
     else:
         fs.unlink(kept)
-    fs.sync_dir(os.path.dirname(path))
+    _sync_names(fs, folder, path)
     # No descriptor stays open: where names cannot be exchanged, an open file may not be renamed either.
     return Replaced(True, raced)
 

@@ -8,6 +8,7 @@ and on request. So every byte kept is written a small number of times, however m
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError, Sto
 from nomad_sessions.storage.journal import TablesDamaged
 from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace import checkpoint
-from nomad_sessions.workspace.adopt import is_merged, merge_foreign
+from nomad_sessions.workspace.adopt import forget_spent, is_merged, merge_foreign
 from nomad_sessions.workspace.displaced import Displaced, stray
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.foreign import ForeignFile
@@ -75,7 +76,7 @@ class Folding:
             return
         try:
             self.checkpoint(patient=False)
-        except StorageError as error:
+        except (StorageError, OSError) as error:
             _LOG.warning("%s: checkpoint postponed: %s", self._workspace.folder, error)
             self._postponed_to = pending + max(FLOOR, pending // 4)
 
@@ -87,7 +88,8 @@ class Folding:
         elif opened is not None and opened.unreadable is None and opened.view.pending_bytes < SMALL:
             size = opened.seen[2] if opened.seen is not None else 0
             if size < SMALL:
-                with contextlib.suppress(StorageError):  # The journal has everything; the next close tries again.
+                # The journal has everything; the next close tries again.
+                with contextlib.suppress(StorageError, OSError):
                     self.checkpoint(patient=False)
 
     def checkpoint(self, *, patient: bool = True) -> bool:
@@ -99,6 +101,7 @@ class Folding:
         workspace, fs = self._workspace, self._workspace.fs
         until = fs.monotonic() + (_PATIENCE if patient else 0.0)
         workspace.look()
+        checkpoint.refuse_target(fs, workspace.folder)
         while True:
             reason = "another program keeps writing it; the journal has everything"
             with workspace.locked():
@@ -163,6 +166,7 @@ class Folding:
         workspace.flush()
         if view.journal.end > _ROTATE_ABOVE:
             with workspace.guarded():
+                view.prepare(view.live.places)  # A seal tells of each of them.
                 workspace.rotate(view)
 
     def _fold(self, view: View, opened: Opened, ours: bool) -> bool:
@@ -170,8 +174,6 @@ class Folding:
         workspace, fs, folder = self._workspace, self._workspace.fs, self._workspace.folder
         if opened.unreadable is not None and not self._abandoned(opened):
             raise SnapshotUnreadableError(path=f"{folder}/{SNAPSHOT}", reason=opened.unreadable)
-        if checkpoint.is_elsewhere(fs, folder):
-            raise CrossDeviceError(path=f"{folder}/{SNAPSHOT}")
         checkpoint.remove_stale(fs, folder)
         temporary = f"{folder}/{SNAPSHOT}.{os.getpid()}.tmp"
         digest = opened.foreign.digest if opened.foreign is not None else None
@@ -182,17 +184,24 @@ class Folding:
                 if not workspace.still_locked():
                     return False  # Others may have written: what they folded must not be replaced by less.
                 replaced = checkpoint.replace_snapshot(fs, folder, temporary, opened.seen, ours=ours, digest=digest)
+                if opened.unreadable is not None and replaced.done:
+                    _LOG.warning("%s/%s: %s; it was moved to quarantine", folder, SNAPSHOT, opened.unreadable)
                 if replaced.displaced is not None:
                     self.displaced.watch(*replaced.displaced)
                 raced = replaced.raced
                 if raced is not None:
                     self._take_in(raced)
+            except OSError as error:
+                if error.errno == errno.EXDEV:  # The same device, mounted twice.
+                    raise CrossDeviceError(path=f"{folder}/{SNAPSHOT}") from error
+                raise
             finally:
                 with contextlib.suppress(OSError):
                     fs.unlink(temporary)
             if not replaced.done:
                 return False
             self._ensure_previous()
+            forget_spent(fs, folder, view)
         self.wanted = raced is not None
         with workspace.guarded():
             workspace.reload()
@@ -218,7 +227,10 @@ class Folding:
         """Merges what another program wrote into a file that was no longer, or not for long, `sessions.json`."""
         workspace = self._workspace
         with workspace.guarded():
-            view = workspace.current_to_write()
-            changes = merge_foreign(workspace.fs, workspace.folder, view, found)
+            while True:
+                view = workspace.current_to_write()
+                changes = merge_foreign(workspace.fs, workspace.folder, view, found)
+                if workspace.still_locked():
+                    break
             if changes:
                 workspace.absorb_into(view, changes)

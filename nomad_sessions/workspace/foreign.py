@@ -47,11 +47,14 @@ class ForeignFile(NamedTuple):
 
     @property
     def seq(self) -> int | None:
-        """Up to which change of ours its writer had seen, when our key came back."""
+        """Up to which change of ours its writer had seen, when our key came back. It stands there twice: what is
+        missing from a file is deleted on its word, and one damaged digit must not do that."""
         ours = self.data.get("nomad")
-        head = ours.get("head") if isinstance(ours, dict) else None
+        ours = ours if isinstance(ours, dict) else {}
+        head, trailer = ours.get("head"), ours.get("trailer")
         seq = head.get("seq") if isinstance(head, dict) else None
-        return seq if isinstance(seq, int) and not isinstance(seq, bool) else None
+        again = trailer.rpartition(" ")[2] if isinstance(trailer, str) else ""
+        return seq if isinstance(seq, int) and not isinstance(seq, bool) and again == f"{seq:016d}" else None
 
     @property
     def digest(self) -> str:

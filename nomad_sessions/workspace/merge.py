@@ -19,12 +19,12 @@ from nomad_sessions.storage.codec import encode
 from nomad_sessions.workspace.foreign import Content, millis, put_copy
 from nomad_sessions.workspace.state import WORKSPACE, Body
 
-__all__ = ["Merged", "merge"]
+__all__ = ["ABSENT", "TIME", "Merged", "merge", "same"]
 
 Kind = Literal["session", "message"]
 _OURS = frozenset({"rev", "messageIds"})
-_TIME = "updatedAt"
-_ABSENT = object()
+TIME = "updatedAt"
+ABSENT = object()
 
 
 class Merged(NamedTuple):
@@ -197,7 +197,7 @@ class _Merge:
         order = self._order(session_id)
         change: Body = {"type": "session.updated", "sessionId": session_id}
         if merged is not None:
-            change["set"] = {key: value for key, value in merged.items() if not _same(known.get(key, _ABSENT), value)}
+            change["set"] = {key: value for key, value in merged.items() if not same(known.get(key, ABSENT), value)}
             unset = [key for key in known if key not in merged and key not in _OURS]
             if unset:
                 change["unset"] = unset
@@ -210,28 +210,28 @@ class _Merge:
     def _record(self, kind: Kind, identifier: str, ours: Body, theirs: Body) -> Body | None:
         """The merged record, or None where ours stays as it is."""
         mine, other = _plain(ours), _plain(theirs)
-        if _same(mine, other):
+        if same(mine, other):
             return None
         was = self._before(kind, identifier, theirs)
         if was is None:
             rev = theirs.get("rev")
             if rev is not None and rev == self.ours.rev.get(identifier):
                 return other  # As we wrote it, so that all that differs is theirs.
-            if not _same(_timeless(mine), _timeless(other)):
+            if not same(_timeless(mine), _timeless(other)):
                 self._displace("changed by another program; ours was kept", kind, identifier, other)
                 return None
             was = mine
         merged, conflict = _three_way(_plain(was), mine, other)
         if conflict:
-            loser = mine if millis(other.get(_TIME)) > millis(mine.get(_TIME)) else other
+            loser = mine if millis(other.get(TIME)) > millis(mine.get(TIME)) else other
             self._displace("changed by us and by another program", kind, identifier, loser)
-        return None if _same(merged, mine) else merged
+        return None if same(merged, mine) else merged
 
     def _before(self, kind: Kind, identifier: str, theirs: Body) -> Body | None:
         """The record as they had it before their change: as they last wrote it, unless this is older than that (another
         program, or a copy put back), else as they read it from us."""
         last = _table(self.last, kind).get(identifier)
-        if last is not None and millis(theirs.get(_TIME)) >= millis(last.get(_TIME)):
+        if last is not None and millis(theirs.get(TIME)) >= millis(last.get(TIME)):
             return last
         return _table(self.base, kind).get(identifier)
 
@@ -275,12 +275,12 @@ class _Merge:
     def _extras(self) -> None:
         changed: Body = {}
         for key, value in self.theirs.extras.items():
-            own = self.ours.extras.get(key, _ABSENT)
+            own = self.ours.extras.get(key, ABSENT)
             before = [each.extras[key] for each in (self.last, self.base) if each is not None and key in each.extras]
-            was = before[0] if before else _ABSENT
-            if _same(value, own) or _same(value, was):
+            was = before[0] if before else ABSENT
+            if same(value, own) or same(value, was):
                 continue
-            if own is not _ABSENT and not _same(own, was):
+            if own is not ABSENT and not same(own, was):
                 self._displace("changed by us and by another program", "key", key, value)
                 continue
             changed[key] = value
@@ -293,26 +293,26 @@ class _Merge:
 
 def _three_way(was: Body, mine: Body, other: Body) -> tuple[Body, bool]:
     """Field by field; and whether there was a field that both changed, differently."""
-    newer = millis(other.get(_TIME)) > millis(mine.get(_TIME))
+    newer = millis(other.get(TIME)) > millis(mine.get(TIME))
     merged: Body = {}
     conflict = False
     for key in {**mine, **other}:
-        before, own, new = was.get(key, _ABSENT), mine.get(key, _ABSENT), other.get(key, _ABSENT)
-        if key == _TIME:
-            value = own if millis(own) >= millis(new) and own is not _ABSENT else new
-        elif _same(new, before) or _same(new, own):
+        before, own, new = was.get(key, ABSENT), mine.get(key, ABSENT), other.get(key, ABSENT)
+        if key == TIME:
+            value = own if millis(own) >= millis(new) and own is not ABSENT else new
+        elif same(new, before) or same(new, own):
             value = own
-        elif _same(own, before):
+        elif same(own, before):
             value = new
         else:
             conflict = True
             value = new if newer else own
-        if value is not _ABSENT:
+        if value is not ABSENT:
             merged[key] = value
     return merged, conflict
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Equal as JSON. Python's `==` takes True for 1, which is a change all the same."""
     try:
         return _equal(one, other)
@@ -338,7 +338,7 @@ def _plain(record: Body) -> Body:
 
 
 def _timeless(record: Body) -> Body:
-    return {key: value for key, value in record.items() if key != _TIME}
+    return {key: value for key, value in record.items() if key != TIME}
 
 
 def _table(content: Content | None, kind: Kind) -> dict[str, Body]:
@@ -349,7 +349,7 @@ def _table(content: Content | None, kind: Kind) -> dict[str, Body]:
 
 def _time(record: Body) -> Body:
     """Keeps the record's own time of change: a merge is not a change of its own."""
-    return {_TIME: record.get(_TIME, record.get("createdAt", 0))}
+    return {TIME: record.get(TIME, record.get("createdAt", 0))}
 
 
 def _only(order: Iterable[str], ids: set[str]) -> list[str]:

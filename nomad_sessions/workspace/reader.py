@@ -125,7 +125,12 @@ class Reader:
 
     def load(self, *, wait: bool, distrust: bool) -> Opened:
         """A view of its own, of the files as they are; see `recovery.load`."""
-        return recovery.load(self.fs, self.folder, wait=wait, distrust=distrust, trust_tables=self._trust_tables)
+        if self._trust_tables:
+            try:
+                return recovery.load(self.fs, self.folder, wait=wait, distrust=distrust)
+            except TablesDamaged:
+                self._trust_tables = False
+        return recovery.load(self.fs, self.folder, wait=wait, distrust=distrust, trust_tables=False)
 
     def distrust_tables(self) -> None:
         """The tables of a sealed segment are damaged: from now on this handle reads the records instead."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat as stat_bits
 from typing import NamedTuple
 
 from nomad_sessions.errors import JournalGapError, SnapshotUnreadableError
@@ -19,11 +20,12 @@ from nomad_sessions.storage.snapshot import Snapshot
 from nomad_sessions.workspace.foreign import ForeignFile
 from nomad_sessions.workspace.view import View
 
-__all__ = ["PREVIOUS", "SNAPSHOT", "Identity", "Opened", "identity", "load", "parse", "past"]
+__all__ = ["NO_FILE", "PREVIOUS", "SNAPSHOT", "Identity", "Opened", "identity", "load", "parse", "past"]
 
 _LOG = logging.getLogger("nomad_sessions")
 SNAPSHOT = "sessions.json"
 PREVIOUS = "sessions.json.prev"
+NO_FILE = "a folder stands in its place, which somebody has to move away"
 _RETRIES = 5
 _STABLE_WAIT = 1.0
 _STABLE_STEP = 0.01
@@ -144,6 +146,8 @@ def _read(fs: FileSystem, path: str) -> ForeignFile | str | None:
         return None
     try:
         before = fs.fstat(fd)
+        if not stat_bits.S_ISREG(before.mode):
+            return NO_FILE
         raw = fs.pread(fd, before.size, 0)
         after = fs.fstat(fd)
     finally:

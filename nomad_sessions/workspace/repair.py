@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
-from nomad_sessions.errors import CorruptionError
+from nomad_sessions.errors import CorruptionError, SnapshotUnreadableError
 from nomad_sessions.storage import quarantine
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.files import read_whole
-from nomad_sessions.storage.journal import Journal, TablesDamaged
+from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.segment import Entry, name_of
 from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace import checkpoint
@@ -33,9 +34,11 @@ def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool
     from what is intact, and retires a journal whose seals or tables are damaged. With `drop_corrupt`, records that
     cannot be read are left out (their bytes kept).
 
-    Raises what opening raises for damage that only `drop_corrupt` gets past.
+    Raises `CrossDeviceError` where `sessions.json` is a link to another file system, and what opening raises for damage
+    that only `drop_corrupt` gets past.
     """
     folder = workspace.folder
+    checkpoint.refuse_target(fs, folder)
     before = check_workspace(fs, folder)
     actions: list[str] = []
     if before.ok and not before.torn:
@@ -49,21 +52,22 @@ def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool
             actions += _refold(fs, workspace)
             if damaged:
                 # All that they say was read, from lines that are intact or from the snapshot above them.
-                actions += _retire(fs, folder)
+                actions += _retire(fs, workspace)
                 workspace.reload()
     return RepairReport(actions, before, check_workspace(fs, folder))
 
 
 def _refold(fs: FileSystem, workspace: Workspace) -> list[str]:
     """Everything is there in one place or another: write it down afresh."""
+    workspace.distrust_tables()  # The records themselves are asked, so that no damage to what is made of them counts.
     try:
         view = _read_whole(workspace)
     except SnapshotChanged:
         workspace.reload(distrust=True)
-        view = workspace.current_to_write()
-    except TablesDamaged:
-        workspace.distrust_tables()
-        view = _read_whole(workspace)
+        try:
+            view = _read_whole(workspace)
+        except SnapshotChanged as error:
+            raise SnapshotUnreadableError(path=f"{workspace.folder}/{SNAPSHOT}", reason=str(error)) from error
     actions = []
     if view.journal.torn:
         actions.append(f"cut an incomplete tail of {view.journal.torn} bytes off the journal")
@@ -74,8 +78,11 @@ def _refold(fs: FileSystem, workspace: Workspace) -> list[str]:
 
 
 def _read_whole(workspace: Workspace) -> View:
-    """The view, every message of which can be read."""
+    """The view, everything of which can be read that a snapshot of it takes."""
     view = workspace.current_to_write()
+    view.tombstones()
+    if view.base is not None:
+        list(view.base.items())
     for session in view.load_all():
         for message_id in session.ids():
             state = session.message(message_id)
@@ -84,18 +91,27 @@ def _read_whole(workspace: Workspace) -> View:
     return view
 
 
-def _retire(fs: FileSystem, folder: str) -> list[str]:
+def _retire(fs: FileSystem, workspace: Workspace) -> list[str]:
     """Takes the segments out of the journal, into quarantine; the snapshot has what they say. The next write begins a
     new one, and who follows the changes is told that these are gone. Copied and unlinked, not moved: another process
     that has the live one open sees that it lost its name, and writes into it no more."""
+    folder = workspace.folder
     journal = Journal(fs, folder)
     for first in journal.first_seqs():
         name = name_of(first)
         quarantine.keep(fs, folder, f"{name}.repair", read_whole(fs, f"{journal.folder}/{name}"))
+    _still_alone(workspace)
     for first in journal.first_seqs():
         fs.unlink(f"{journal.folder}/{name_of(first)}")
     fs.sync_dir(journal.folder)
     return ["moved the journal's segments to quarantine; the snapshot has all that could be read"]
+
+
+def _still_alone(workspace: Workspace) -> None:
+    """Before anything is replaced or removed: what another process wrote meanwhile was not read."""
+    if not workspace.still_locked():
+        reason = "somebody removed the lock file during the repair"
+        raise CorruptionError(path=f"{workspace.folder}/lock", reason=reason, hint="try again")
 
 
 def _write(fs: FileSystem, workspace: Workspace, view: View) -> list[str]:
@@ -103,7 +119,7 @@ def _write(fs: FileSystem, workspace: Workspace, view: View) -> list[str]:
     folder = workspace.folder
     actions = []
     for name in (SNAPSHOT, PREVIOUS):
-        path = f"{folder}/{name}"
+        path = fs.resolve(f"{folder}/{name}")
         stat = fs.stat(path)
         if stat is not None:
             kept = quarantine.keep(fs, folder, f"{name}.repair", read_whole(fs, path))
@@ -113,8 +129,9 @@ def _write(fs: FileSystem, workspace: Workspace, view: View) -> list[str]:
         checkpoint.write_snapshot(fs, temporary, view, workspace.now())
         if identity(fs.stat(path)) != identity(stat):
             raise CorruptionError(path=path, reason="another program changed it during the repair", hint="try again")
+        _still_alone(workspace)
         fs.replace(temporary, path)
-        fs.sync_dir(folder)
+        fs.sync_dir(os.path.dirname(path))
         actions.append(f"wrote {name} afresh")
     return actions
 
@@ -135,7 +152,7 @@ def _rebuild(fs: FileSystem, workspace: Workspace) -> list[str]:
             actions.append(f"skipped {length} bytes at offset {offset} of {segment.path}")
     journal.close()
     actions += _write(fs, workspace, view)
-    actions += _retire(fs, folder)
+    actions += _retire(fs, workspace)
     workspace.reload()
     return actions
 

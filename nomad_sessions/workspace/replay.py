@@ -8,6 +8,7 @@ and however many of it are wanted. Verified by `tests/unit/test_fork_chains.py` 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from nomad_sessions.workspace.places import Place
@@ -16,6 +17,7 @@ from nomad_sessions.workspace.state import Ref, SessionState, added, apply, exte
 __all__ = ["History", "Records", "replay"]
 
 _ALL = 1 << 63
+_UNREAD = frozenset({"added", "delta"})
 
 
 class History(NamedTuple):
@@ -74,9 +76,9 @@ def _needed(asked: list[str], records: Records) -> tuple[dict[str, History], dic
             bounds[session_id] = bound
             found = histories[session_id]
             for place in (*found.sealed, *found.live):
-                if place.kind == "fork" and done <= place.seq < bound:
-                    if records.at_hand(place.subject, place.seq) is None:
-                        sources[place.subject] = max(place.seq, sources.get(place.subject, 0))
+                needed = place.kind == "fork" and done <= place.seq < bound
+                if needed and records.at_hand(place.subject, place.seq) is None:
+                    sources[place.subject] = max(place.seq, sources.get(place.subject, 0))
         rest = {each: bound for each, bound in sources.items() if bound > bounds.get(each, 0)}
     return histories, bounds
 
@@ -84,13 +86,26 @@ def _needed(asked: list[str], records: Records) -> tuple[dict[str, History], dic
 def _run(
     states: dict[str, SessionState | None], found: list[tuple[str, Place]], bounds: dict[str, int], records: Records
 ) -> None:
-    """Applies the records at these places. Reads only those that have to be."""
-    found.sort(key=lambda each: each[1].seq)
+    """Applies the records at these places, in order. Reads only those that have to be."""
+    found.sort(key=_seq)
     for session_id, place in found:
         state = states[session_id]
         if place.seq >= bounds[session_id]:
             continue
-        if place.kind == "added" or place.kind == "delta":
-            if state is not None:
-                add = added if place.kind == "added" else None
-                ...
+        ref = records.ref(place)
+        if place.kind not in _UNREAD:
+            source = partial(_source, states, records, place.seq)
+            states[session_id] = apply(state, ref.load(), ref, source)
+        elif state is not None and place.kind == "added":
+            added(state, place.subject, ref, place.seq, place.time)
+        elif state is not None:
+            extended(state, place.subject, ref, place.seq)
+
+
+def _seq(found: tuple[str, Place]) -> int:
+    return found[1].seq
+
+
+def _source(states: dict[str, SessionState | None], records: Records, seq: int, session_id: str) -> SessionState | None:
+    """The session that a fork copies, as it was just before `seq`, which is how far those being built have come."""
+    return records.at_hand(session_id, seq) or states.get(session_id)

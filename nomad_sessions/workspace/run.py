@@ -21,7 +21,7 @@ class StoredMessage(MessageState):
     def json(self) -> bytes | None:
         """The snapshot's bytes, while no record says more."""
         run = self.ref.source
-        if self.patches or self.over or self.rev is not None or not isinstance(run, SnapshotRun):
+        if self.patches or self.copied or self.rev is not None or not isinstance(run, SnapshotRun):
             return None
         return run.json(self.ref.offset)
 

@@ -53,12 +53,13 @@ class Ref(NamedTuple):
 
 
 class MessageState:
-    """Where a message's body is: a base, patches in order, and what a fork says differently.
+    """Where a message's body is: a base, patches in order, and, in a fork, the message's own id, its session's and that
+    of the message it was copied from.
 
     `created` and `rev` are seqs; None means "as the snapshot says" (the table row, the body).
     """
 
-    __slots__ = ("created", "over", "patches", "ref", "rev", "shape")
+    __slots__ = ("copied", "created", "patches", "ref", "rev", "shape")
 
     def __init__(
         self,
@@ -66,13 +67,13 @@ class MessageState:
         created: int | None = None,
         rev: int | None = None,
         patches: tuple[Ref, ...] | list[Ref] = (),
-        over: Body | None = None,
+        copied: tuple[str, str, str] | None = None,
     ) -> None:
         self.ref = ref
         self.created = created
         self.rev = rev
         self.patches = patches
-        self.over = over
+        self.copied = copied
         self.shape: list[str] | None = None
 
     def body(self) -> Body:
@@ -83,8 +84,8 @@ class MessageState:
             streamed = patch(body, ref.load()) or streamed
         if streamed and body.get("parts"):
             join_parts(body)
-        if self.over:
-            body.update(self.over)
+        if self.copied is not None:
+            body["id"], body["sessionId"], body["originId"] = self.copied
         if self.rev is not None:
             body["rev"] = self.rev
         return body
@@ -95,7 +96,7 @@ class MessageState:
 
     def copy(self) -> MessageState:
         """One that can be patched without this one noticing."""
-        return MessageState(self.ref, self.created, self.rev, tuple(self.patches), self.over)
+        return MessageState(self.ref, self.created, self.rev, tuple(self.patches), self.copied)
 
     def parts(self) -> list[str]:
         """The types of its parts, in order, "" for one that takes no text. Read once; deltas keep it up to date."""
@@ -186,8 +187,7 @@ class SessionState:
 
 def copy_message(source: MessageState, message_id: str, session_id: str, origin: str, seq: int) -> MessageState:
     """A fork's copy: the same places, its own id, session and history from here on."""
-    over = {**(source.over or {}), "id": message_id, "sessionId": session_id, "originId": origin}
-    return MessageState(source.ref, seq, seq, tuple(source.patches), over)
+    return MessageState(source.ref, seq, seq, tuple(source.patches), (message_id, session_id, origin))
 
 
 def apply(

@@ -40,7 +40,6 @@ from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.folding import Folding
 from nomad_sessions.workspace.lines import Operation, Stamp, lines_of
 from nomad_sessions.workspace.reader import RELOADS, Reader
-from nomad_sessions.workspace.recovery import Opened
 from nomad_sessions.workspace.sealing import seal_of
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
@@ -280,6 +279,8 @@ class Workspace(Reader):
         try:
             with translated(journal.folder):
                 sealing = seal_of(view)
+                if not self._lock.verify():  # Somebody else may be at the end of the journal by now.
+                    return
                 part = journal.rotate(sealing.tables, sealing.covers, sealing.note)
         except DurabilityLostError:
             raise
@@ -298,17 +299,19 @@ class Workspace(Reader):
         """The view, brought up to date, and a foreign file merged for good. Under the lock."""
         view = self.current(held=True)
         opened = self._opened
-        return self._merge(opened) if opened is not None and opened.foreign is not None else view
+        return self._merge() if opened is not None and opened.foreign is not None else view
 
-    def _merge(self, opened: Opened) -> View:
+    def _merge(self) -> View:
         """Makes the merge with a foreign file permanent: records first, then (soon) a checkpoint. Under the lock."""
-        assert opened.foreign is not None
-        fresh = self._still(self.load(wait=False, distrust=self.distrusts))
-        if fresh.foreign is None:
-            self._opened, self._view, self._borrowed = fresh, fresh.view, False
-            return fresh.view
-        with translated(self.folder):
-            changes = merge_foreign(self.fs, self.folder, fresh.view, fresh.foreign)
+        while True:
+            fresh = self._still(self.load(wait=False, distrust=self.distrusts))
+            if fresh.foreign is None:
+                self._opened, self._view, self._borrowed = fresh, fresh.view, False
+                return fresh.view
+            with translated(self.folder):
+                changes = merge_foreign(self.fs, self.folder, fresh.view, fresh.foreign)
+            if self.still_locked():
+                break
         if changes:
             self.absorb_into(fresh.view, changes)
         self._opened, self._view, self._borrowed = fresh._replace(foreign=None), fresh.view, False

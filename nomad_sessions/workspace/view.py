@@ -7,7 +7,7 @@ Verified by `tests/unit/test_view.py` and the state machine in `tests/properties
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from nomad_sessions.storage.codec import encode
@@ -17,16 +17,8 @@ from nomad_sessions.storage.snapshot import GroupRow, Snapshot
 from nomad_sessions.storage.table import Region
 from nomad_sessions.workspace.live import Live
 from nomad_sessions.workspace.places import LazySegment, Place, Summary
-from nomad_sessions.workspace.state import (
-    WORKSPACE,
-    Body,
-    MessageState,
-    Ref,
-    SessionState,
-    added,
-    apply,
-    extended,
-)
+from nomad_sessions.workspace.replay import History, replay
+from nomad_sessions.workspace.state import WORKSPACE, Body, MessageState, Ref, SessionState, apply
 from nomad_sessions.workspace.stored import stored_session, stored_workspace
 
 __all__ = ["View"]
@@ -77,23 +69,31 @@ class View:
 
     def session(self, session_id: str) -> SessionState | None:
         """A session as it is, or None. The object is the view's own: read it, do not change it."""
-        try:
-            return self._sessions[session_id]
-        except KeyError:
-            state = self._sessions[session_id] = self._materialise(session_id)
-            return state
+        if session_id not in self._sessions:
+            self._sessions |= replay([session_id], self)
+        return self._sessions[session_id]
+
+    def prepare(self, ids: Iterable[str]) -> None:
+        """Builds at once what will be asked for singly, of what the summaries name: of forks of one another that costs
+        less. What the snapshot alone knows is left to be read when it is asked for."""
+        wanted = (each for each in ids if each not in self._sessions)
+        self._sessions |= replay(filter(self._in_journal, wanted), self)
 
     def owner(self, message_id: str) -> str | None:
         """The id of the session that has this message (or had it last), or None for one never seen."""
-        found = self.live.owners.get(message_id)
-        if found is not None:
-            return found
+        return self.owners((message_id,)).get(message_id)
+
+    def owners(self, ids: Collection[str]) -> dict[str, str]:
+        """The owner of each of these messages, by id, without those never seen. Many at once cost little each."""
+        live = self.live.owners
+        found = {each: live[each] for each in ids if each in live}
+        missing = [each for each in ids if each not in found]
         for part in reversed(self.sealed):
-            row = part.lookup("messages", message_id)
-            if row is not None:
-                return str(row[1])
-        item = self.base.item(message_id) if self.base is not None else None
-        return item.group if item is not None else None
+            found |= {key: row[1] for key, row in part.lookup_many("messages", missing).items()}
+            missing = [each for each in missing if each not in found]
+        if missing and self.base is not None:
+            found |= {key: item.group for key, item in self.base.items_of(missing).items()}
+        return found
 
     def message(self, message_id: str) -> tuple[SessionState, MessageState] | None:
         """A message with its session, visible or not; None when there is none (any more)."""
@@ -128,8 +128,10 @@ class View:
         if self._summaries is None:
             self._stale.update(self.live.places)
             self._summaries = self._stored_summaries()
+        self._stale.discard(WORKSPACE)
+        self.prepare(self._stale)
         for session_id in self._stale:
-            state = self.session(session_id) if session_id != WORKSPACE else None
+            state = self._sessions[session_id]
             if state is None:
                 self._summaries.pop(session_id, None)
             else:
@@ -148,17 +150,6 @@ class View:
             settings: Body = self.base.head["settings"] if self.base is not None else {}
             return settings
         return self.workspace().settings
-
-    def tombstone(self, identifier: str) -> int | None:
-        """The seq at which this id was deleted, if it was."""
-        if identifier in self.live.tombstones:
-            return self.live.tombstones[identifier]
-        for part in reversed(self.sealed):
-            row = part.lookup("tombstones", identifier)
-            if row is not None:
-                return int(row[1])
-        row = self.base.lookup("tombstones", identifier) if self.base is not None else None
-        return int(row[1]) if row is not None else None
 
     def tombstones(self) -> dict[str, int]:
         """All deletions that are remembered: id -> seq."""
@@ -205,8 +196,11 @@ class View:
 
     def load_all(self) -> Iterator[SessionState]:
         """Every session, in the order of creation, without keeping those that nobody asked for before."""
-        for summary in sorted(self.summaries().values(), key=lambda each: (each.created, each.id)):
-            state = self._sessions.get(summary.id) or self._materialise(summary.id)
+        summaries = sorted(self.summaries().values(), key=lambda each: (each.created, each.id))
+        touched = (each.id for each in summaries if each.id not in self._sessions)
+        built = replay(filter(self._in_journal, touched), self)
+        for summary in summaries:
+            state = self._sessions.get(summary.id) or built.pop(summary.id, None) or self.stored(summary.id)
             assert state is not None, "a summary stands for a session"
             yield state
 
@@ -214,75 +208,43 @@ class View:
 
     def _untouched(self, session_id: str) -> bool:
         """Whether the snapshot alone says what this session is."""
-        if session_id in self.live.places or session_id in self._sessions:
+        if session_id in self._sessions:
             return False
         if self._summaries is not None:
-            return session_id not in self._sealed_ids
-        return not any(part.lookup("places", session_id) for part in self.sealed)
+            return not self._in_journal(session_id)
+        in_live = session_id in self.live.places
+        return not in_live and not any(part.lookup("places", session_id) for part in self.sealed)
 
-    def _history(self, session_id: str, before: int | None) -> tuple[list[Place], list[Place], int]:
-        """The records of a session above the snapshot and below `before`: those in sealed segments, those in the live
-        one; and the session's time after the sealed ones, 0 where only reading them tells."""
-        upper = min(each for each in (before, self.seq + 1) if each is not None)
-        if self.limit is not None:
-            upper = min(upper, self.limit + 1)
-        sealed: list[Place] = []
-        time = 0
+    def _in_journal(self, session_id: str) -> bool:
+        """Whether any record above the snapshot may be of this session. Once the summaries are there."""
+        return session_id in self.live.places or session_id in self._sealed_ids
+
+    def histories(self, ids: Collection[str]) -> dict[str, History]:
+        """What the journal has of these sessions above the snapshot; see `Records`."""
+        ceiling = self.seq if self.limit is None else min(self.seq, self.limit)
+        sealed: dict[str, list[Place]] = {each: [] for each in ids}
+        times = dict.fromkeys(ids, 0)
         for part in self.sealed:
-            row = part.lookup("places", session_id)
-            if row is not None:
-                sealed += [Place(*fields) for fields in row[1]]
-                summary = part.lookup("sessions", session_id) or [session_id]
-                time = summary[1] if len(summary) > 1 else 0
-        whole = before is None and self.limit is None
-        return (
-            [place for place in sealed if self.floor < place.seq < upper],
-            [place for place in self.live.places.get(session_id, ()) if place.seq < upper],
-            time if whole else 0,
-        )
+            rows = part.lookup_many("places", ids)
+            for session_id, row in rows.items():
+                sealed[session_id] += [Place(*fields) for fields in row[1] if self.floor < fields[0] <= ceiling]
+            if self.limit is None:
+                for session_id, row in part.lookup_many("sessions", rows).items():
+                    times[session_id] = row[1] if len(row) > 1 else 0
+        live = self.live.places
+        return {
+            each: History(sealed[each], [place for place in live.get(each, ()) if place.seq <= ceiling], times[each])
+            for each in sealed
+        }
 
-    def _materialise(self, session_id: str, before: int | None = None) -> SessionState | None:
-        """Builds a session, and first the ones that it was forked from, each as it was at that moment.
+    def at_hand(self, session_id: str, seq: int) -> SessionState | None:
+        """The session as it was before `seq`, if it is loaded and nothing has happened to it since; see `Records`."""
+        state = self._sessions.get(session_id)
+        return state if state is not None and state.rev < seq else None
 
-        Keeps its own stack: a chain of forks may be longer than the interpreter's.
-        """
-        made: dict[tuple[str, int | None], SessionState | None] = {}
-        stack: list[tuple[str, int | None]] = [(session_id, before)]
-        while stack:
-            wanted = stack[-1]
-            sealed, live, time = self._history(*wanted)
-            missing = [
-                (place.subject, place.seq)
-                for place in (*sealed, *live)
-                if place.kind == "fork" and (place.subject, place.seq) not in made
-            ]
-            if missing:
-                stack += missing
-                continue
-            state = self._replayed(self._stored(wanted[0]), sealed, made)
-            if state is not None and time:
-                state.fields["updatedAt"] = time
-            made[wanted] = self._replayed(state, live, made)
-            stack.pop()
-        return made[session_id, before]
-
-    def _replayed(
-        self,
-        state: SessionState | None,
-        places: list[Place],
-        sources: dict[tuple[str, int | None], SessionState | None],
-    ) -> SessionState | None:
-        """The session after the records at these places. Reads only those that have to be."""
-        for place in places:
-            ref = Ref(self._source(place.segment), place.offset, place.length)
-            if place.kind == "added" and state is not None:
-                added(state, place.subject, ref, place.seq, place.time)
-            elif place.kind == "delta" and state is not None:
-                extended(state, place.subject, ref, place.seq)
-            else:
-                origin = sources.get((place.subject, place.seq))
-                state = apply(state, ref.load(), ref, {place.subject: origin}.get)
-        return state
+    def ref(self, place: Place) -> Ref:
+        """Where to read a record from; see `Records`."""
+        return Ref(self._source(place.segment), place.offset, place.length)
 
     def _source(self, first_seq: int) -> LazySegment:
         """A segment that is opened when something in it is read."""
@@ -291,8 +253,8 @@ class View:
             source = self._sources[first_seq] = LazySegment(self.journal, first_seq)
         return source
 
-    def _stored(self, session_id: str) -> SessionState | None:
-        """The session as the snapshot has it."""
+    def stored(self, session_id: str) -> SessionState | None:
+        """The session as the snapshot has it; see `Records`."""
         if self.base is None:
             return SessionState(WORKSPACE, {}, 0, 0) if session_id == WORKSPACE else None
         if self._rows is None:

@@ -77,8 +77,8 @@ def test_every_record_is_found_by_its_id_and_every_run_in_order() -> None:
             assert snapshot.value(found.line)["id"] == each
     assert snapshot.group("zzz") is None
     assert snapshot.item("zzz") is None
-    assert snapshot.lookup("graves", "b") == ["b", 2]
-    assert snapshot.lookup("nothing", "b") is None
+    assert snapshot.table("graves") == [["a", 1], ["b", 2]]
+    assert snapshot.table("nothing") == []
     snapshot.verify()
 
 

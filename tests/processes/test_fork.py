@@ -1,0 +1,155 @@
+"""A child that was forked while other threads held every lock of the package does not wait for them: they are not in
+it. Promise 23."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nomad_sessions
+from nomad_sessions import NativeSessionManager
+
+ROOT = Path(nomad_sessions.__file__).parent
+
+# Every lock, and what makes it anew in a forked child (or sees to it that no other thread holds it at that moment).
+LOCKS = {
+    ("aio.py", "ThreadPoolExecutor"): "AsyncSessionManager._after_fork",
+    ("aio.py", "_one_at_a_time"): "AsyncMessageStream._after_fork",
+    ("manager.py", "_mutex"): "NativeSessionManager._after_fork",
+    ("shared.py", "mutex"): "_Default.after_fork",
+    ("storage/_os_windows.py", "_seek"): "there is no fork",
+    ("storage/group_sync.py", "_changed"): "Reader._forget makes a new GroupSync",
+    ("storage/lock.py", "_fork_guard"): "taken before the fork, by the thread that forks",
+    ("workspace/combining.py", "turn"): "a waiter in a Combiner",
+    ("workspace/combining.py", "_complete"): "a waiter in a Combiner",
+    ("workspace/combining.py", "complete"): "the same",
+    ("workspace/combining.py", "_guard"): "Workspace._forget makes a new Combiner",
+    ("workspace/displaced.py", "_guard"): "Folding.after_fork makes a new Displaced",
+    ("workspace/reader.py", "_mutex"): "Reader._forget",
+    ("workspace/store.py", "_writing"): "Workspace._forget",
+}
+KINDS = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Barrier", "Event", "ThreadPoolExecutor"}
+
+
+def locks_of(path: Path) -> set[str]:
+    """The names that locks and pools of threads have in a module."""
+    found: set[str] = set()
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Return | ast.Assign | ast.AnnAssign) and node.value is not None:
+            for call in ast.walk(node.value):
+                kind = _called(call)
+                if kind not in KINDS:
+                    continue
+                targets = getattr(node, "targets", [getattr(node, "target", None)])
+                names = [getattr(each, "attr", getattr(each, "id", None)) for each in targets]
+                found |= {each or kind for each in names}
+    return found
+
+
+def _called(node: ast.AST) -> str:
+    if not isinstance(node, ast.Call):
+        return ""
+    return str(getattr(node.func, "attr", getattr(node.func, "id", "")))
+
+
+def test_each_lock_of_the_package_is_known_to_survive_a_fork() -> None:
+    found = {(path.relative_to(ROOT).as_posix(), name) for path in ROOT.rglob("*.py") for name in locks_of(path)}
+    assert found == set(LOCKS)
+
+
+PARENT = """
+import asyncio, os, signal, sys, threading
+from nomad_sessions import AsyncSessionManager, NativeSessionManager, init_session_manager, shared
+
+folder = sys.argv[1]
+manager = init_session_manager(folder)
+manager.create_session("w", title="t", id="s")
+aio = AsyncSessionManager(manager=manager)
+
+async def busy():
+    await asyncio.gather(*[aio.add_message("w", "s", role="user", content=f"parent {n}") for n in range(20)])
+    return aio.stream_message("w", "s")
+
+stream = asyncio.run(busy())
+workspace = manager.workspace("w")
+manager.configure_workspace("w", fold="always")
+manager.checkpoint("w")
+held = [
+    manager._mutex,
+    shared._default.mutex,
+    workspace.guarded(),
+    workspace.locked(),
+    workspace._sync._changed,
+    workspace._commits._guard,
+    workspace._folding.displaced._guard,
+    stream._one_at_a_time,
+]
+entered = threading.Barrier(len(held) + 1)
+left = threading.Event()
+
+def hold(lock):
+    with lock:
+        entered.wait(20)
+        left.wait(30)
+
+threads = [threading.Thread(target=hold, args=(lock,)) for lock in held]
+for thread in threads:
+    thread.start()
+entered.wait(20)
+
+ready, go = os.pipe(), os.pipe()
+pid = os.fork()
+if not pid:
+    signal.alarm(30)
+    status = 1
+    try:
+        from nomad_sessions import LockTimeoutError, get_session_manager
+        assert get_session_manager() is manager
+        assert len(manager.get_session_messages("w", "s")) == 20
+        manager.workspace("another")
+        NativeSessionManager(folder).create_session("new", title="of a new manager")
+        manager.create_session("another", title="of the inherited one")
+        async def child():
+            assert (await aio.get_session("w", "s")).title == "t"
+            await aio.create_session("third", title="of the inherited one, with await")
+        asyncio.run(child())
+        os.write(ready[1], b"x")
+        os.read(go[0], 1)  # The parent has given its lock back.
+        async def streaming():
+            async with stream:
+                await stream.text("from the child")
+        manager.add_message("w", "s", role="user", content="child")
+        asyncio.run(streaming())
+        status = 0
+    finally:
+        os._exit(status)
+
+os.close(ready[1])
+os.read(ready[0], 1)
+left.set()
+for thread in threads:
+    thread.join()
+os.write(go[1], b"x")
+_, status = os.waitpid(pid, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_forked_while_other_threads_hold_every_lock_reads_and_writes(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    command = [sys.executable, "-c", PARENT, str(data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    with NativeSessionManager(data_dir) as manager:
+        texts = [each.content for each in manager.get_session_messages("w", "s")]
+        assert sorted(texts[:20]) == sorted(f"parent {number}" for number in range(20))
+        assert texts[20:] == ["child", "from the child"]
+        assert manager.list_workspaces() == ["another", "new", "third", "w"]
+        assert all(manager.check(each).ok for each in manager.list_workspaces())
