@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nomad_sessions.storage._os import FileStat
@@ -46,6 +46,7 @@ def values_of(value: Any) -> set[str]:
 
 
 @given(ACTIONS, ACTIONS)
+@settings(deadline=None)
 def test_where_it_says_yes_everything_in_the_file_is_somewhere_else_too(ours: Actions, theirs: Actions) -> None:
     base = base_content()
     mine, other = play(base, "ours", told_apart(ours, "ours")), play(base, "theirs", told_apart(theirs, "theirs"))
@@ -59,6 +60,7 @@ def test_where_it_says_yes_everything_in_the_file_is_somewhere_else_too(ours: Ac
 
 
 @given(ACTIONS, ACTIONS)
+@settings(deadline=None)
 def test_a_second_file_of_the_same_writer_needs_nothing_but_what_is_there_and_its_first(
     ours: Actions, theirs: Actions
 ) -> None:
@@ -77,6 +79,7 @@ def test_a_second_file_of_the_same_writer_needs_nothing_but_what_is_there_and_it
 
 
 @given(ACTIONS)
+@settings(deadline=None)
 def test_it_says_yes_where_only_they_changed_anything_and_deleted_nothing(theirs: Actions) -> None:
     base = base_content()
     mine = World(base, "ours")
@@ -88,6 +91,7 @@ def test_it_says_yes_where_only_they_changed_anything_and_deleted_nothing(theirs
 
 
 @given(ACTIONS, st.integers(0, 3))
+@settings(deadline=None)
 def test_it_says_yes_where_a_stale_writer_goes_on_though_we_added_and_deleted(ours: Actions, count: int) -> None:
     """What a chat program does that read the file once and writes it back after each answer."""
     base = base_content()

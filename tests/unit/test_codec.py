@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomad_sessions.storage.codec import decode, decode_text, encode, frame, unframe
+from nomad_sessions.storage.codec import decode, decode_text, encode, frame, repeats_keys, unframe
 
 TEXT = st.text(st.characters(exclude_categories=()))
 VALUES = st.recursive(
@@ -93,3 +93,22 @@ def test_every_flipped_bit_every_cut_and_every_added_byte_in_a_frame_is_found() 
 @settings(max_examples=300, deadline=None)
 def test_garbage_is_never_a_frame(data: bytes) -> None:
     assert unframe(data) is None or frame(unframe(data) or b"").rstrip(b"\n") == data.rstrip(b"\n")
+
+
+@given(VALUES)
+@settings(deadline=None)
+def test_no_value_of_ours_has_a_key_twice(value: Any) -> None:
+    assert not repeats_keys(encode(value))
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":1,"a":1}', '[[{"b":{"a":1,"c":2,"a":3}}]]', '\ufeff{"":1,"":2}', '{"a":1,"\\u0061":2}']
+)
+def test_a_key_that_stands_twice_is_found_wherever_it_stands(text: str) -> None:
+    assert repeats_keys(text.encode())
+
+
+def test_what_is_nested_too_deep_to_tell_may_have_a_key_twice() -> None:
+    assert repeats_keys(b"[" * 100_000 + b"]" * 100_000)
+    with pytest.raises(ValueError, match="Expecting"):
+        repeats_keys(b'{"a":')
