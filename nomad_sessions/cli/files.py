@@ -62,8 +62,9 @@ def import_(
     """Import conversations of other tools.
 
     A tool's history goes into a workspace for each project folder, a file into that of the current folder, unless
-    --workspace says otherwise. Formats are found by content, and doing it twice is harmless. Exit code 1 when records
-    were left out; the report says which, where and why.
+    --workspace says otherwise; what is in the data folder already is brought up to date where it is. Formats are found
+    by content, and doing it twice is harmless. Exit code 1 when records were left out; the report says which, where and
+    why.
     """
     sources = list(_sources(what))
     if dry_run:
@@ -105,7 +106,7 @@ def _import(source: _Source, workspace: str | None, data_dir: Path | None) -> Im
     importer, path = source
     if importer is None:
         with open_store(data_dir, workspace, create=True) as (manager, ws), working(f"Importing {path.name}") as done:
-            return import_file(manager, ws, path, progress=done)
+            return import_file(manager, ws, path, anywhere=workspace is None, progress=done)
     with NativeSessionManager(data_dir) as manager, working(f"Importing {importer.label}") as done:
         return import_history(manager, importer, path, workspace_id=workspace, progress=done)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nomad_sessions import workspaces
+from nomad_sessions.formats.homes import Homes
 from nomad_sessions.formats.importing import mark_of, store_session
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Found, Importer
@@ -61,8 +62,8 @@ def import_history(
     workspace_id: str | None = None,
     progress: BytesDone | None = None,
 ) -> ImportReport:
-    """Imports every session of a source: into one workspace, or, without `workspace_id`, each into that of its project
-    folder (into one named after the tool, where the source does not say which that is).
+    """Imports every session of a source: into one workspace, or, without `workspace_id`, each where it is already, and
+    new ones into that of their project folder (into one named after the tool, where the source does not say which).
 
     `progress(done, total)` is called after each session, in bytes of the source. Durable session by session, as the
     manager's setting says. Raises what the manager raises; what the source has wrong is in the report. Cost: sessions
@@ -111,9 +112,11 @@ def _placed(
 ) -> Iterator[tuple[Found, str]]:
     """Each session of the source with the workspace it belongs into."""
     known: dict[str | None, str] = {}
+    homes = Homes(manager, report)
     for found in importer.sessions(path, report):
-        if workspace_id is not None:
-            yield found, workspace_id
+        home = workspace_id or homes.of(found.id)
+        if home is not None:
+            yield found, home
             continue
         if found.directory not in known:
             known[found.directory] = _workspace_of(manager, found.directory, importer.name, create=create)

@@ -2,6 +2,9 @@
 
 Each imported record carries `imported: {format, digest}`, the digest being that of what the source said. So a second
 import leaves records alone whose source is unchanged, local edits included, and brings over what changed there since.
+A session notes its `source` too: one conversation may lie in several (a database, the files before it, an export).
+Another source than the one it came from changes what is here only when its session was updated later; if not, it adds
+the messages that are missing here.
 
 Invariant: importing a file twice changes nothing the second time; an import that was interrupted is completed by
 repeating it. Verified by `tests/unit/test_import.py`.
@@ -10,11 +13,13 @@ repeating it. Verified by `tests/unit/test_import.py`.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
+from nomad_sessions.formats.homes import Homes
 from nomad_sessions.formats.registry import recognise
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.models import Session, dump, normalise_fields, validate, validate_new_message
@@ -31,20 +36,33 @@ _FIXED = ("id", "sessionId", "workspaceId", "createdAt", "rev", "messageIds")
 
 
 def import_file(
-    manager: NativeSessionManager, workspace_id: str, path: str | Path, *, progress: Progress | None = None
+    manager: NativeSessionManager,
+    workspace_id: str,
+    path: str | Path,
+    *,
+    anywhere: bool = False,
+    progress: Progress | None = None,
 ) -> ImportReport:
     """Imports one file; the format is found by its content. Cost: the file is held in memory whole, some 4 times over,
     and the largest of its sessions as often again.
 
-    `progress(done, total)` is called after each session. Durable as the manager's setting says, session by session.
-    Raises `OSError` when the file cannot be read, `InvalidInputError` when it is none of the known formats, and what
+    With `anywhere`, a session that another workspace has already is brought up to date there: the workspace is for new
+    ones. `progress(done, total)` is called after each session. Durable as the manager's setting says, session by
+    session. Raises `OSError` when the file cannot be read, `InvalidInputError` when it is none of the known formats, and what
     the manager raises. Records that cannot be kept are in the report, with their place.
     """
-    return import_bytes(manager, workspace_id, Path(path).read_bytes(), source=str(path), progress=progress)
+    data = Path(path).read_bytes()
+    return import_bytes(manager, workspace_id, data, source=str(path), anywhere=anywhere, progress=progress)
 
 
 def import_bytes(
-    manager: NativeSessionManager, workspace_id: str, data: bytes, *, source: str, progress: Progress | None = None
+    manager: NativeSessionManager,
+    workspace_id: str,
+    data: bytes,
+    *,
+    source: str,
+    anywhere: bool = False,
+    progress: Progress | None = None,
 ) -> ImportReport:
     """As `import_file`, for bytes that are at hand already; `source` names them in the report."""
     found, value = recognise(data, source)
@@ -52,8 +70,11 @@ def import_bytes(
     sessions = found.parse(value, report)[::-1]
     del data, value  # A large file fills the memory several times over; what is done with goes.
     total = len(sessions)
+    homes = Homes(manager, report) if anywhere else None
     while sessions:
-        store_session(manager, workspace_id, sessions.pop(), report)
+        parsed = sessions.pop()
+        home = homes.of(parsed.session["id"]) if homes is not None else None
+        store_session(manager, home or workspace_id, parsed, report)
         if progress is not None:
             progress(total - len(sessions), total)
     return report
@@ -68,17 +89,20 @@ def store_session(
         return
     parsed.messages = [_stamped(message, report.format) for message in parsed.messages]
     session = _stamped(parsed.session, report.format, visible=parsed.visible if parsed.reverted else None)
+    session["imported"]["source"] = os.path.abspath(report.source)
     with manager.transaction(workspace_id) as tx:
         stored = tx.get_session(workspace_id, session_id)
         before = dump(stored) if stored is not None else None
         if before is None:
             tx.create_session(workspace_id, session)
         there = {} if before is None else _stored_marks(tx, workspace_id, session_id)
-        new, changed = _new_and_changed(parsed, there, report)
+        behind = before is not None and _is_behind(session, before)
+        new, changed = _new_and_changed(parsed, there, report, keep=behind)
         for message in changed:
             tx.update_message(workspace_id, message["id"], _changeable(message))
-        changes = {} if before is None or mark_of(session) == mark_of(before) else _changeable(session)
-        rehide = before is None or bool(new) or mark_of(session).get("visible") != mark_of(before).get("visible")
+        mark, noted = mark_of(session), mark_of(before or {})
+        changes = {} if before is None or behind or mark == noted else _changeable(session)
+        rehide = before is None or bool(new) or (not behind and mark.get("visible") != noted.get("visible"))
         if rehide and before is not None and before.get("revert"):
             # Adding to a reverted session would make the revert final, and what it hides would be gone.
             tx.unrevert(workspace_id, session_id)
@@ -88,9 +112,16 @@ def store_session(
             _hide(tx, workspace_id, parsed, f"reverted in {report.format}")
         if before is None or changes or new:
             # Adding and hiding count as changes of the session: its time is set back to the source's.
-            tx.update_session(workspace_id, session_id, {**changes, "updatedAt": session["updatedAt"]})
+            updated = before["updatedAt"] if before is not None and behind else session["updatedAt"]
+            tx.update_session(workspace_id, session_id, {**changes, "updatedAt": updated})
     report.session_ids.append(session_id)
     _count_session(report, is_new=before is None, is_changed=bool(changes))
+
+
+def _is_behind(session: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether this is another source than the one that the session came from, and says nothing newer."""
+    known = mark_of(before).get("source")
+    return known not in (None, mark_of(session)["source"]) and bool(session["updatedAt"] <= before["updatedAt"])
 
 
 def _is_acceptable(parsed: ParsedSession, report: ImportReport) -> bool:
@@ -112,18 +143,18 @@ def _stored_marks(tx: SessionCalls, workspace_id: str, session_id: str) -> dict[
 
 
 def _new_and_changed(
-    parsed: ParsedSession, there: Mapping[str, Mapping[str, Any]], report: ImportReport
+    parsed: ParsedSession, there: Mapping[str, Mapping[str, Any]], report: ImportReport, *, keep: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What is to be added, in order, and what the source has changed.
+    """What is to be added, in order, and what the source has changed (nothing, when what is here is to be kept).
 
     Takes out what the store would refuse, so that one bad record does not cost the others.
     """
     new: list[dict[str, Any]] = []
     changed: list[dict[str, Any]] = []
-    keep: list[int] = []
+    kept: list[int] = []
     for index, message in enumerate(parsed.messages):
         before = there.get(message["id"])
-        if before != mark_of(message):
+        if before is None or (not keep and before != mark_of(message)):
             try:
                 validate_new_message(normalise_fields("message", message, {}))
             except InvalidInputError as error:
@@ -131,10 +162,10 @@ def _new_and_changed(
                 report.skip_message(parsed.places[index], reason)
                 continue
             (new if before is None else changed).append(message)
-        keep.append(index)
+        kept.append(index)
     report.messages.updated += len(changed)
-    report.messages.unchanged += len(keep) - len(new) - len(changed)
-    _keep(parsed, keep)
+    report.messages.unchanged += len(kept) - len(new) - len(changed)
+    _keep(parsed, kept)
     return new, changed
 
 

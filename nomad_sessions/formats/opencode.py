@@ -30,7 +30,7 @@ from nomad_sessions.formats.opencode_parts import (
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.residue import attach, restore, take_apart
 
-__all__ = ["parse", "sniff", "to_export"]
+__all__ = ["parse", "parse_session", "sniff", "to_export"]
 
 _ROLES = ("user", "assistant", "system", "tool")
 _CACHE = (("cacheRead", "read"), ("cacheWrite", "write"))
@@ -42,23 +42,31 @@ def sniff(value: Any) -> bool:
 
 
 def parse(value: Mapping[str, Any], report: ImportReport) -> list[ParsedSession]:
-    """The one session of an export. Pure, but that `report` is told of records that cannot be kept, with their place.
+    """The one session of an export. Pure but for the report, which has what cannot be kept and where."""
+    placed = [(f"messages[{index}]", item) for index, item in enumerate(value["messages"])]
+    parsed = parse_session(value["info"], placed, report)
+    return [] if parsed is None else [parsed]
+
+
+def parse_session(
+    info: Mapping[str, Any], placed: Sequence[tuple[str, Any]], report: ImportReport
+) -> ParsedSession | None:
+    """One session, from its info and its messages with the place of each; as an export has them, wherever they lay.
 
     Messages come ordered by `(time.created, id)`, parts by `id`, as OpenCode orders them (its ids alone wrap around).
+    Pure but for the report; None where the session has no id.
     """
-    info = value["info"]
     session_id = info.get("id")
     report.sessions.read += 1
     if not isinstance(session_id, str) or not session_id:
         report.sessions.skipped += 1
-        report.messages.read += len(value["messages"])
-        report.messages.skipped += len(value["messages"])
+        report.messages.read += len(placed)
+        report.messages.skipped += len(placed)
         report.skip("info", "the session has no id")
-        return []
+        return None
     found: list[tuple[dict[str, Any], str]] = []
     seen: set[str] = set()
-    for index, item in enumerate(value["messages"]):
-        place = f"messages[{index}]"
+    for place, item in placed:
         report.messages.read += 1
         message = _message(item, place, session_id, report)
         if message is None:
@@ -71,9 +79,8 @@ def parse(value: Mapping[str, Any], report: ImportReport) -> list[ParsedSession]
     found.sort(key=lambda pair: (pair[0]["createdAt"], pair[0]["id"]))
     messages = [message for message, _ in found]
     visible = _visible(info.get("revert"), messages)
-    session = _session(info)
-    rest = attach(session, KEY, info, _session_to_opencode(session, _hidden_id(messages, visible)))
-    return [ParsedSession(rest, messages, [place for _, place in found], visible)]
+    session = attach(_session(info), KEY, info, _session_to_opencode(_session(info), _hidden_id(messages, visible)))
+    return ParsedSession(session, messages, [place for _, place in found], visible)
 
 
 def to_export(

@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
-from nomad_sessions.formats import agents_sdk, aider, claude, crush, gemini, nomadarch, opencode, strands
+from nomad_sessions.formats import (
+    agents_sdk,
+    aider,
+    claude,
+    crush,
+    gemini,
+    nomadarch,
+    opencode,
+    opencode_history,
+    opencode_share,
+    strands,
+)
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Importer
 from nomad_sessions.storage.codec import decode
@@ -33,9 +44,11 @@ class Format:
 FORMATS = (
     Format("nomadarch", nomadarch.sniff, nomadarch.parse),
     Format("opencode", opencode.sniff, opencode.parse),
+    Format("opencode-share", opencode_share.sniff, opencode_share.parse),
 )
 
 IMPORTERS: tuple[Importer, ...] = (
+    opencode_history.IMPORTER,
     claude.IMPORTER,
     gemini.IMPORTER,
     crush.IMPORTER,
@@ -63,5 +76,5 @@ def recognise(data: bytes, source: str) -> tuple[Format, Any]:
     for candidate in FORMATS:
         if candidate.sniff(value):
             return candidate, value
-    names = ", ".join([each.name for each in FORMATS] + [each.name for each in IMPORTERS])
+    names = ", ".join(dict.fromkeys([each.name for each in FORMATS] + [each.name for each in IMPORTERS]))
     raise InvalidInputError(field="file", value=source, reason=f"none of the formats that can be imported ({names})")

@@ -1,14 +1,16 @@
 """Other tools' SQLite databases, read and never written.
 
 Opened read-only, so that a tool that is running goes on undisturbed, with what its write-ahead log holds; where the
-folder may not be written and the log's index cannot be made, as it was when the tool last checkpointed. A database that
-is damaged gives the rows that can be read, and the rest to the report.
+log's index cannot be used, as it was when the tool last checkpointed. Nothing is made beside the database. One that is
+damaged gives the rows that can be read, and the rest to the report.
 """
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,38 +19,64 @@ from urllib.parse import quote
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.storage.codec import decode_text
 
-__all__ = ["columns", "has_tables", "json_of", "opened", "rows"]
+__all__ = ["columns", "has_tables", "json_of", "opened", "rows", "salvaged"]
 
 _MAGIC = b"SQLite format 3\0"
+_GAP = 2_000  # How many rows in succession may be beyond reach before the rest of a damaged table is given up.
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """The database, for reading; raises `sqlite3.Error` where it is none."""
-    try:
-        with contextlib.closing(_connected(path)) as connection:
-            yield connection
-    except UnicodeDecodeError as error:  # What sqlite says of a damaged schema quotes its bytes.
-        raise sqlite3.DatabaseError("its schema is damaged") from error
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    for mode in ("mode=ro", "mode=ro&immutable=1"):
-        connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?{mode}", uri=True, timeout=5.0)
-        connection.row_factory = sqlite3.Row
-        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    with contextlib.ExitStack() as stack:
         try:
-            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
-        except sqlite3.OperationalError:
-            connection.close()
-            if "immutable" in mode:
-                raise
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return connection
-    raise AssertionError("the last mode returns or raises")
+            connection = stack.enter_context(contextlib.closing(_connected(path, stack)))
+        except OSError as error:
+            raise sqlite3.OperationalError(f"cannot be read: {error.strerror}") from error
+        try:
+            yield connection
+        except UnicodeDecodeError as error:  # What sqlite says of a damaged schema quotes its bytes.
+            raise sqlite3.DatabaseError("its schema is damaged") from error
+
+
+def _connected(path: Path, stack: contextlib.ExitStack) -> sqlite3.Connection:
+    path = path.resolve()
+    if not _is_in_wal_mode(path):
+        return _connection(path, "mode=ro")
+    log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    if not log.exists():
+        # Nobody has it open. Opened as a database that others may write, it would get a log and an index beside it.
+        return _connection(path, "mode=ro&immutable=1")
+    if index.exists():
+        try:
+            return _connection(path, "mode=ro")
+        except sqlite3.OperationalError:  # Whoever may not write the folder cannot use the index either.
+            return _connection(path, "mode=ro&immutable=1")
+    # A copy that somebody made: the log has the newest, and an index of it may not be made there.
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nomad-sessions-")))
+    for each in (path, log):
+        shutil.copyfile(each, folder / each.name)
+    return _connection(folder / path.name, "mode=ro")
+
+
+def _is_in_wal_mode(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(20)[18:] == b"\2\2"
+
+
+def _connection(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=5.0)
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    try:
+        # The connection cannot write. What this allows is to read a file that was cut off, whose schema names pages
+        # that are gone: sqlite would refuse all of it.
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def has_tables(path: Path, tables: Mapping[str, Collection[str]]) -> bool:
@@ -76,6 +104,52 @@ def rows(
         yield from connection.execute(query, values)
     except sqlite3.Error as error:
         report.skip(place, f"rows that the database cannot give: {error}")
+
+
+def salvaged(
+    connection: sqlite3.Connection, report: ImportReport, place: str, table: str, column: str = "", value: Any = None
+) -> list[sqlite3.Row]:
+    """The rows of a table, those where a column has a value or all, in no order. Where the file is damaged, every row
+    that can still be reached; the report says at which place.
+
+    Cost: as the index on the column allows; of a damaged file, all of the table.
+    """
+    where, values = (f" WHERE {column} = ?", (value,)) if column else ("", ())
+    try:
+        return connection.execute(f"SELECT * FROM {table}{where}", values).fetchall()
+    except sqlite3.Error as error:
+        report.skip(place, f"rows that the database cannot give: {error}")
+    return [row for row in _reachable(connection, table) if not column or row[column] == value]
+
+
+def _reachable(connection: sqlite3.Connection, table: str) -> Iterator[sqlite3.Row]:
+    """The rows of a damaged table: past a page that cannot be read, on with the next row that can."""
+    last: int | None = None
+    while True:
+        try:
+            query = f"SELECT rowid AS rowNumber, * FROM {table} WHERE rowid > ? ORDER BY rowid"
+            for row in connection.execute(query, (-1 if last is None else last,)):
+                last = row["rowNumber"]
+                yield row
+        except sqlite3.Error:
+            found = _next_reachable(connection, table, 0 if last is None else last + 1)
+            if found is None:
+                return
+            last = found["rowNumber"]
+            yield found
+        else:
+            return
+
+
+def _next_reachable(connection: sqlite3.Connection, table: str, first: int) -> sqlite3.Row | None:
+    for number in range(first, first + _GAP):
+        with contextlib.suppress(sqlite3.Error):
+            row: sqlite3.Row | None = connection.execute(
+                f"SELECT rowid AS rowNumber, * FROM {table} WHERE rowid = ?", (number,)
+            ).fetchone()
+            if row is not None:
+                return row
+    return None
 
 
 def json_of(value: Any) -> Any:

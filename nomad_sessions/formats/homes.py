@@ -1,0 +1,42 @@
+"""Where the sessions of a data folder are: a conversation that is here already is brought up to date where it is.
+
+It may have been moved to another workspace since it was imported, or have come in from another source.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nomad_sessions.errors import StorageError
+from nomad_sessions.formats.report import ImportReport
+
+if TYPE_CHECKING:
+    from nomad_sessions.manager import NativeSessionManager
+
+__all__ = ["Homes"]
+
+
+class Homes:
+    """The workspace of each session, looked up once, when the first is asked for. Cost: a list of all sessions.
+
+    A workspace that cannot be read is in the report, and counts as empty: it is no reason not to import into others.
+    """
+
+    def __init__(self, manager: NativeSessionManager, report: ImportReport) -> None:
+        self._manager = manager
+        self._report = report
+        self._found: dict[str, str] | None = None
+
+    def of(self, session_id: str) -> str | None:
+        """The workspace that has a session; None for one that is nowhere."""
+        if self._found is None:
+            self._found = {}
+            for workspace in self._manager.list_workspaces():
+                self._look_into(workspace, self._found)
+        return self._found.get(session_id)
+
+    def _look_into(self, workspace: str, found: dict[str, str]) -> None:
+        try:
+            found.update((session.id, workspace) for session in self._manager.list_sessions(workspace))
+        except StorageError as error:
+            self._report.warn(workspace, f"this workspace cannot be read: {error}")
