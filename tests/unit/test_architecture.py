@@ -37,6 +37,7 @@ LAYERS: list[set[str]] = [
     {"shared"},
     {"aio_calls"},
     {"aio"},
+    {"search"},
     {"formats"},
     {"cli"},
 ]

@@ -1,0 +1,13 @@
+"""Finding sessions and messages by what they say, in milliseconds, through an index that is made from the store.
+
+with Searcher(manager) as searcher:
+    for hit in searcher.find('slugify "trailing dashes"', role="assistant").hits:
+        print(hit.title, hit.snippet)
+"""
+
+from __future__ import annotations
+
+from nomad_sessions.search.hits import Hit, Results
+from nomad_sessions.search.searcher import Searcher
+
+__all__ = ["Hit", "Results", "Searcher"]

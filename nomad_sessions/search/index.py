@@ -1,0 +1,213 @@
+"""`index.sqlite` in a workspace's folder: the searched text, and FTS5 indexes of it.
+
+All of it is derived from the store: it is made again when it is missing, damaged, of another version, or of a state
+that the store has not had. Deleting it loses nothing. It has a lock of its own (SQLite's): no write to the store ever
+waits for it.
+
+Tables: `session` says what sessions there are, `entry` what can be found, a message or (with `id` NULL) a session's own
+fields, and what to filter by; `doc` has the texts. Messages of several sessions with the same text and the same time
+share a doc: that is what forks copy, ours and those of other tools. `words` is the index of words; `grams`, of three
+characters in succession, is made when a part of a word is first searched for, since it costs four times as much.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from nomad_sessions.search.text import COLUMNS, Doc
+
+__all__ = ["INDEX", "Index"]
+
+INDEX = "index.sqlite"
+_VERSION = 1
+_WAIT = 30.0
+_NAMES = ", ".join(COLUMNS)
+_MARKS = ", ".join("?" * len(COLUMNS))
+_EXTERNAL = f"{_NAMES}, content='doc', content_rowid='number'"
+_SCHEMA = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    "CREATE TABLE session (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, title TEXT NOT NULL, archived INTEGER,"
+    " stamp TEXT NOT NULL)",
+    "CREATE TABLE entry (number INTEGER PRIMARY KEY, session INTEGER NOT NULL, id TEXT, doc INTEGER NOT NULL,"
+    " digest INTEGER NOT NULL, created INTEGER NOT NULL, role TEXT, agent TEXT, model TEXT, UNIQUE (session, id))",
+    "CREATE INDEX entry_doc ON entry (doc)",
+    "CREATE INDEX entry_digest ON entry (digest)",
+    f"CREATE TABLE doc (number INTEGER PRIMARY KEY, {_NAMES}, tools TEXT NOT NULL)",
+    f"CREATE VIRTUAL TABLE words USING fts5({_EXTERNAL}, tokenize='unicode61 remove_diacritics 2')",
+    "INSERT INTO words (words, rank) VALUES ('rank', 'bm25(8.0, 4.0, 1.5, 1.0)')",
+    # How much FTS5 gathers before it writes a piece of its index, 1 MB by default: a first build takes a fifth less.
+    "INSERT INTO words (words, rank) VALUES ('hashsize', 16000000)",
+    f"CREATE VIRTUAL TABLE grams USING fts5({_EXTERNAL}, tokenize='trigram', detail='none', columnsize=0)",
+    f"INSERT INTO meta VALUES ('version', {_VERSION}), ('seq', 0), ('last', ''), ('grams', 0)",
+)
+
+
+class Index:
+    """One workspace's index, open. Safe for several threads, which take turns.
+
+    `path` None keeps it in memory, where the folder cannot be written.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self.mutex = threading.RLock()
+        self.pid = os.getpid()
+        try:
+            self.connection = self._connected()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) or self._path is None:
+                raise
+            self._discard()
+            self.connection = self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path or ":memory:", timeout=_WAIT, isolation_level=None, check_same_thread=False
+        )
+        try:
+            if self._path is not None:
+                os.chmod(self._path, 0o600)
+                connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.create_function("has_text", 2, _has_text, deterministic=True)
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._file = _identity(self._path) if self._path is not None else None
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection, *, again: bool = False) -> None:
+        if not again and _version(connection) == _VERSION:
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if again or _version(connection) != _VERSION:  # Another process may just have made it.
+                _make(connection)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def _discard(self) -> None:
+        assert self._path is not None
+        for end in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path + end)
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is open is the one in the folder: somebody may have deleted it."""
+        return self._path is None or _identity(self._path) == self._file
+
+    def begin_again(self) -> None:
+        """Empties it: it is of another past than the store's."""
+        with self.mutex:
+            self._prepare(self.connection, again=True)
+
+    def replace(self) -> None:
+        """Throws the file away, which is damaged."""
+        with self.mutex:
+            self.connection.close()
+            if self._path is not None:
+                self._discard()
+            self.connection = self._connected()
+
+    def close(self) -> None:
+        """Gives the file back; a forked child leaves its parent's connection alone."""
+        if self.pid == os.getpid():
+            self.connection.close()
+
+    def meta(self, key: str) -> Any:
+        """One of the noted values."""
+        return self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0]
+
+    def note(self, **values: Any) -> None:
+        """Notes values, for later connections too."""
+        self.connection.executemany("UPDATE meta SET value = ?2 WHERE key = ?1", values.items())
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that excludes other writers of this file, threads and processes; waits for them for a time."""
+        with self.mutex:
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+            except BaseException:
+                self.connection.execute("ROLLBACK")
+                raise
+            self.connection.execute("COMMIT")
+
+    # Docs, inside of a transaction
+
+    def add_docs(self, docs: Sequence[Doc]) -> int:
+        """Adds docs; the number of the first, the others follow."""
+        row = self.connection.execute("SELECT max(number) FROM doc").fetchone()
+        first = int(row[0] or 0) + 1
+        numbered = [(number, *doc[:4]) for number, doc in enumerate(docs, first)]
+        tools = ("".join(f"\1{each}\1" for each in doc.tools) for doc in docs)
+        self.connection.executemany(
+            f"INSERT INTO doc (number, {_NAMES}, tools) VALUES (?, {_MARKS}, ?)",
+            ((*row, used) for row, used in zip(numbered, tools, strict=True)),
+        )
+        for table in self._indexes():
+            self.connection.executemany(f"INSERT INTO {table} (rowid, {_NAMES}) VALUES (?, {_MARKS})", numbered)
+        return first
+
+    def drop_docs(self, numbers: Iterable[int]) -> None:
+        """Takes out those of these docs that no entry has any more."""
+        used = "SELECT 1 FROM entry WHERE doc = ? LIMIT 1"
+        indexes = self._indexes()
+        for number in numbers:
+            if self.connection.execute(used, (number,)).fetchone() is not None:
+                continue
+            row = self.connection.execute(f"SELECT {_NAMES} FROM doc WHERE number = ?", (number,)).fetchone()
+            for table in indexes:
+                query = f"INSERT INTO {table} ({table}, rowid, {_NAMES}) VALUES ('delete', ?, {_MARKS})"
+                self.connection.execute(query, (number, *row))
+            self.connection.execute("DELETE FROM doc WHERE number = ?", (number,))
+
+    def _indexes(self) -> list[str]:
+        return ["words", "grams"] if self.meta("grams") else ["words"]
+
+    def need_grams(self) -> None:
+        """Makes the index of parts of words, if it is not there yet. Cost: all texts, once."""
+        if not self.meta("grams"):
+            with self.changing() as connection:
+                if not self.meta("grams"):
+                    connection.execute("INSERT INTO grams (grams) VALUES ('rebuild')")
+                    self.note(grams=1)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    """Empty tables, in place of whatever there is."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('words', 'grams')"
+    virtual = [row[0] for row in connection.execute(query)]  # They take their own tables along.
+    for name in [*virtual, "meta", "session", "entry", "doc"]:
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
+    for statement in _SCHEMA:
+        connection.execute(statement)
+
+
+def _version(connection: sqlite3.Connection) -> int | None:
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
+        return None
+    row = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+    return row[0] if row is not None else None
+
+
+def _has_text(text: str | None, folded: str) -> bool:
+    return text is not None and folded in text.casefold()
