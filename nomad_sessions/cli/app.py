@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nomad_sessions.cli import demo, export, files, messages, organise, sessions, upkeep
+from nomad_sessions.cli import demo, export, files, messages, organise, search, sessions, upkeep
 from nomad_sessions.cli.exits import EXIT_CODES
 
 __all__ = ["app"]
@@ -23,7 +23,6 @@ app = typer.Typer(
     name="nomad-sessions",
     epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -41,6 +40,7 @@ def root(
 sessions.register(app)
 messages.register(app)
 files.register(app)
+search.register(app)
 export.register(app)
 organise.register(app)
 upkeep.register(app)

@@ -10,7 +10,7 @@ import typer
 
 from nomad_sessions.cli.exits import guarded
 from nomad_sessions.cli.progress import working
-from nomad_sessions.cli.store import DataDir, SessionId, Workspace, find_session, open_store
+from nomad_sessions.cli.store import DataDir, SessionId, Workspace, find_anywhere, open_store
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.formats.exporting import EXPORTS, export_session
 
@@ -38,8 +38,8 @@ def export(
     data_dir: DataDir = None,
 ) -> None:
     """Write a session as Markdown, as a page, for a model, for another tool."""
-    with open_store(data_dir, workspace) as (manager, ws), working("Exporting"):
-        found = find_session(manager, ws, session)
+    with open_store(data_dir, workspace) as (manager, here), working("Exporting"):
+        ws, found = find_anywhere(manager, here, session, named=workspace is not None)
         data = export_session(manager, ws, found.id, form or _form_of(output))
     if output is None:
         sys.stdout.flush()

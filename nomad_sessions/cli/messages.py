@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from nomad_sessions.cli.exits import guarded
-from nomad_sessions.cli.output import conversation, for_people, page_as_json, write_json
+from nomad_sessions.cli.output import conversation, for_people, page_as_json, show_message, write_json, write_line
 from nomad_sessions.cli.sessions import given, parse_model, read_text, report_written
-from nomad_sessions.cli.store import AsJson, DataDir, SessionId, Workspace, find_session, open_store
-from nomad_sessions.models import dump
+from nomad_sessions.cli.store import AsJson, DataDir, SessionId, Workspace, find_anywhere, find_session, open_store
+from nomad_sessions.manager import NativeSessionManager
+from nomad_sessions.models import Message, Session, dump
 
 __all__ = ["register"]
+
+_UNFINISHED = ("streaming", "pending")
+_LOOK_EVERY = 0.2  # seconds
 
 
 def register(app: typer.Typer) -> None:
@@ -42,23 +48,54 @@ def add(
 
 
 def show(
-    session: SessionId = "last",
-    last: Annotated[int, typer.Option("--last", "-n", min=1, help="The newest messages, this many.")] = 50,
+    session: SessionId = "@last",
+    last: Annotated[int, typer.Option("--last", "--tail", "-n", min=1, help="The newest messages, this many.")] = 50,
     cursor: Annotated[
         str | None, typer.Option(help="Go on where an earlier page ended; from the first message.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", "-a", help="All messages.")] = False,
     reverted: Annotated[bool, typer.Option("--reverted", help="What a revert hides, too.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="The messages as they are stored, a line of JSON each.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with messages as they are added, until Ctrl-C.")
+    ] = False,
     workspace: Workspace = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a session and its messages."""
+    """Show a session and its messages.
+
+    A session that is not in the current folder's workspace is looked for in the others.
+    """
     extent: dict[str, Any] = {"last": last} if cursor is None else {"limit": last, "cursor": cursor}
-    with open_store(data_dir, workspace) as (manager, ws):
-        found = find_session(manager, ws, session)
+    with open_store(data_dir, workspace) as (manager, here):
+        ws, found = find_anywhere(manager, here, session, named=workspace is not None)
         page = manager.get_session_messages(ws, found.id, include_reverted=reverted, **({} if everything else extent))
-        if for_people(as_json):
+        lines = raw or (follow and not for_people(as_json))
+        if lines:
+            for message in page:
+                write_line(dump(message))
+        elif for_people(as_json):
             conversation(Console(), found, page)
         else:
             write_json({"session": dump(found), "messages": page_as_json(page)})
+        if follow:
+            for message in _following(manager, ws, found):
+                if lines:
+                    write_line(dump(message))
+                else:
+                    show_message(Console(), message)
+
+
+def _following(manager: NativeSessionManager, workspace_id: str, session: Session) -> Iterator[Message]:
+    """The messages that are added from now on, each once it is whole; ends when the session is gone."""
+    seen = set(session.message_ids)
+    current: Session | None = session
+    while current is not None:
+        for message_id in current.message_ids:
+            message = manager.get_message(workspace_id, message_id) if message_id not in seen else None
+            if message is not None and message.status not in _UNFINISHED:
+                seen.add(message_id)
+                yield message
+        time.sleep(_LOOK_EVERY)
+        current = manager.get_session(workspace_id, session.id)

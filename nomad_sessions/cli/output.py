@@ -26,11 +26,13 @@ __all__ = [
     "pairs",
     "plain",
     "sessions_table",
+    "show_message",
     "show_page",
     "size",
     "table",
     "when",
     "write_json",
+    "write_line",
 ]
 
 # C0 controls but tab and newline have pictures at U+2400 and up; C1 controls have none.
@@ -52,6 +54,15 @@ def write_json(value: Any) -> None:
         data = json.dumps(value, indent=2, ensure_ascii=False).encode()
     except (UnicodeEncodeError, RecursionError):  # lone surrogates, deep nesting
         data = encode(value)
+    _write(data)
+
+
+def write_line(value: Any) -> None:
+    """One JSON value in a line."""
+    _write(encode(value))
+
+
+def _write(data: bytes) -> None:
     sys.stdout.flush()
     rest = memoryview(data + b"\n")
     while rest:  # with PYTHONUNBUFFERED a single write to a pipe takes 64 KiB and drops the rest
@@ -128,16 +139,21 @@ def conversation(console: Console, session: Session, page: Page[Message]) -> Non
     console.print(Text(plain(session.title), style="bold"))
     console.print(Text(f"{session.id}  {when(session.updated_at)}  {_marks(session)}".rstrip(), style="dim"))
     for message in page:
-        style = {"user": "bold cyan", "assistant": "bold green"}.get(message.role, "bold yellow")
-        status = "" if message.status == "completed" else f"  {message.status}"
-        details = f"  {when(message.created_at)}  {message.id}{status}"
-        console.print()
-        console.print(Text.assemble((plain(message.role), style), (plain(details), "dim")))
-        for line in _lines(message):
-            console.print(_indented(line))
-        if message.error is not None:
-            console.print(_indented(Text(plain(f"{message.error.name}: {message.error.message}"), style="red")))
+        show_message(console, message)
     show_page(console, page, "messages")
+
+
+def show_message(console: Console, message: Message) -> None:
+    """One message of a conversation."""
+    style = {"user": "bold cyan", "assistant": "bold green"}.get(message.role, "bold yellow")
+    status = "" if message.status == "completed" else f"  {message.status}"
+    details = f"  {when(message.created_at)}  {message.id}{status}"
+    console.print()
+    console.print(Text.assemble((plain(message.role), style), (plain(details), "dim")))
+    for line in _lines(message):
+        console.print(_indented(line))
+    if message.error is not None:
+        console.print(_indented(Text(plain(f"{message.error.name}: {message.error.message}"), style="red")))
 
 
 def _indented(text: Text) -> Padding:

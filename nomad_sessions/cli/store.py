@@ -10,11 +10,14 @@ from typing import Annotated
 import typer
 
 from nomad_sessions.config import validate_workspace_id
-from nomad_sessions.errors import InvalidInputError, SessionNotFoundError, WorkspaceNotFoundError
+from nomad_sessions.errors import InvalidInputError, NomadSessionsError, SessionNotFoundError, WorkspaceNotFoundError
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Session
 
-__all__ = ["AsJson", "DataDir", "SessionId", "Workspace", "find_session", "open_store"]
+__all__ = ["AsJson", "DataDir", "SessionId", "Workspace", "find_anywhere", "find_session", "open_store"]
+
+_NEWEST = ("last", "@last")
+_SHORTEST = 4  # characters of an id
 
 Workspace = Annotated[
     str | None,
@@ -27,8 +30,26 @@ DataDir = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, also in a terminal. (In a pipe or file it always is.)")]
+
+
+def _sessions_to_complete(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The ids of the newest sessions, for the shell's completion, with their titles."""
+    data_dir, workspace = context.params.get("data_dir"), context.params.get("workspace")
+    try:
+        with open_store(data_dir, workspace) as (manager, ws):
+            newest = manager.list_sessions(ws, limit=200)
+    except (NomadSessionsError, OSError):  # While somebody types nothing is printed but what can be completed.
+        return []
+    return [(each.id, each.title) for each in newest if each.id.startswith(incomplete)]
+
+
 SessionId = Annotated[
-    str, typer.Argument(help="A session's id, the end of one that is unique, or 'last'.", metavar="SESSION")
+    str,
+    typer.Argument(
+        help="A session's id, the beginning or the end of one that is unique, or @last.",
+        metavar="SESSION",
+        autocompletion=_sessions_to_complete,
+    ),
 ]
 
 
@@ -56,15 +77,43 @@ def find_session(manager: NativeSessionManager, workspace_id: str, name: str) ->
     found = manager.get_session(workspace_id, name)
     if found is not None:
         return found
-    if name == "last":
+    if name in _NEWEST:
         newest = manager.list_sessions(workspace_id, limit=1)
         if newest:
             return newest[0]
         raise SessionNotFoundError(session_id=name)
-    # Ids made in one moment begin alike, so it is their ends that people can tell apart.
-    ends = [session for session in manager.list_sessions(workspace_id) if len(name) >= 4 and session.id.endswith(name)]
-    if len(ends) > 1:
-        raise InvalidInputError(field="session", value=name, reason=f"{len(ends)} sessions end so: give more of the id")
-    if not ends:
+    found_so = _with_piece(manager, workspace_id, name)
+    if found_so is None:
         raise SessionNotFoundError(session_id=name)
-    return ends[0]
+    return found_so
+
+
+def find_anywhere(manager: NativeSessionManager, workspace_id: str, name: str, *, named: bool) -> tuple[str, Session]:
+    """The workspace and the session that a user means by `name`: of this workspace, or, unless it was `named`, of
+    another that alone has such a one. A search gives ids of all workspaces."""
+    try:
+        return workspace_id, find_session(manager, workspace_id, name)
+    except SessionNotFoundError:
+        if named or name in _NEWEST:
+            raise
+    others = [each for each in manager.list_workspaces() if each != workspace_id]
+    found = [(each, manager.get_session(each, name) or _with_piece(manager, each, name)) for each in others]
+    there = [(each, session) for each, session in found if session is not None]
+    if len(there) > 1:
+        reason = f"{len(there)} workspaces have such a session: say which with -w"
+        raise InvalidInputError(field="session", value=name, reason=reason)
+    if not there:
+        raise SessionNotFoundError(session_id=name)
+    return there[0]
+
+
+def _with_piece(manager: NativeSessionManager, workspace_id: str, piece: str) -> Session | None:
+    """The one session whose id begins or ends so. Ids made in one moment begin alike: their ends tell them apart."""
+    if len(piece) < _SHORTEST:
+        return None
+    sessions = manager.list_sessions(workspace_id)
+    found = [each for each in sessions if each.id.startswith(piece) or each.id.endswith(piece)]
+    if len(found) > 1:
+        reason = f"the ids of {len(found)} sessions begin or end so: give more of it"
+        raise InvalidInputError(field="session", value=piece, reason=reason)
+    return found[0] if found else None

@@ -48,8 +48,8 @@ def import_file(
 
     With `anywhere`, a session that another workspace has already is brought up to date there: the workspace is for new
     ones. `progress(done, total)` is called after each session. Durable as the manager's setting says, session by
-    session. Raises `OSError` when the file cannot be read, `InvalidInputError` when it is none of the known formats, and what
-    the manager raises. Records that cannot be kept are in the report, with their place.
+    session. Raises `OSError` when the file cannot be read, `InvalidInputError` when it is none of the known formats,
+    and what the manager raises. Records that cannot be kept are in the report, with their place.
     """
     data = Path(path).read_bytes()
     return import_bytes(manager, workspace_id, data, source=str(path), anywhere=anywhere, progress=progress)

@@ -80,7 +80,7 @@ def test_a_session_can_be_named_by_the_end_of_its_id_or_as_last(cli: Cli) -> Non
     assert "_Abcd" in cli("edit", "one_Abcd", "--title", "x").id
     cli("show", "bcd", code=3)  # three characters name nothing
     cli("new", "--id", "ses_three_Abcd")
-    assert "2 sessions end so" in cli("show", "_Abcd", code=2).err
+    assert "2 sessions begin or end so" in cli("show", "_Abcd", code=2).err
 
 
 def test_show_pages_through_the_messages(cli: Cli) -> None:

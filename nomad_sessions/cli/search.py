@@ -1,0 +1,124 @@
+"""The command that finds: search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from nomad_sessions.cli.exits import guarded
+from nomad_sessions.cli.output import for_people, plain, when, write_json
+from nomad_sessions.cli.progress import working
+from nomad_sessions.cli.store import AsJson, DataDir, find_session
+from nomad_sessions.cli.times import moment
+from nomad_sessions.clock import SystemClock
+from nomad_sessions.config import validate_workspace_id
+from nomad_sessions.errors import WorkspaceNotFoundError
+from nomad_sessions.manager import NativeSessionManager
+from nomad_sessions.search import Hit, Results, Searcher
+
+__all__ = ["register"]
+
+_TIME = "A day or time (2026-11-20, 2026-11-20T14:30), or how long ago: 90m, 12h, 7d, 4w."
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this group's commands."""
+    app.command()(guarded(search))
+
+
+def search(
+    query: Annotated[
+        list[str] | None,
+        typer.Argument(help='Words, "phrases", begin*, either OR other; after --, -without.', metavar="[QUERY]..."),
+    ] = None,
+    substring: Annotated[
+        bool, typer.Option("--substring", "-s", help="Any part of a text, such as half a name in code; newest first.")
+    ] = False,
+    session: Annotated[str | None, typer.Option(help="Only this session (needs -w, or the current folder's).")] = None,
+    role: Annotated[str | None, typer.Option(help="Only messages of this role.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Only messages of this agent.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only messages of this model: provider/model, or model.")] = None,
+    tool: Annotated[str | None, typer.Option(help="Only messages that call this tool.")] = None,
+    since: Annotated[str | None, typer.Option(help=f"Only from then on. {_TIME}")] = None,
+    until: Annotated[str | None, typer.Option(help="Only before then.")] = None,
+    archived: Annotated[
+        bool | None, typer.Option("--archived/--no-archived", help="Only archived sessions, or none of them.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
+    offset: Annotated[int, typer.Option(min=0, help="Leave out this many: for the next page.")] = 0,
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", "-w", help="One workspace. Default: all of them.", metavar="ID")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find messages and sessions by what they say, in all workspaces.
+
+    The first search of a workspace makes its index; later ones cost what has changed since. Without a query, what the
+    filters leave, newest first.
+    """
+    with NativeSessionManager(data_dir) as manager, Searcher(manager) as searcher:
+        if workspace is not None and workspace not in manager.list_workspaces():
+            validate_workspace_id(workspace)
+            raise WorkspaceNotFoundError(workspace_id=workspace)
+        if session is not None:
+            workspace = workspace or manager.workspace_for(Path.cwd(), create=False)
+            session = find_session(manager, workspace, session).id
+        now = SystemClock().now()
+        with working("Reading what is new") as done:
+            found = searcher.find(
+                " ".join(query or ()),
+                workspace_id=workspace,
+                substring=substring,
+                session_id=session,
+                role=role,
+                agent=agent,
+                model=model,
+                tool=tool,
+                since=moment("since", since, now),
+                until=moment("until", until, now),
+                archived=archived,
+                limit=limit,
+                offset=offset,
+                progress=done,
+            )
+    if for_people(as_json):
+        _print(Console(), found, offset, several=workspace is None)
+    else:
+        write_json(found.as_dict())
+
+
+def _print(console: Console, found: Results, offset: int, *, several: bool) -> None:
+    for hit in found.hits:
+        console.print(_head(hit, several))
+        console.print(Padding(_snippet(hit), (0, 0, 1, 2), expand=False))
+    if not found.hits:
+        console.print("nothing found" if not found.total else f"no more: {found.total} in all")
+    elif found.next_offset is not None:
+        shown = f"{offset + 1} to {offset + len(found.hits)} of {found.total}"
+        console.print(Text(f"{shown}, --offset {found.next_offset} for more", style="dim"))
+    for workspace in found.stale:
+        text = f"{workspace}: another process is bringing its index up to date, so the newest may be missing"
+        console.print(Text(plain(text), style="yellow"))
+
+
+def _head(hit: Hit, several: bool) -> Text:
+    details = [hit.role or "session", when(hit.created_at or 0), hit.session_id]
+    if several:
+        details.append(hit.workspace_id)
+    if hit.copies:
+        details.append(f"and in {hit.copies} fork{'s' if hit.copies > 1 else ''}")
+    return Text.assemble((plain(hit.title), "bold"), (plain("  " + "  ".join(details)), "dim"))
+
+
+def _snippet(hit: Hit) -> Text:
+    """The snippet with its marks; a control character becomes one picture of itself, so that no place moves."""
+    text = Text(plain(hit.snippet))
+    for start, end in hit.marks:
+        text.stylize("bold yellow", start, end)
+    return text

@@ -1,0 +1,33 @@
+"""Times as people type them."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from nomad_sessions.errors import InvalidInputError
+
+__all__ = ["moment", "span"]
+
+_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+
+
+def span(field: str, text: str) -> int:
+    """A length of time, `90m`, `12h`, `7d` or `4w`, in ms."""
+    found = re.fullmatch(r"(\d{1,6})([mhdw])", text.strip())
+    if found is None:
+        raise InvalidInputError(field=field, value=text, reason="write it as 90m, 12h, 7d or 4w")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def moment(field: str, text: str | None, now: int) -> int | None:
+    """A day or a time (local, unless it names a zone), or how long before `now` (in ms), in ms; None for None."""
+    if text is None:
+        return None
+    if re.fullmatch(r"\d{1,6}[mhdw]", text.strip()):
+        return now - span(field, text)
+    try:
+        return round(datetime.fromisoformat(text.strip()).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        reason = "write it as 2026-11-20, 2026-11-20T14:30, or how long ago: 90m, 12h, 7d, 4w"
+        raise InvalidInputError(field=field, value=text, reason=reason) from None
