@@ -103,7 +103,7 @@ def test_nothing_in_storage_knows_what_a_session_is() -> None:
 
 
 # Reading a file that a person named on the command line, or one of the package's own, is not touching the store.
-# Importers read other tools' files. The index is SQLite's, which makes the system calls: it is only looked up and removed.
+# Importers read other tools' files. The index is SQLite's own: it is only looked up and removed.
 READERS = {
     *("cli/files.py", "cli/export.py", "cli/demo.py", "cli/demo_writer.py", "cli/demo_measure.py"),
     "search/index.py",
