@@ -11,11 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nomad_sessions.errors import InvalidInputError, SessionNotFoundError
-from nomad_sessions.formats import opencode
 from nomad_sessions.formats.html import to_html
-from nomad_sessions.formats.importing import mark_of
 from nomad_sessions.formats.markdown import to_markdown
 from nomad_sessions.formats.model_messages import ModelFormat, messages_for_model
+from nomad_sessions.formats.opencode_made import to_opencode
 from nomad_sessions.models import dump
 from nomad_sessions.storage.codec import encode
 
@@ -82,12 +81,7 @@ def _nomadarch(whole: _Whole) -> bytes:
 
 
 def _opencode(whole: _Whole) -> bytes:
-    if mark_of(whole.session).get("format") != "opencode":
-        reason = "only sessions that came from OpenCode can go back to it"
-        raise InvalidInputError(field="format", value="opencode", reason=reason)
-    return _indented(
-        opencode.to_export(whole.session, whole.messages, visible=whole.visible, attachment=whole.attachment)
-    )
+    return _indented(to_opencode(whole.session, whole.messages, visible=whole.visible, attachment=whole.attachment))
 
 
 def _for_model(form: ModelFormat, whole: _Whole) -> bytes:
@@ -110,6 +104,6 @@ EXPORTS: dict[str, Export] = {
     "openai": Export("messages for OpenAI chat completions", ".json", partial(_for_model, "openai")),
     "anthropic": Export("messages for Anthropic", ".json", partial(_for_model, "anthropic")),
     "responses": Export("input items for OpenAI Responses", ".json", partial(_for_model, "responses")),
-    "opencode": Export("an OpenCode export, of a session that came from there", ".json", _opencode),
+    "opencode": Export("an OpenCode export, for `opencode import`", ".json", _opencode),
     "nomadarch": Export("a NomadArch sessions.json", ".json", _nomadarch),
 }

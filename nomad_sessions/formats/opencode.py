@@ -30,7 +30,7 @@ from nomad_sessions.formats.opencode_parts import (
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.residue import attach, restore, take_apart
 
-__all__ = ["parse", "parse_session", "sniff", "to_export"]
+__all__ = ["message_to_export", "parse", "parse_session", "sniff", "to_export"]
 
 _ROLES = ("user", "assistant", "system", "tool")
 _CACHE = (("cacheRead", "read"), ("cacheWrite", "write"))
@@ -102,16 +102,19 @@ def to_export(
         rest = {key: value for key, value in rest.items() if key != "revert"}
     return {
         "info": restore(_session_to_opencode(session, first_hidden), rest, absent),
-        "messages": [
-            {
-                **take_apart(message, f"{KEY}Envelope")[0],
-                "info": restore(_message_to_opencode(message, session_id), *take_apart(message, KEY)),
-                "parts": [
-                    part_to_opencode(part, session_id, message["id"], attachment) for part in message.get("parts") or ()
-                ],
-            }
-            for message in messages
-        ],
+        "messages": [message_to_export(message, session_id, attachment) for message in messages],
+    }
+
+
+def message_to_export(
+    message: Mapping[str, Any], session_id: str, attachment: Attachment | None = None
+) -> dict[str, Any]:
+    """One message of an export, `{"info", "parts"}`."""
+    parts = message.get("parts") or ()
+    return {
+        **take_apart(message, f"{KEY}Envelope")[0],
+        "info": restore(_message_to_opencode(message, session_id), *take_apart(message, KEY)),
+        "parts": [part_to_opencode(part, session_id, message["id"], attachment) for part in parts],
     }
 
 

@@ -18,7 +18,7 @@ from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.formats.values import as_json, mapping, objects, text
 from nomad_sessions.storage.codec import decode_text, encode
 
-__all__ = ["NO_RESULT", "Call", "Context", "File", "Turn", "turns_of"]
+__all__ = ["NO_RESULT", "Call", "Context", "File", "Turn", "answer_of", "file_of", "turns_of"]
 
 NO_RESULT = "[no result recorded]"
 _UNFINISHED = ("pending", "streaming")
@@ -86,7 +86,7 @@ def turns_of(messages: Sequence[Mapping[str, Any]], context: Context) -> list[Tu
         if message.get("status") in _UNFINISHED:
             continue
         if message.get("role") == "tool":
-            _answer(waiting, str(message.get("toolCallId") or ""), *_told(message))
+            _answer(waiting, str(message.get("toolCallId") or ""), *answer_of(message))
             continue
         turn = _turn(message)
         if turn.content or turn.calls:
@@ -129,7 +129,7 @@ def _turn(message: Mapping[str, Any]) -> Turn:
                 call.result, call.is_error = str(result.get("content") or ""), result.get("isError") is True
             turn.calls.append(call)
         elif isinstance(part.get("file"), dict):
-            turn.content.append(_file(part["file"]))
+            turn.content.append(file_of(part["file"]))
     return turn
 
 
@@ -158,16 +158,17 @@ def _arguments(given: Any) -> str:
     return raw if isinstance(value, dict) else encode({"_raw": raw}).decode("utf-8")
 
 
-def _file(file: Mapping[str, Any]) -> File:
+def file_of(file: Mapping[str, Any]) -> File:
+    """The file of a part."""
     return File(
         str(file.get("mime") or ""), str(file.get("name") or ""), text(file.get("url")), text(file.get("sha256"))
     )
 
 
-def _told(message: Mapping[str, Any]) -> tuple[str, bool, list[File]]:
+def answer_of(message: Mapping[str, Any]) -> tuple[str, bool, list[File]]:
     """What a tool's message says: the text, whether it failed, its files."""
     parts = objects(message.get("parts"))
-    files = [_file(part["file"]) for part in parts if isinstance(part.get("file"), dict)]
+    files = [file_of(part["file"]) for part in parts if isinstance(part.get("file"), dict)]
     failed = message.get("status") == "error"
     for part in parts:
         result = part.get("toolResult")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -122,14 +123,14 @@ def test_any_text_can_be_exported(m: NativeSessionManager, content: str) -> None
     m.create_session(WS, id="s", title=content)
     m.add_message(WS, "s", role="user", content=content)
     m.add_message(WS, "s", role="assistant", parts=[{"type": "code", "content": content}])
-    for form in set(EXPORTS) - {"opencode"}:
+    for form in EXPORTS:
         assert export_session(m, WS, "s", form), form
 
 
 def test_an_empty_session_can_be_exported(m: NativeSessionManager) -> None:
     m.create_session(WS, id="s")
     assert to_markdown({"id": "s"}, []).startswith("# Untitled")
-    for form in set(EXPORTS) - {"opencode"}:
+    for form in EXPORTS:
         assert export_session(m, WS, "s", form), form
 
 
@@ -145,9 +146,36 @@ def test_a_session_of_opencode_goes_back_as_it_came(m: NativeSessionManager, pat
     assert json.loads(text(m, session_id, "opencode")) == json.loads(path.read_text())
 
 
-def test_another_session_does_not_pass_for_one_of_opencode(m: NativeSessionManager, talk: str) -> None:
-    with pytest.raises(InvalidInputError, match="came from OpenCode"):
-        export_session(m, WS, talk, "opencode")
+def test_ids_made_for_opencode_are_in_the_order_of_the_conversation_also_where_they_wrap(
+    m: NativeSessionManager,
+) -> None:
+    session = m.create_session(WS).id
+    wrap = 1_786_706_395_136  # 2026-08-14T11:19:55.136Z
+    for number in range(6):
+        time = wrap - 3 + number // 2  # Two in each millisecond.
+        m.add_message(WS, session, role="user", content=str(number), createdAt=time)
+    made = json.loads(text(m, session, "opencode"))
+    assert made["info"]["id"].startswith("ses_")
+    infos = [message["info"] for message in made["messages"]]
+    assert all(re.fullmatch(r"msg_[0-9a-f]{12}[0-9A-Za-z]{14}", info["id"]) for info in infos)
+    assert len({info["id"] for info in infos}) == 6
+    ordered = sorted(made["messages"], key=lambda each: (each["info"]["time"]["created"], each["info"]["id"]))
+    assert [message["parts"][0]["text"] for message in ordered] == list("012345")
+    assert json.loads(text(m, session, "opencode")) == made
+
+
+def test_for_opencode_a_result_is_in_its_call_and_nothing_is_left_out(m: NativeSessionManager, talk: str) -> None:
+    made = json.loads(text(m, talk, "opencode"))
+    said = m.get_session_messages(WS, talk)
+    (tool,) = [part for message in made["messages"] for part in message["parts"] if part["type"] == "tool"]
+    assert (tool["state"]["status"], tool["state"]["error"]) == ("error", said[2].content)
+    assert [message["info"]["role"] for message in made["messages"]] == ["user", "assistant", "user"]
+    assert made["info"]["revert"] == {"messageID": made["messages"][2]["info"]["id"]}
+    assert made["messages"][1]["info"]["parentID"] == made["messages"][0]["info"]["id"]
+    order = [part["id"] for part in made["messages"][1]["parts"]]
+    assert order == sorted(order)
+    report = import_bytes(m, "again", json.dumps(made).encode(), source="export.json")
+    assert report.complete
 
 
 def test_a_nomadarch_file_comes_in_again_the_same(m: NativeSessionManager, talk: str) -> None:
