@@ -36,6 +36,10 @@ GROUPS: dict[str, tuple[str, str]] = {
     "warm-list": ("rows_warm", "list_sessions"),
     "import": ("rows_warm", "imports"),
     "bytes": ("rows_disk", "run"),
+    "search-build": ("rows_search", "build"),
+    "search-warm": ("rows_search", "warm"),
+    "search-cold": ("rows_search", "cold"),
+    "cli-ls": ("rows_search", "command"),
     "peers": ("rows_peers", "run"),
 }
 

@@ -46,6 +46,11 @@ BARS: dict[str, Bar] = {
     "import": Bar("at most", 1.3, "neither"),
     "bytes-written": Bar("at most", 3.5, 'each append synced; in a quick run durability="os"'),
     "disk-used": Bar("at most", 1.3, "not a timing"),
+    "search-build": Bar("at least", 0.5, "neither"),
+    "search-size": Bar("at most", 2.5, "not a timing", unit=" bytes"),
+    "search-warm": Bar("at most", 1.5, _READ),
+    "search-cold": Bar("at most", 2.0, _READ),
+    "cli-ls": Bar("at most", 1.3, _READ),
 }
 
 

@@ -74,7 +74,12 @@ def ours(action: str, spec: Spec) -> Result:
     def everything() -> int:
         return len(list(NativeSessionManager(folder).get_session_messages(workspace, session)))
 
-    actions = {"last": last, "get": get, "add": add, "list": newest, "all": everything}
+    def search() -> int:
+        return len(searcher(NativeSessionManager(folder)).find(spec["query"], workspace_id=workspace).hits)
+
+    if action == "search":
+        from nomad_sessions.search import Searcher as searcher
+    actions = {"last": last, "get": get, "add": add, "list": newest, "all": everything, "search": search}
     return timed(actions[action], spec["count"])
 
 
@@ -86,6 +91,9 @@ def bare(action: str, spec: Spec) -> Result:
         "list": ("SELECT body FROM sessions ORDER BY updated DESC LIMIT ?", ("count",)),
         "all": ("SELECT body FROM messages WHERE session_id = ? ORDER BY place", ("session",)),
     }
+
+    def search() -> int:
+        return len(sqlite3.connect(spec["database"]).execute(spec["sql"], (spec["match"],)).fetchall())
 
     def read() -> int:
         query, names = queries[action]
@@ -103,7 +111,7 @@ def bare(action: str, spec: Spec) -> Result:
             )
         return cursor.rowcount
 
-    return timed(add if action == "add" else read, spec["count"])
+    return timed({"add": add, "search": search}.get(action, read), spec["count"])
 
 
 def openai(action: str, spec: Spec) -> Result:
