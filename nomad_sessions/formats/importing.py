@@ -12,7 +12,6 @@ repeating it. Verified by `tests/unit/test_import.py`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
 from nomad_sessions.formats.homes import Homes
+from nomad_sessions.formats.placing import digest_of, place_new
 from nomad_sessions.formats.registry import recognise
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.models import Session, dump, normalise_fields, validate, validate_new_message
@@ -87,9 +87,13 @@ def store_session(
     session_id: str = parsed.session["id"]
     if not _is_acceptable(parsed, report):
         return
-    parsed.messages = [_stamped(message, report.format) for message in parsed.messages]
     session = _stamped(parsed.session, report.format, visible=parsed.visible if parsed.reverted else None)
     session["imported"]["source"] = os.path.abspath(report.source)
+    if place_new(manager, workspace_id, parsed, session, report):
+        report.session_ids.append(session_id)
+        report.sessions.imported += 1
+        return
+    parsed.messages = [_stamped(message, report.format) for message in parsed.messages]
     with manager.transaction(workspace_id) as tx:
         stored = tx.get_session(workspace_id, session_id)
         before = dump(stored) if stored is not None else None
@@ -205,7 +209,7 @@ def _hide(tx: SessionCalls, workspace_id: str, parsed: ParsedSession, reason: st
 def _stamped(mapping: Mapping[str, Any], name: str, visible: int | None = None) -> dict[str, Any]:
     """The mapping with its `imported` mark. What another import noted there, in a file of ours, is kept beside it."""
     plain = {key: value for key, value in mapping.items() if key != "imported"}
-    mark = {**mark_of(mapping), "format": name, "digest": hashlib.sha256(encode(plain)).hexdigest()[:16]}
+    mark = {**mark_of(mapping), "format": name, "digest": digest_of(encode(plain))}
     if visible is not None:
         mark["visible"] = visible
     return {**plain, "imported": mark}

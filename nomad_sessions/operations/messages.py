@@ -23,7 +23,7 @@ from nomad_sessions.operations.reading import (
 from nomad_sessions.workspace.state import Body, MessageState, SessionState
 from nomad_sessions.workspace.store import Operation
 
-__all__ = ["add", "append", "compact", "delete", "prepare", "require_message", "update"]
+__all__ = ["add", "append", "compact", "complete", "delete", "prepare", "require_message", "update"]
 
 
 def prepare(data: Mapping[str, Any] | None, fields: Mapping[str, Any], keep: Keep) -> Body:
@@ -66,21 +66,21 @@ def add(session_id: str, bodies: Iterable[Body]) -> Operation[list[Message]]:
             if message_id in fresh or message_id in there:
                 continue
             fresh[message_id] = _complete(body, message_id, session_id, stamp.now)
-            change = {
-                "type": "message.added",
-                "sessionId": session_id,
-                "messageId": message_id,
-                "message": fresh[message_id],
-            }
+            change: Body = {"type": "message.added", "sessionId": session_id, "messageId": message_id}
             if session.hidden and not changes:
                 # Those that come back in this very group are not gone.
                 back = {each.get("id") for each in bodies}
                 change["dropped"] = [each for each in session.hidden if each not in back]
-            changes.append(change)
+            changes.append({**change, "message": fresh[message_id]})
 
         return changes, lambda after: _models(after, session_id, ids, fresh)
 
     return operation
+
+
+def complete(body: Body, session_id: str) -> Body:
+    """A message that has its id and its time, with what the store fills in."""
+    return _complete(body, body["id"], session_id, body["createdAt"])
 
 
 def _complete(body: Body, message_id: str, session_id: str, now: int) -> Body:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from nomad_sessions.errors import AlreadyExistsError
 from nomad_sessions.models import Session
 from nomad_sessions.operations.reading import Looking, Stamping, require_session, session_model
+from nomad_sessions.operations.whole import records_of
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.state import Body, SessionState
 from nomad_sessions.workspace.store import Operation
@@ -63,7 +64,7 @@ def arrive(origin: str, workspace_id: str, luggage: Luggage, directory: str | No
             found = view.message(body["id"])
             if found is not None and found[0].id != session_id:
                 raise AlreadyExistsError(kind="message", id=body["id"])
-        changes += _records(session_id, fields, luggage)
+        changes += records_of(fields, luggage.messages, luggage.kept, luggage.detached)
         return changes, lambda after: session_model(require_session(after, session_id))
 
     return operation
@@ -84,19 +85,3 @@ def _check_copy(there: SessionState, origin: str, created_at: int) -> None:
     came_from_here = there.fields.get("movedFrom") == origin and there.fields.get("createdAt") == created_at
     if not came_from_here or there.rev != last:
         raise AlreadyExistsError(kind="session", id=there.id, current=session_model(there))
-
-
-def _records(session_id: str, fields: Body, luggage: Luggage) -> list[Body]:
-    """The records that make it: created, filled, reverted as it was, its time set back. `_check_copy` counts them."""
-    begun = {key: value for key, value in fields.items() if key != "revert"}
-    changes: list[Body] = [{"type": "session.created", "sessionId": session_id, "session": begun}]
-    for kind, bodies in (("message.added", luggage.messages), ("message.merged", luggage.detached)):
-        for body in bodies:
-            changes.append({"type": kind, "sessionId": session_id, "messageId": body["id"], "message": body})
-    if luggage.kept < len(luggage.messages):
-        point = fields.get("revert") or {}
-        changes.append({"type": "session.reverted", "sessionId": session_id, "kept": luggage.kept, "revert": point})
-    last: Body = {"updatedAt": fields.get("updatedAt") or 0}
-    if "revert" in fields:
-        last["revert"] = fields["revert"]
-    return [*changes, {"type": "session.updated", "sessionId": session_id, "set": last}]

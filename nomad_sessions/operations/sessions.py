@@ -28,12 +28,31 @@ from nomad_sessions.operations.reading import (
 from nomad_sessions.workspace.state import Body, SessionState
 from nomad_sessions.workspace.store import Operation
 
-__all__ = ["create", "delete", "fork", "mark", "revert", "unrevert", "update"]
+__all__ = ["create", "delete", "fork", "mark", "record_of", "revert", "unrevert", "update"]
 
 
 def create(workspace_id: str, data: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Operation[Session]:
     """A new session. A given `id` that exists already gives the session that is there, unchanged."""
-    given = normalise_fields("session", data, fields)
+    body = _prepared(workspace_id, normalise_fields("session", data, fields))
+
+    def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
+        session_id = body.get("id") or stamp.id()
+        if view.session(session_id) is not None:
+            return [], _result(session_id)
+        record = _complete(workspace_id, body, session_id, stamp.now)
+        return [{"type": "session.created", "sessionId": session_id, "session": record}], _result(session_id)
+
+    return operation
+
+
+def record_of(workspace_id: str, session: Mapping[str, Any]) -> Body:
+    """The record of a new session that has its id and its times, in camelCase. Raises `InvalidInputError`."""
+    body = _prepared(workspace_id, dict(session))
+    return _complete(workspace_id, body, body["id"], body["createdAt"])
+
+
+def _prepared(workspace_id: str, given: Body) -> Body:
+    """The fields of a new session as they are stored, from what was given."""
     refuse_protected(given, PROTECTED_SESSION - {"id", "createdAt", "workspaceId"})
     if given.get("workspaceId", workspace_id) != workspace_id:
         raise InvalidInputError(field="workspaceId", value=given["workspaceId"], reason=f"is not {workspace_id!r}")
@@ -43,17 +62,13 @@ def create(workspace_id: str, data: Mapping[str, Any] | None, fields: Mapping[st
     body = plain(_stored(dump(validate(Session, given))))
     if "id" in body:
         check_new_id(body["id"])
+    return body
 
-    def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
-        session_id = body.get("id") or stamp.id()
-        if view.session(session_id) is not None:
-            return [], _result(session_id)
-        record: Body = {"id": session_id, "workspaceId": workspace_id, "title": "New Session", "parentId": None}
-        record |= {"createdAt": stamp.now, "updatedAt": body.get("createdAt", stamp.now)}
-        record |= {key: value for key, value in body.items() if key != "id"}
-        return [{"type": "session.created", "sessionId": session_id, "session": record}], _result(session_id)
 
-    return operation
+def _complete(workspace_id: str, body: Body, session_id: str, now: int) -> Body:
+    record: Body = {"id": session_id, "workspaceId": workspace_id, "title": "New Session", "parentId": None}
+    record |= {"createdAt": now, "updatedAt": body.get("createdAt", now)}
+    return record | {key: value for key, value in body.items() if key != "id"}
 
 
 _FILLED_IN = ("id", "title", "createdAt", "updatedAt")

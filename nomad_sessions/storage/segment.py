@@ -107,11 +107,15 @@ class Segment:
 
     def record(self, offset: int, length: int) -> dict[str, Any]:
         """The record at a known place. Raises `JournalCorruptError` when its bytes are not as written."""
+        value: dict[str, Any] = decode(self.raw(offset, length))
+        return value
+
+    def raw(self, offset: int, length: int) -> bytes:
+        """The same as JSON, not decoded."""
         body = unframe(self.fs.pread(self.fd, length, offset))
         if body is None:
             raise JournalCorruptError(path=self.path, offset=offset, length=length, reason="checksum")
-        value: dict[str, Any] = decode(body)
-        return value
+        return body
 
     def seal(self) -> Seal | None:
         """The seal, read from the end of the file, or None while the segment is the live one. A few kilobytes read."""

@@ -58,6 +58,10 @@ class _Given:
         value: Body = decode(self._record)
         return value
 
+    def raw(self, offset: int, length: int) -> bytes | None:
+        """The same as JSON."""
+        return self._record
+
 
 def merge_foreign(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> list[Body]:
     """The changes that bring the foreign file's into ours, with the mark that it has been merged; the file, and what

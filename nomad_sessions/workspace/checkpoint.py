@@ -90,7 +90,8 @@ def _items(state: SessionState, created: dict[str, int]) -> Iterator[Item]:
         message = state.message(message_id)
         assert message is not None, "an order names messages that are there"
         since = message.created if message.created is not None else created[message_id]
-        yield Item(message_id, line_of(message_id, encode(message.body())), since)
+        raw = message.json()
+        yield Item(message_id, line_of(message_id, encode(message.body()) if raw is None else raw), since)
 
 
 def refuse_target(fs: FileSystem, folder: str) -> None:

@@ -11,9 +11,19 @@ from nomad_sessions.storage.codec import decode, encode, frame
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
-__all__ = ["Operation", "Stamp", "lines_of"]
+__all__ = ["Operation", "Stamp", "Written", "lines_of"]
 
 T = TypeVar("T")
+
+
+class Written(dict[str, Any]):
+    """A message to be added, with its JSON at hand: it is not encoded again."""
+
+    __slots__ = ("json",)
+
+    def __init__(self, fields: Body, json: bytes) -> None:
+        super().__init__(fields)
+        self.json = json
 
 
 class Stamp:
@@ -44,17 +54,26 @@ def lines_of(view: View, changes: list[Body], stamp: Stamp) -> tuple[list[bytes]
         if change["type"] == "message.delta" and len(changes) == 1:
             record = _delta(view, seq, change)
         else:
-            record = {"seq": seq, "id": stamp.id(), "ts": stamp.now, "durable": view.journal.durable, **change}
-        if seq != until or len(changes) > 1:
-            record["until"] = until
+            record = {"seq": seq, "id": stamp.id(), "ts": stamp.now, "durable": view.journal.durable}
+            if len(changes) > 1:
+                record["until"] = until
+            record |= change  # A message comes last: so its JSON is found in the line without decoding it.
         try:
-            body = encode(record)
+            body = _encoded(record)
         except ValueError as error:
             raise InvalidInputError(field="value", value=change, reason=str(error)) from error
         lines.append(frame(body))
         # The caller keeps what it handed in, and may change it: what the view keeps comes from the bytes.
         records.append(record if change["type"] == "message.added" else decode(body))
     return lines, records
+
+
+def _encoded(record: Body) -> bytes:
+    message = record.get("message")
+    if type(message) is not Written:
+        return encode(record)
+    head = encode({key: value for key, value in record.items() if key != "message"})
+    return b'%b,"message":%b}' % (head[:-1], message.json)
 
 
 def _delta(view: View, seq: int, change: Body) -> Body:

@@ -28,6 +28,10 @@ class _Pending:
         value: Body = decode(encode({"seq": self._seq, "ts": self._now, **self._change}))
         return value
 
+    def raw(self, offset: int, length: int) -> bytes | None:
+        """It is nowhere written."""
+        return None
+
 
 class Overlay:
     """Answers as a view does, and takes changes in without touching it."""

@@ -72,9 +72,16 @@ class LazySegment:
 
     def record(self, offset: int, length: int) -> dict[str, Any]:
         """The record at a known place."""
+        return self._opened().record(offset, length)
+
+    def raw(self, offset: int, length: int) -> bytes:
+        """The same as JSON, not decoded."""
+        return self._opened().raw(offset, length)
+
+    def _opened(self) -> Segment:
         if self._segment is None:
             self._segment = self._journal.segment(self._first_seq)
-        return self._segment.record(offset, length)
+        return self._segment
 
 
 def place_of(entry: Entry, segment: int) -> Place:

@@ -39,6 +39,10 @@ class Source(Protocol):
         """The JSON object at this place."""
         ...
 
+    def raw(self, offset: int, length: int) -> bytes | None:
+        """The same as JSON that is not decoded, where it is at hand so; else None."""
+        ...
+
 
 class Ref(NamedTuple):
     """The place of a JSON object."""
@@ -92,7 +96,10 @@ class MessageState:
 
     def json(self) -> bytes | None:
         """The message as JSON, not decoded, where it lies somewhere whole; else None."""
-        return None
+        if self.patches or self.copied is not None or self.rev is None:
+            return None
+        record = self.ref.source.raw(self.ref.offset, self.ref.length)
+        return None if record is None else _message_in(record, self.rev)
 
     def copy(self) -> MessageState:
         """One that can be patched without this one noticing."""
@@ -183,6 +190,21 @@ class SessionState:
             setattr(self, name, kept)
         for each in gone:
             self.changed[each] = None
+
+
+def _message_in(record: bytes, rev: int) -> bytes | None:
+    """The message in a `message.added` record, as JSON with its `rev`; None where it is not the last thing in it, as we
+    write it. No quotation mark stands unescaped in a text, so what looks like a key before the message is one."""
+    head, found, message = record.partition(b',"message":{')
+    if (
+        not found
+        or len(message) < 3
+        or not message.endswith(b"}}")
+        or b'"type":"message.added"' not in head
+        or b'"rev":' in message
+    ):
+        return None
+    return b'{%b,"rev":%d}' % (message[:-2], rev)
 
 
 def copy_message(source: MessageState, message_id: str, session_id: str, origin: str, seq: int) -> MessageState:

@@ -1,0 +1,103 @@
+"""New sessions of an import, each stored at once: validated, encoded once, written as one group.
+
+Nearly every session that is imported is new here. The calls of the manager would cost three times as much: each
+message is copied, encoded twice and handed back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.formats.report import ImportReport, ParsedSession
+from nomad_sessions.models import Message, canonical, dump, validate_new_message
+from nomad_sessions.operations import messages, sessions, whole
+from nomad_sessions.storage.codec import encode
+from nomad_sessions.workspace.lines import Written
+from nomad_sessions.workspace.state import Body
+
+if TYPE_CHECKING:
+    from nomad_sessions.manager import NativeSessionManager
+
+__all__ = ["digest_of", "place_new"]
+
+_OURS = ("sessionId", "rev", "imported")
+_NEEDED = ("id", "createdAt", "updatedAt", "status")
+
+
+def digest_of(plain: bytes) -> str:
+    """What tells whether a source says the same as at the last import, of its record as JSON."""
+    return hashlib.sha256(plain).hexdigest()[:16]
+
+
+def place_new(
+    manager: NativeSessionManager,
+    workspace_id: str,
+    parsed: ParsedSession,
+    session: Mapping[str, Any],
+    report: ImportReport,
+) -> bool:
+    """Stores a session that is not here yet, `session` being its own record with its mark. False where it is here, or
+    one of its messages is in another session: then nothing was done. Durable as the manager's setting says."""
+    if manager.get_session(workspace_id, session["id"]) is not None:
+        return False
+    bodies: list[Body] = []
+    skipped: list[tuple[str, str]] = []
+    visible = 0
+    for index, (message, place) in enumerate(zip(parsed.messages, parsed.places, strict=True)):
+        try:
+            bodies.append(_body(manager, workspace_id, message, session["id"], report.format))
+            visible += index < parsed.visible
+        except InvalidInputError as error:
+            skipped.append((place, f"the message cannot be stored: {error.field}: {error.reason}"))
+    fields = sessions.record_of(workspace_id, session)
+    if visible < len(bodies):
+        reason = f"reverted in {report.format}"
+        fields["revert"] = {"messageID": bodies[visible - 1]["id"] if visible else "", "reason": reason}
+    if not manager._commit(workspace_id, whole.place(fields, bodies, visible)):
+        return False
+    for place, reason in skipped:
+        report.skip_message(place, reason)
+    report.messages.imported += len(bodies)
+    return True
+
+
+def _body(
+    manager: NativeSessionManager, workspace_id: str, message: Mapping[str, Any], session_id: str, form: str
+) -> Body:
+    """A message to be stored, with the mark of this import."""
+    mark = message.get("imported")
+    plain = {key: value for key, value in message.items() if key != "imported"} if mark else message
+    encoded = encode(plain)
+    noted = {**(mark if isinstance(mark, dict) else {}), "format": form, "digest": digest_of(encoded)}
+    more = _more(plain, session_id) if not _is_special(plain) else None
+    if more is None:
+        given = {**plain, "imported": noted}
+        return messages.complete(
+            messages.prepare(given, {}, lambda data: manager._attach(workspace_id, data)), session_id
+        )
+    more["imported"] = noted
+    return Written({**plain, **more}, encoded[:-1] + b"," + encode(more)[1:])
+
+
+def _is_special(message: Mapping[str, Any]) -> bool:
+    """Whether a message needs more than to be validated: one with files, in another spelling, with something unset."""
+    if any(message.get(each) is None for each in _NEEDED) or any(each in message for each in _OURS):
+        return True
+    return any("_" in key for key in message) or any("file" in part for part in message.get("parts") or ())
+
+
+def _more(message: Mapping[str, Any], session_id: str) -> Body | None:
+    """What the store keeps beside a message's own fields; None where it says otherwise itself. Raises
+    `InvalidInputError` for what is no message."""
+    valid: Message = validate_new_message(message)
+    settled = canonical(valid)
+    more: Body = {"sessionId": session_id}
+    if settled is not valid:
+        if settled.content != valid.content:
+            more["content"] = settled.content
+        if settled.tool_calls != valid.tool_calls:
+            more["toolCalls"] = [dump(call) for call in settled.tool_calls]
+    return None if any(key in message for key in more) else more
