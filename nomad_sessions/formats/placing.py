@@ -46,12 +46,19 @@ def place_new(
     bodies: list[Body] = []
     skipped: list[tuple[str, str]] = []
     visible = 0
+    seen: set[str] = set()
     for index, (message, place) in enumerate(zip(parsed.messages, parsed.places, strict=True)):
         try:
-            bodies.append(_body(manager, workspace_id, message, session["id"], report.format))
-            visible += index < parsed.visible
+            body = _body(manager, workspace_id, message, session["id"], report.format)
         except InvalidInputError as error:
             skipped.append((place, f"the message cannot be stored: {error.field}: {error.reason}"))
+            continue
+        if body["id"] in seen:
+            skipped.append((place, "its id occurs twice"))
+            continue
+        seen.add(body["id"])
+        bodies.append(body)
+        visible += index < parsed.visible
     fields = sessions.record_of(workspace_id, session)
     if visible < len(bodies):
         reason = f"reverted in {report.format}"

@@ -19,10 +19,12 @@ from nomad_sessions.formats import (
     claude,
     crush,
     gemini,
+    goose,
     nomadarch,
     opencode,
     opencode_history,
     opencode_share,
+    pi,
     strands,
 )
 from nomad_sessions.formats.report import ImportReport, ParsedSession
@@ -51,6 +53,8 @@ IMPORTERS: tuple[Importer, ...] = (
     opencode_history.IMPORTER,
     claude.IMPORTER,
     gemini.IMPORTER,
+    pi.IMPORTER,
+    goose.IMPORTER,
     crush.IMPORTER,
     aider.IMPORTER,
     strands.IMPORTER,

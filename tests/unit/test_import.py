@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from nomad_sessions.errors import InvalidInputError
-from nomad_sessions.formats import ImportReport, import_bytes, import_file, opencode
+from nomad_sessions.formats import ImportReport, ParsedSession, import_bytes, import_file, opencode
+from nomad_sessions.formats.importing import store_session
 from nomad_sessions.formats.residue import same
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import dump
@@ -226,3 +227,15 @@ def test_a_revert_whose_kept_message_is_another_sessions_hides_what_it_can(tmp_p
         shown = manager.get_session_messages(WS, source["info"]["id"])
         assert [message.id for message in shown] == [m["info"]["id"] for m in source["messages"][:2]]
         assert len(manager.get_session_messages(WS, source["info"]["id"], include_reverted=True)) == 6
+
+
+def test_a_message_id_that_occurs_twice_in_a_session_is_stored_once_and_reported(m: NativeSessionManager) -> None:
+    message = {"id": "m", "role": "user", "content": "once", "createdAt": 1, "updatedAt": 1, "status": "completed"}
+    session = {"id": "s", "createdAt": 1, "updatedAt": 1}
+    report = ImportReport(format="test")
+    parsed = ParsedSession(session, [message, {**message, "content": "twice"}], ["first", "second"], 2)
+    store_session(m, "ws", parsed, report)
+    assert [each.content for each in m.get_session_messages("ws", "s")] == ["once"]
+    assert (report.messages.imported, report.messages.skipped) == (1, 1)
+    assert report.warnings == ["second: left out, its id occurs twice"]
+    assert m.check("ws").ok

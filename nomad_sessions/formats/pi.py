@@ -1,0 +1,312 @@
+"""pi's histories: `~/.pi/agent/sessions/<project>/<time>_<id>.jsonl`, versions 1 to 3.
+
+A file is a header and entries. Since version 2 the entries form a tree: the conversation is the path from the last
+entry to the root, and what other branches have said is counted as ignored. Version 1 is a plain list.
+
+| pi | here |
+|---|---|
+| user, assistant | message; text, thinking (with its signature), toolCall and image parts |
+| toolResult | message of role `tool` |
+| bashExecution | user message: the command, and its output as code |
+| custom message | user message |
+| compaction, branch summary | system message; a compaction's notes where what was kept begins |
+| `stopReason` error, aborted | status `error` |
+
+Source: the format as the published program 0.73.1 reads and writes it, and its source up to 1.5.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nomad_sessions.formats.jsonl import Line, first_record, lines
+from nomad_sessions.formats.report import ImportReport, ParsedSession
+from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
+from nomad_sessions.formats.values import as_json, count, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.ids import derive_id
+
+__all__ = ["IMPORTER"]
+
+TOOL = "pi"
+_USAGE = ("input", "output", "cacheRead", "cacheWrite")
+_FAILED = ("error", "aborted")
+_BASH = ("exitCode", "cancelled", "truncated", "excludeFromContext")
+_SUMMARIES = ("branchSummary", "compactionSummary")
+
+
+def _locate(computer: Computer) -> list[Path]:
+    if computer.env.get("PI_CODING_AGENT_SESSION_DIR"):
+        return [computer.folder("PI_CODING_AGENT_SESSION_DIR")]
+    return [computer.folder("PI_CODING_AGENT_DIR", ".pi", "agent") / "sessions"]
+
+
+def _sniff(path: Path) -> bool:
+    if path.is_dir():
+        return next(_files(path), None) is not None
+    return path.suffix == ".jsonl" and _header(path) is not None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*.jsonl")):
+        if path.is_file() and _header(path) is not None:
+            yield path
+
+
+def _header(path: Path) -> Mapping[str, Any] | None:
+    record = first_record(path)
+    if record is None or record.get("type") != "session" or "cwd" not in record or text(record.get("id")) is None:
+        return None
+    return record
+
+
+def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
+    for file in _files(path) if path.is_dir() else [path]:
+        header = _header(file)
+        if header is None:
+            report.skip(str(file), "no header of a pi session")
+            continue
+        size = file.stat().st_size if file.exists() else 0
+        read = partial(_read, file, header)
+        yield Found(_id(header), text(header.get("cwd")), stamp_of(file), size, str(file), read)
+
+
+def _id(header: Mapping[str, Any]) -> str:
+    return derive_id(milliseconds(header.get("timestamp")) or 0, TOOL, str(header["id"]))
+
+
+class _Reading:
+    """One session while it is read."""
+
+    def __init__(self, path: Path, source: str, report: ImportReport) -> None:
+        self.path = path
+        self.source = source
+        self.report = report
+        self.messages: list[dict[str, Any]] = []
+        self.places: list[str] = []
+        self.first_of: dict[str, str] = {}  # By the key of an entry: the id here of its first message.
+        self.title: str | None = None
+        self.model: dict[str, str] | None = None
+        self.time = 0
+
+
+def _read(path: Path, header: Mapping[str, Any], report: ImportReport) -> ParsedSession | None:
+    report.sessions.read += 1
+    try:
+        given = list(lines(path, report))
+    except OSError as error:
+        report.sessions.skipped += 1
+        report.skip(str(path), f"cannot be read: {error.strerror}")
+        return None
+    reading = _Reading(path, str(header["id"]), report)
+    reading.time = created = milliseconds(header.get("timestamp")) or 0
+    if text(header.get("modelId")):
+        reading.model = {"providerId": text(header.get("provider")) or "", "modelId": header["modelId"]}
+    entries = [line for line in given if line.record.get("type") != "session"]
+    keys = {number: text(line.record.get("id")) or f"line {number}" for number, line in enumerate(given)}
+    by_offset = {line.offset: keys[number] for number, line in enumerate(given)}
+    path_of = set(_path(entries))
+    for number, line in enumerate(entries):
+        if number not in path_of:
+            report.ignore("on a branch that was left")
+            continue
+        _entry(reading, line, by_offset[line.offset], keys)
+    _note_edits(reading, entries)
+    report.messages.read += len(reading.messages)
+    return _session(reading, header, created)
+
+
+def _session(reading: _Reading, header: Mapping[str, Any], created: int) -> ParsedSession:
+    times = [message["updatedAt"] for message in reading.messages if message["role"] in ("user", "assistant")]
+    imported: dict[str, Any] = {"tool": TOOL, "sessionId": reading.source, "path": str(reading.path)}
+    imported["version"] = str(header.get("version") or 1)
+    session: dict[str, Any] = {
+        "id": _id(header),
+        "createdAt": created,
+        "updatedAt": max(times, default=created),
+        "directory": text(header.get("cwd")) or "",
+    }
+    title = reading.title or _prompt(reading.messages)
+    if title:
+        session["title"] = title
+    if reading.model is not None:
+        session["model"] = reading.model
+    parent = text(header.get("parentSession")) or text(header.get("branchedFrom"))
+    if parent is not None:
+        origin = _header(reading.path.parent / Path(parent.replace("\\", "/")).name)
+        imported |= {"relation": "fork", "parentSourceId": parent}
+        if origin is not None:
+            session["parentId"] = _id(origin)
+    session["imported"] = imported
+    return ParsedSession(session, reading.messages, reading.places, len(reading.messages))
+
+
+def _path(entries: Sequence[Line]) -> list[int]:
+    """The indexes of the entries from the root to the last one; all of them where there is no tree."""
+    numbers = {name: number for number, line in enumerate(entries) if (name := text(line.record.get("id"))) is not None}
+    if not numbers:
+        return list(range(len(entries)))
+    found: list[int] = []
+    at: int | None = len(entries) - 1
+    while at is not None and at >= 0:
+        found.append(at)
+        parent = text(entries[at].record.get("parentId"))
+        if parent is None:
+            break
+        above = numbers.get(parent, at - 1)  # Where the named one is gone, on at the one before it in the file.
+        at = above if above < at else None
+    return found[::-1]
+
+
+def _entry(reading: _Reading, line: Line, key: str, keys: Mapping[int, str]) -> None:
+    record = line.record
+    kind = record.get("type")
+    reading.time = milliseconds(record.get("timestamp")) or reading.time
+    if kind == "message":
+        _message(reading, line, key, mapping(record.get("message")))
+    elif kind == "custom_message":
+        _message(reading, line, key, {**record, "role": "custom"})
+    elif kind == "compaction":
+        kept = text(record.get("firstKeptEntryId"))
+        if kept is None and isinstance(record.get("firstKeptEntryIndex"), int):
+            kept = keys.get(record["firstKeptEntryIndex"])
+        mark = {"compaction": {"tailStart": reading.first_of.get(kept or "")}}
+        _put(reading, line, key, {"role": "system", "content": str(record.get("summary") or ""), "metadata": mark})
+    elif kind == "branch_summary":
+        _put(reading, line, key, {"role": "system", "content": str(record.get("summary") or "")})
+    elif kind == "session_info":
+        reading.title = text(record.get("name"))
+    elif kind == "model_change" and text(record.get("modelId")):
+        reading.model = {"providerId": text(record.get("provider")) or "", "modelId": record["modelId"]}
+    elif kind != "context_edit":
+        reading.report.ignore(f"pi's own record: {kind}")
+
+
+def _message(reading: _Reading, line: Line, key: str, message: Mapping[str, Any]) -> None:
+    reading.time = milliseconds(message.get("timestamp")) or reading.time
+    role = message.get("role")
+    if role == "assistant":
+        _put(reading, line, key, _answer(reading, message))
+    elif role == "toolResult":
+        _put(reading, line, key, _result(message))
+    elif role == "bashExecution":
+        parts = [{"type": "text", "content": f"$ {message.get('command') or ''}"}]
+        if text(message.get("output")):
+            parts.append({"type": "code", "content": message["output"]})
+        told = {name: message[name] for name in _BASH if name in message}
+        _put(reading, line, key, {"role": "user", "parts": parts, "pi": {"bashExecution": told}})
+    elif role in _SUMMARIES:
+        _put(reading, line, key, {"role": "system", "content": str(message.get("summary") or "")})
+    elif role in ("user", "custom", "hookMessage"):
+        parts = _parts(message.get("content"))
+        told = {} if role == "user" else {"pi": {"customType": message.get("customType")}}
+        if parts:
+            _put(reading, line, key, {"role": "user", "parts": parts, **told})
+    else:
+        reading.report.ignore(f"pi's own message: {role}")
+
+
+def _put(reading: _Reading, line: Line, key: str, message: dict[str, Any]) -> None:
+    parts = message.get("parts")
+    if parts is not None and len(parts) == 1 and parts[0]["type"] == "text" and message["role"] == "user":
+        message = {name: value for name, value in message.items() if name != "parts"}
+        message["content"] = parts[0]["content"]
+    message["id"] = derive_id(reading.time, TOOL, reading.source, key)
+    message |= {"createdAt": reading.time, "updatedAt": reading.time}
+    message.setdefault("status", "completed")
+    message["imported"] = {"tool": TOOL, "messageId": key}
+    reading.first_of.setdefault(key, message["id"])
+    reading.messages.append(message)
+    reading.places.append(f"{reading.path} at byte {line.offset}")
+
+
+def _answer(reading: _Reading, message: Mapping[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {"role": "assistant", "parts": _parts(message.get("content"))}
+    if text(message.get("model")):
+        made["model"] = {"providerId": text(message.get("provider")) or "", "modelId": message["model"]}
+        reading.model = made["model"]
+    given = mapping(message.get("usage"))
+    usage: dict[str, Any] = {name: given[name] for name in _USAGE if count(given.get(name)) is not None}
+    cost = mapping(given.get("cost")).get("total")
+    if type(cost) in (int, float):
+        usage["cost"] = cost
+    if usage:
+        made["usage"] = usage
+    reason = text(message.get("stopReason"))
+    if reason is not None:
+        made["stopReason"] = reason
+    if reason in _FAILED:
+        made |= {"status": "error", "error": {"name": reason, "message": text(message.get("errorMessage")) or ""}}
+    return made
+
+
+def _result(message: Mapping[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {"role": "tool", "toolCallId": str(message.get("toolCallId") or "")}
+    if text(message.get("toolName")):
+        made["toolName"] = message["toolName"]
+    parts = _parts(message.get("content"))
+    if any(part["type"] != "text" for part in parts):
+        made["parts"] = parts
+    else:
+        made["content"] = "\n".join(part["content"] for part in parts)
+    made["status"] = "error" if message.get("isError") is True else "completed"
+    return made
+
+
+def _parts(content: Any) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": "text", "content": content}]
+    return [_part(block) for block in objects(content)]
+
+
+def _part(block: Mapping[str, Any]) -> dict[str, Any]:
+    kind = text(block.get("type")) or "unknown"
+    if kind == "text" and isinstance(block.get("text"), str):
+        return {"type": "text", "content": block["text"]}
+    if kind == "thinking" and isinstance(block.get("thinking"), str):
+        part = {"type": "thinking", "content": block["thinking"]}
+        signature = text(block.get("thinkingSignature"))
+        return part if signature is None else {**part, "signature": signature}
+    if kind == "toolCall" and text(block.get("name")):
+        function = {"name": block["name"], "arguments": as_json(block.get("arguments", {}))}
+        return {
+            "type": "tool_call",
+            "toolCall": {"id": str(block.get("id") or ""), "type": "function", "function": function},
+        }
+    mime, data = text(block.get("mimeType")), text(block.get("data"))
+    if kind == "image" and mime and data:
+        return {"type": "file", "file": {"mime": mime, "url": f"data:{mime};base64,{data}"}}
+    return {"type": kind, "pi": dict(block)}
+
+
+def _note_edits(reading: _Reading, entries: Sequence[Line]) -> None:
+    """What was taken out of the model's context stays in the conversation, with a mark."""
+    by_id = {message["id"]: message for message in reading.messages}
+    for line in entries:
+        if line.record.get("type") == "context_edit":
+            edited = by_id.get(reading.first_of.get(str(line.record.get("targetId")), ""))
+            if edited is not None:
+                edited["pi"] = {**edited.get("pi", {}), "contextEdit": line.record.get("replacement")}
+
+
+def _prompt(messages: Sequence[Mapping[str, Any]]) -> str | None:
+    for message in messages:
+        if message["role"] == "user":
+            said = message.get("content") or "\n".join(
+                part["content"] for part in message.get("parts", ()) if part["type"] == "text"
+            )
+            if said.strip():
+                return title_from(said)
+    return None
+
+
+IMPORTER = Importer(
+    name=TOOL,
+    label="pi",
+    locate=_locate,
+    sniff=_sniff,
+    sessions=_sessions,
+    lacks="branches that were left, labels and changes of the thinking level are counted, not imported",
+)
