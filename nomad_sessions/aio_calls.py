@@ -18,6 +18,7 @@ from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Message, Page, Session
 from nomad_sessions.operations.listing import UNSET, Unset
 from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus
+from nomad_sessions.usage import Usage
 from nomad_sessions.workspace.check import CheckReport
 from nomad_sessions.workspace.repair import RepairReport
 from nomad_sessions.workspace.state import Body
@@ -248,6 +249,10 @@ class AsyncCalls:
         """Changes settings of a workspace and returns them all. Durable on return."""
         return await self._run(self._manager.configure_workspace, workspace_id, **settings)
 
+    async def settings(self, workspace_id: str) -> Body:
+        """A workspace's own settings, those that have been set."""
+        return await self._run(self._manager.settings, workspace_id)
+
     async def checkpoint(self, workspace_id: str) -> bool:
         """Folds the journal into a fresh `sessions.json`; False when it has everything already. Durable on return."""
         return await self._run(self._manager.checkpoint, workspace_id)
@@ -263,6 +268,10 @@ class AsyncCalls:
     async def doctor(self, workspace_id: str | None = None) -> DoctorReport:
         """Whether the data folder and all workspaces in it, or one, lie where they should, and open."""
         return await self._run(self._manager.doctor, workspace_id)
+
+    async def usage(self, workspace_id: str) -> Usage:
+        """What the conversations took, by day, agent and model."""
+        return await self._run(self._manager.usage, workspace_id)
 
     async def stats(self, workspace_id: str) -> WorkspaceStats:
         """Counts over all sessions and messages, and bytes on disk. Reads everything."""

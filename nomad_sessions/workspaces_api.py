@@ -28,6 +28,7 @@ from nomad_sessions.workspace.store import Operation, Options, Workspace
 # What is seldom asked for is loaded when it is: a program that only adds messages starts faster.
 if TYPE_CHECKING:
     from nomad_sessions.doctor import DoctorReport
+    from nomad_sessions.usage import Usage
     from nomad_sessions.workspace.check import CheckReport
     from nomad_sessions.workspace.repair import RepairReport
 
@@ -134,6 +135,11 @@ class WorkspaceCalls:
         # `merged` is the store's own note on other programs' files: nobody's to set.
         return {key: value for key, value in result.items() if key != "merged"}
 
+    def settings(self, workspace_id: str) -> Body:
+        """A workspace's own settings, those that have been set: see `configure_workspace`."""
+        found = self._use(workspace_id, lambda each: each.read(lambda view: plain(view.settings())))
+        return {key: value for key, value in found.items() if key != "merged"}
+
     def checkpoint(self, workspace_id: str) -> bool:
         """Folds the journal into a fresh `sessions.json`; False when it has everything already. Durable on return."""
         return self._use(workspace_id, lambda workspace: workspace.checkpoint())
@@ -181,6 +187,12 @@ class WorkspaceCalls:
     def stats(self, workspace_id: str) -> WorkspaceStats:
         """Counts over all sessions and messages, and bytes on disk. Reads everything."""
         return self._use(workspace_id, lambda each: each.read(lambda view: stats_of(self._fs, each.folder, view)))
+
+    def usage(self, workspace_id: str) -> Usage:
+        """What the conversations took: tokens, cost, calls of tools; by day, agent and model. Reads everything."""
+        from nomad_sessions.usage import usage_of
+
+        return self._use(workspace_id, lambda each: each.read(usage_of))
 
     def status(self, workspace_id: str) -> WorkspaceStatus:
         """How the files stand: what the snapshot has, what only the journal has yet. Costs an open."""

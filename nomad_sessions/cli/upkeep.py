@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -10,16 +11,21 @@ from rich.text import Text
 
 from nomad_sessions.cli.exits import Exit, guarded
 from nomad_sessions.cli.output import for_people, pairs, plain, size, table, when, write_json
+from nomad_sessions.cli.plot import draw
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AsJson, DataDir, Workspace, open_store
 from nomad_sessions.doctor import DoctorReport
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models.base import to_camel
 from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus
+from nomad_sessions.usage import Amounts, Usage
 from nomad_sessions.workspace.check import CheckReport
 from nomad_sessions.workspace.repair import RepairReport
 
 __all__ = ["register"]
+
+T = TypeVar("T")
+_ROWS = 10
 
 
 def register(app: typer.Typer) -> None:
@@ -107,21 +113,34 @@ def status(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJso
     )
 
 
-def stats(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """How much is in the workspace."""
+def stats(
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw messages and tokens by day into this file: .png, .svg or .pdf.")
+    ] = None,
+    workspace: Workspace = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """How much is in the workspace, and what it took: tokens, cost, tools; by day, agent and model."""
     with open_store(data_dir, workspace) as (manager, ws), working("Counting"):
         found: WorkspaceStats = manager.stats(ws)
+        usage = manager.usage(ws)
+    if plot is not None:
+        draw(usage, plot)
     if not for_people(as_json):
-        write_json(_camel(found._asdict()))
+        write_json({**_camel(found._asdict()), "usage": _usage_as_json(usage)})
         return
     roles = ", ".join(f"{count} {role}" for role, count in sorted(found.roles.items()))
-    Console().print(
+    console = Console()
+    console.print(
         pairs(
             [
                 ("sessions", f"{found.sessions}, {found.archived_sessions} archived"),
                 ("messages", f"{found.messages} ({roles})" if roles else "0"),
                 ("hidden by reverts", str(found.reverted_messages)),
                 ("parts", str(found.parts)),
+                ("tokens", _tokens(usage.total)),
+                ("cost", f"${usage.total.cost:,.2f}"),
                 ("oldest, newest", f"{when(found.oldest or 0)}, {when(found.newest or 0)}"),
                 ("sessions.json", size(found.bytes_snapshot)),
                 ("journal", size(found.bytes_journal)),
@@ -129,6 +148,37 @@ def stats(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson
             ]
         )
     )
+    _print_usage(console, usage)
+
+
+def _tokens(amounts: Amounts) -> str:
+    cached = f", {amounts.cache_read:,} from the cache" if amounts.cache_read else ""
+    return f"{amounts.input:,} in, {amounts.output:,} out{cached}"
+
+
+def _print_usage(console: Console, usage: Usage) -> None:
+    """The busiest models, agents and tools, and the last days."""
+    days = dict(list(usage.days.items())[-_ROWS:])
+    for name, amounts in (("model", usage.models), ("agent", usage.agents), ("day", days)):
+        if amounts:
+            rows = ((key, f"{each.messages:,}", _tokens(each), f"${each.cost:,.2f}") for key, each in _first(amounts))
+            console.print()
+            console.print(table((name, "messages", "tokens", "cost"), rows, right=("messages", "cost")))
+    if usage.tools:
+        console.print()
+        console.print(table(("tool", "calls"), ((key, f"{n:,}") for key, n in _first(usage.tools)), right=("calls",)))
+
+
+def _first(found: dict[str, T]) -> list[tuple[str, T]]:
+    return list(found.items())[:_ROWS]
+
+
+def _usage_as_json(usage: Usage) -> dict[str, Any]:
+    def plain(found: dict[str, Amounts]) -> dict[str, Any]:
+        return {name: _camel(each._asdict()) for name, each in found.items()}
+
+    parts = {name: plain(getattr(usage, name)) for name in ("days", "agents", "models")}
+    return {"total": _camel(usage.total._asdict()), "tools": usage.tools, **parts}
 
 
 def doctor(

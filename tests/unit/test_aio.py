@@ -93,7 +93,9 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert (await call("configure_workspace", WS, fold="auto"))["fold"] == "auto"
         assert await call("checkpoint", WS) is True
         assert (await call("status", WS)).unfolded_records == 0
+        assert (await call("settings", WS)) == {"fold": "auto"}
         assert (await call("stats", WS)).sessions == 1
+        assert (await call("usage", WS)).total.messages > 0
         assert (await call("check", WS)).ok
         assert (await call("doctor", WS)).ok
         assert (await call("repair", WS)).after.ok

@@ -28,7 +28,7 @@ LAYERS: list[set[str]] = [
     {"storage"},
     {"workspace"},
     {"operations"},
-    {"reports", "workspaces", "sessions_api"},
+    {"reports", "usage", "workspaces", "sessions_api"},
     {"doctor"},
     {"workspaces_api"},
     {"transaction"},
@@ -37,7 +37,7 @@ LAYERS: list[set[str]] = [
     {"shared"},
     {"aio_calls"},
     {"aio"},
-    {"search"},
+    {"search", "pruning"},
     {"formats"},
     {"cli"},
 ]
