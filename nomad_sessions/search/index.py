@@ -56,7 +56,6 @@ class Index:
     def __init__(self, path: str | None) -> None:
         self._path = path
         self.mutex = threading.RLock()
-        self.pid = os.getpid()
         try:
             self.connection = self._connected()
         except sqlite3.DatabaseError as error:
@@ -119,9 +118,8 @@ class Index:
             self.connection = self._connected()
 
     def close(self) -> None:
-        """Gives the file back; a forked child leaves its parent's connection alone."""
-        if self.pid == os.getpid():
-            self.connection.close()
+        """Gives the file back."""
+        self.connection.close()
 
     def meta(self, key: str) -> Any:
         """One of the noted values."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -26,6 +27,7 @@ __all__ = ["Searcher"]
 T = TypeVar("T")
 _TEXTS = ("session_id", "role", "agent", "model", "tool")
 _TIMES = ("since", "until")
+_LIVING: weakref.WeakSet[Searcher] = weakref.WeakSet()
 
 
 class Searcher:
@@ -40,7 +42,15 @@ class Searcher:
         self._manager = manager
         self._mutex = threading.Lock()
         self._indexes: dict[str, Index] = {}
+        self._inherited: list[Index] = []
         self._closed = False
+        _LIVING.add(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child: SQLite's connections are the parent's, not to be used here, nor closed."""
+        self._mutex = threading.Lock()
+        self._inherited += self._indexes.values()
+        self._indexes.clear()
 
     def find(
         self,
@@ -131,7 +141,7 @@ class Searcher:
             if self._closed:
                 raise StoreClosedError(path=self._manager.data_dir)
             index = self._indexes.get(workspace_id)
-            if index is None or index.pid != os.getpid() or not index.is_in_place():
+            if index is None or not index.is_in_place():
                 index = self._indexes[workspace_id] = _opened(f"{self._manager.data_dir}/{workspace_id}/{INDEX}")
             return index
 
@@ -175,3 +185,12 @@ def _check(query: object, filters: Filters, limit: object, offset: object) -> No
     for name, number, least in (("limit", limit, 1), ("offset", offset, 0)):
         if not isinstance(number, int) or isinstance(number, bool) or number < least:
             raise InvalidInputError(field=name, value=number, reason=f"must be a whole number, {least} or more")
+
+
+def _after_fork_in_child() -> None:
+    for searcher in list(_LIVING):
+        searcher._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -21,6 +21,8 @@ LOCKS = {
     ("aio.py", "ThreadPoolExecutor"): "AsyncSessionManager._after_fork",
     ("aio.py", "_one_at_a_time"): "AsyncMessageStream._after_fork",
     ("manager.py", "_mutex"): "NativeSessionManager._after_fork",
+    ("search/index.py", "mutex"): "Searcher._after_fork opens new indexes",
+    ("search/searcher.py", "_mutex"): "Searcher._after_fork",
     ("shared.py", "mutex"): "_Default.after_fork",
     ("storage/_os_windows.py", "_seek"): "there is no fork",
     ("storage/group_sync.py", "_changed"): "Reader._forget makes a new GroupSync",
@@ -66,6 +68,7 @@ def test_each_lock_of_the_package_is_known_to_survive_a_fork() -> None:
 PARENT = """
 import asyncio, os, signal, sys, threading
 from nomad_sessions import AsyncSessionManager, NativeSessionManager, init_session_manager, shared
+from nomad_sessions.search import Searcher
 
 folder = sys.argv[1]
 manager = init_session_manager(folder)
@@ -80,8 +83,12 @@ stream = asyncio.run(busy())
 workspace = manager.workspace("w")
 manager.configure_workspace("w", fold="always")
 manager.checkpoint("w")
+searcher = Searcher(manager)
+searcher.find("parent")
 held = [
     manager._mutex,
+    searcher._mutex,
+    searcher._indexes["w"].mutex,
     shared._default.mutex,
     workspace.guarded(),
     workspace.locked(),
@@ -113,6 +120,7 @@ if not pid:
         assert get_session_manager() is manager
         assert len(manager.get_session_messages("w", "s")) == 20
         manager.workspace("another")
+        assert searcher.find("parent").total == 20
         NativeSessionManager(folder).create_session("new", title="of a new manager")
         manager.create_session("another", title="of the inherited one")
         async def child():
