@@ -13,6 +13,7 @@ from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import DataDir, SessionId, Workspace, find_anywhere, open_store
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.formats.exporting import EXPORTS, export_session
+from nomad_sessions.formats.redaction import Redactor
 
 __all__ = ["register"]
 
@@ -33,6 +34,9 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write. Default: stdout.", metavar="FILE")
     ] = None,
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Take out keys, passwords and home folders; says on stderr how many.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     workspace: Workspace = None,
     data_dir: DataDir = None,
@@ -40,7 +44,11 @@ def export(
     """Write a session as Markdown, as a page, for a model, for another tool."""
     with open_store(data_dir, workspace) as (manager, here), working("Exporting"):
         ws, found = find_anywhere(manager, here, session, named=workspace is not None)
-        data = export_session(manager, ws, found.id, form or _form_of(output))
+        redactor = Redactor() if redact else None
+        data = export_session(manager, ws, found.id, form or _form_of(output), redactor=redactor)
+    if redactor is not None:
+        told = ", ".join(f"{kind}: {count}" for kind, count in redactor.found.most_common())
+        print(f"redacted: {told or 'nothing'}", file=sys.stderr)
     if output is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nomad_sessions.cli.exits import Exit, guarded
-from nomad_sessions.cli.output import for_people, plain, size, table, write_json
+from nomad_sessions.cli.output import for_people, plain, size, table, write_json, write_line
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AsJson, DataDir, Workspace, open_store
 from nomad_sessions.errors import InvalidInputError
@@ -30,6 +31,7 @@ from nomad_sessions.manager import NativeSessionManager
 __all__ = ["register", "report_table"]
 
 _SHOWN_WARNINGS = 20
+_FOLLOW_EVERY = 1.0  # seconds
 _NAMES = ", ".join(each.name for each in IMPORTERS)
 
 
@@ -55,6 +57,9 @@ def import_(
         ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is and what would be done.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on, with what the tools write meanwhile, until Ctrl-C.")
+    ] = False,
     workspace: Workspace = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -69,6 +74,9 @@ def import_(
     sources = list(_sources(what))
     if dry_run:
         _survey(sources, workspace, data_dir, as_json)
+        return
+    if follow:
+        _follow(sources, workspace, data_dir, as_json)
         return
     reports: list[ImportReport] = []
     try:
@@ -109,6 +117,37 @@ def _import(source: _Source, workspace: str | None, data_dir: Path | None) -> Im
             return import_file(manager, ws, path, anywhere=workspace is None, progress=done)
     with NativeSessionManager(data_dir) as manager, working(f"Importing {importer.label}") as done:
         return import_history(manager, importer, path, workspace_id=workspace, progress=done)
+
+
+def _follow(sources: list[_Source], workspace: str | None, data_dir: Path | None, as_json: bool) -> None:
+    """Imports again and again: what has not changed is not read. Says what each round brought."""
+    if not sources:
+        raise InvalidInputError(field="follow", value="auto", reason="no tool that we know keeps anything here")
+    for importer, path in sources:
+        if importer is None:
+            raise InvalidInputError(field="path", value=str(path), reason="--follow is for the histories of tools")
+    told: dict[Path, list[str]] = {}
+    with NativeSessionManager(data_dir) as manager:
+        while True:
+            for importer, path in sources:
+                assert importer is not None, "checked above"
+                report = import_history(manager, importer, path, workspace_id=workspace)
+                news = [each for each in report.warnings if each not in told.get(path, ())]
+                told[path] = report.warnings
+                if report.messages.imported or report.messages.updated or news:
+                    _print_round(report, news, as_json)
+            time.sleep(_FOLLOW_EVERY)
+
+
+def _print_round(report: ImportReport, news: list[str], as_json: bool) -> None:
+    if not for_people(as_json):
+        write_line(report.as_dict())
+        return
+    console = Console()
+    counts = f"{report.messages.imported} new, {report.messages.updated} changed messages"
+    console.print(Text(plain(f"{report.format}: {counts} from {report.source}")))
+    for warning in news[:_SHOWN_WARNINGS]:
+        console.print(Text(plain(warning), style="yellow"))
 
 
 def _survey(sources: list[_Source], workspace: str | None, data_dir: Path | None, as_json: bool) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nomad_sessions.errors import InvalidInputError, SessionNotFoundError
 from nomad_sessions.formats.html import to_html
 from nomad_sessions.formats.markdown import to_markdown
-from nomad_sessions.formats.model_messages import ModelFormat, messages_for_model
+from nomad_sessions.formats.model_messages import ModelFormat, converted
 from nomad_sessions.formats.opencode_made import to_opencode
+from nomad_sessions.formats.redaction import Redactor
 from nomad_sessions.models import dump
 from nomad_sessions.storage.codec import encode
 
@@ -45,10 +46,13 @@ class _Whole(NamedTuple):
         return self.manager.read_attachment(self.workspace_id, sha256)
 
 
-def export_session(manager: NativeSessionManager, workspace_id: str, session_id: str, form: str) -> bytes:
+def export_session(
+    manager: NativeSessionManager, workspace_id: str, session_id: str, form: str, *, redactor: Redactor | None = None
+) -> bytes:
     """The session in one of the forms in `EXPORTS`, as UTF-8.
 
-    What a revert hides is left out, except where the form has a place for it (`opencode`, `nomadarch`). Raises
+    What a revert hides is left out, except where the form has a place for it (`opencode`, `nomadarch`). A `redactor`
+    takes secrets and home folders out of every text, and counts them; bytes of files it leaves as they are. Raises
     `SessionNotFoundError`, `InvalidInputError` for an unknown form or one that cannot hold this session,
     `AttachmentMissingError`. Cost: the session is read once and held in memory.
     """
@@ -58,8 +62,10 @@ def export_session(manager: NativeSessionManager, workspace_id: str, session_id:
     if session is None:
         raise SessionNotFoundError(session_id=session_id)
     page = manager.get_session_messages(workspace_id, session_id, include_reverted=True)
-    messages = [dump(message) for message in page]
-    return EXPORTS[form].make(_Whole(manager, workspace_id, dump(session), messages, len(session.message_ids)))
+    record, messages = dump(session), [dump(message) for message in page]
+    if redactor is not None:
+        record, messages = redactor.value(record), redactor.value(messages)
+    return EXPORTS[form].make(_Whole(manager, workspace_id, record, messages, len(session.message_ids)))
 
 
 def _markdown(whole: _Whole) -> bytes:
@@ -85,9 +91,7 @@ def _opencode(whole: _Whole) -> bytes:
 
 
 def _for_model(form: ModelFormat, whole: _Whole) -> bytes:
-    return _indented(
-        messages_for_model(whole.manager, whole.workspace_id, whole.session["id"], format=form, context="full")
-    )
+    return _indented(converted(whole.messages[: whole.visible], whole.attachment, form, "full"))
 
 
 def _indented(value: Any) -> bytes:

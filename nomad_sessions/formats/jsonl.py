@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.storage.codec import decode
 
-__all__ = ["MAX_LINE", "Line", "first_record", "lines"]
+__all__ = ["MAX_LINE", "Line", "first_record", "lines", "lines_of"]
 
 MAX_LINE = 256 << 20
 _HEAD = 1 << 20
@@ -35,18 +35,22 @@ def lines(path: Path, report: ImportReport | None, start: int = 0) -> Iterator[L
 
     Raises `OSError`. Cost: the bytes, once.
     """
-    offset = start
     with path.open("rb") as file:
         file.seek(start)
-        while raw := file.readline(MAX_LINE):
-            length = len(raw)
-            whole = raw.endswith(b"\n")
-            if not whole and length == MAX_LINE:
-                length += _rest_of_line(file)
-                _skip(report, path, offset, f"a line of over {MAX_LINE >> 20} MiB")
-            else:
-                yield from _records(raw, path, offset, whole, report)
-            offset += length
+        yield from lines_of(file, path, report, start)
+
+
+def lines_of(file: BinaryIO, path: Path, report: ImportReport | None, offset: int = 0) -> Iterator[Line]:
+    """As `lines`, for an open file that stands at a byte offset; `path` names it in the report."""
+    while raw := file.readline(MAX_LINE):
+        length = len(raw)
+        whole = raw.endswith(b"\n")
+        if not whole and length == MAX_LINE:
+            length += _rest_of_line(file)
+            _skip(report, path, offset, f"a line of over {MAX_LINE >> 20} MiB")
+        else:
+            yield from _records(raw, path, offset, whole, report)
+        offset += length
 
 
 def first_record(path: Path) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from nomad_sessions.errors import InvalidInputError, SessionNotFoundError
@@ -28,7 +28,7 @@ from nomad_sessions.storage.codec import decode_text
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
 
-__all__ = ["ModelFormat", "messages_for_model", "to_anthropic", "to_openai", "to_responses"]
+__all__ = ["ModelFormat", "converted", "messages_for_model", "to_anthropic", "to_openai", "to_responses"]
 
 ModelFormat = Literal["openai", "anthropic", "responses"]
 Bytes = Callable[[str], bytes]
@@ -54,6 +54,11 @@ def messages_for_model(
     if manager.get_session(workspace_id, session_id) is None:
         raise SessionNotFoundError(session_id=session_id)
     messages = [dump(message) for message in manager.get_session_messages(workspace_id, session_id)]
+    return converted(messages, lambda sha256: manager.read_attachment(workspace_id, sha256), format, context)
+
+
+def converted(messages: Sequence[Mapping[str, Any]], attachment: Bytes, format: ModelFormat, context: Context) -> Any:
+    """The same of messages as JSON, which are visible and in their order; `attachment` gives a file's bytes."""
     converters: dict[str, Callable[[Sequence[Turn], Bytes], Any]] = {
         "openai": to_openai,
         "anthropic": to_anthropic,
@@ -62,7 +67,7 @@ def messages_for_model(
     convert = converters.get(format)
     if convert is None:
         raise InvalidInputError(field="format", value=format, reason='must be "openai", "anthropic" or "responses"')
-    return convert(turns_of(messages, context), lambda sha256: manager.read_attachment(workspace_id, sha256))
+    return convert(turns_of(messages, context), attachment)
 
 
 def to_openai(turns: Sequence[Turn], attachment: Bytes) -> list[dict[str, Any]]:

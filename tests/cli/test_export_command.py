@@ -44,3 +44,12 @@ def test_wrong_forms_sessions_and_places_are_named(cli: Cli, session: str, tmp_p
     assert "docx" in cli("export", session, "-f", "docx", code=2).err
     assert "nobody" in cli("export", "nobody", code=3).err
     assert "nowhere" in cli("export", session, "-o", tmp_path / "nowhere" / "a.md", code=3).err
+
+
+def test_redacting_says_what_it_took_out(cli: Cli) -> None:
+    session = cli("new").id
+    cli("add", session, "my password=correct-horse-battery")
+    done = cli("export", session, "--redact")
+    assert "password=[redacted secret]" in done.out
+    assert done.err == "redacted: secret: 1\n"
+    assert "correct-horse" in cli("export", session).out

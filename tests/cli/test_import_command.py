@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .conftest import Cli
+from .conftest import EXAMPLES, Cli
 
 SAMPLES = Path(__file__).parents[1] / "fixtures" / "claude"
 
@@ -67,3 +70,23 @@ def test_a_person_gets_a_table(terminal: Callable[..., str]) -> None:
     shown = terminal("import", "auto")
     assert "claude-code" in shown
     assert "records that are no part of a conversation were not taken" in shown
+
+
+def test_following_brings_in_what_is_written_meanwhile(cli: Cli, tmp_path: Path) -> None:
+    source = tmp_path / "sessions"
+    shutil.copytree(SAMPLES.parent / "pi" / "agent" / "sessions", source)
+    with cli.start("import", "pi", source, "--follow", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["messages"]["imported"] == 15
+        (grown,) = source.rglob("2026*.jsonl")
+        with grown.open("a", encoding="utf-8") as file:
+            message = {"role": "user", "content": "said meanwhile", "timestamp": 1_767_261_700_000}
+            file.write(json.dumps({"type": "message", "id": "z", "parentId": "0000000f", "message": message}) + "\n")
+        assert json.loads(process.stdout.readline())["messages"]["imported"] == 1
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    assert cli("search", "said meanwhile").json["total"] == 1
+
+
+def test_a_single_file_cannot_be_followed(cli: Cli) -> None:
+    assert "histories" in cli("import", EXAMPLES / "opencode" / "fix-lost-cent.json", "--follow", code=2).err
