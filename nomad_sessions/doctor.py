@@ -37,6 +37,7 @@ __all__ = ["DoctorReport", "Finding", "examine"]
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 _DAY = 86_400_000
 LARGE_QUARANTINE = 100 << 20
+_RIGHTS = "check its owner and permissions"
 _SERVED = "keep the data on a disk of this computer (--data-dir, NOMAD_SESSIONS_DIR)"
 
 
@@ -82,12 +83,15 @@ def examine(fs: FileSystem, data_dir: str, workspaces: Callable[[], list[str]], 
             seen.add(where)
         findings += _copies(fs, data_dir, [REGISTRY])
         for folder in folders[1:]:
-            findings += _workspace(fs, folder, now)
+            try:
+                findings += _workspace(fs, folder, now)
+            except PermissionError as error:
+                findings.append(Finding("error", "unreadable", folder, f"it cannot be read: {error.strerror}", _RIGHTS))
     return DoctorReport(data_dir, len(workspace_ids), findings)
 
 
 def _data_dir(fs: FileSystem, data_dir: str) -> Iterator[Finding]:
-    hint = "choose another folder (--data-dir, NOMAD_SESSIONS_DIR), or check its owner and permissions"
+    hint = f"choose another folder (--data-dir, NOMAD_SESSIONS_DIR), or {_RIGHTS}"
     try:
         stat = fs.stat(data_dir)
         if stat is not None and not stat_bits.S_ISDIR(stat.mode):

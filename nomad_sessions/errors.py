@@ -86,20 +86,22 @@ def _blank(cls: type[_Error], args: tuple[Any, ...]) -> _Error:
 
 
 class NotFoundError(NomadSessionsError, KeyError):
-    """Something to be changed or deleted does not exist. `kind` is what it is ("session", …), `id` which one."""
+    """Something to be changed or deleted does not exist. `kind` is what it is ("session", …), `id` which one, `hint`
+    where to look."""
 
-    def __init__(self, *, kind: str, id: str) -> None:
+    def __init__(self, *, kind: str, id: str, hint: str | None = None) -> None:
         self.kind = kind
         self.id = id
-        super().__init__(message=f"no {kind} {_short(id)}: it never existed or was deleted; check the id and workspace")
+        self.hint = hint or "it never existed or was deleted; check the id and workspace"
+        super().__init__(message=f"no {kind} {_short(id)}: {self.hint}")
 
 
 class SessionNotFoundError(NotFoundError):
     """The session `session_id` is not in this workspace."""
 
-    def __init__(self, *, session_id: str) -> None:
+    def __init__(self, *, session_id: str, hint: str | None = None) -> None:
         self.session_id = session_id
-        super().__init__(kind="session", id=session_id)
+        super().__init__(kind="session", id=session_id, hint=hint)
 
 
 class MessageNotFoundError(NotFoundError):

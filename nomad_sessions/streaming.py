@@ -124,6 +124,7 @@ class MessageStream:
         self._part: tuple[str, int] | None = None
         self._usage: Body | None = None
         self._aborted: str | None = None
+        self._ended = False
 
     @property
     def message(self) -> Message:
@@ -166,6 +167,7 @@ class MessageStream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Completes the message, or says why it is not complete; synced on return."""
+        self._ended = True
         changes: Body = {"status": "completed", WRITER: None}
         if kind is not None or self._aborted is not None:
             changes["status"] = "error"
@@ -224,6 +226,8 @@ class MessageStream:
             self._part = (kind, self._send(delta, None, {"type": kind, "content": ""}))
 
     def _send(self, delta: str, part: int | None, new: Body | None) -> int:
+        if self._ended or self._aborted is not None:
+            raise TransactionError(message="this stream has ended: begin another, or add to the message itself")
         operation = messages.append(self.message.id, delta, part, new)
         index = self._manager._commit(self._workspace_id, operation, lazy=True)
         assert index is not None, "a part was named or begun"

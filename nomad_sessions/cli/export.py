@@ -17,6 +17,7 @@ from nomad_sessions.formats.redaction import Redactor
 
 __all__ = ["register"]
 
+_ENDINGS = {".md": "markdown", ".txt": "markdown", ".html": "html", ".htm": "html", ".jsonl": "jsonl"}
 _FORMS = "; ".join(f"{name}: {export.label}" for name, export in EXPORTS.items())
 
 
@@ -42,6 +43,7 @@ def export(
     data_dir: DataDir = None,
 ) -> None:
     """Write a session as Markdown, as a page, for a model, for another tool."""
+    output = None if output == Path("-") else output
     with open_store(data_dir, workspace) as (manager, here), working("Exporting"):
         ws, found = find_anywhere(manager, here, session, named=workspace is not None)
         redactor = Redactor() if redact else None
@@ -64,5 +66,10 @@ def export(
 
 
 def _form_of(output: Path | None) -> str:
-    ending = "" if output is None else output.suffix.lower()
-    return {".html": "html", ".htm": "html", ".jsonl": "jsonl"}.get(ending, "markdown")
+    if output is None:
+        return "markdown"
+    form = _ENDINGS.get(output.suffix.lower())
+    if form is None:
+        reason = f"does not say which form: give --format, or a name that ends in {', '.join(_ENDINGS)}"
+        raise InvalidInputError(field="output", value=str(output), reason=reason)
+    return form

@@ -31,7 +31,9 @@ from nomad_sessions.manager import NativeSessionManager
 __all__ = ["register", "report_table"]
 
 _SHOWN_WARNINGS = 20
+_SHOWN_NAMES = 5
 _FOLLOW_EVERY = 1.0  # seconds
+_NOTHING = Text("nothing of the tools that we know was found on this computer")
 _NAMES = ", ".join(each.name for each in IMPORTERS)
 
 
@@ -83,7 +85,7 @@ def import_(
         for source in sources:
             reports.append(_import(source, workspace, data_dir))
     finally:  # when one cannot be read, those before it were imported all the same
-        if reports:
+        if reports or not sources:
             _print_reports(reports, as_json)
     if not all(report.complete for report in reports):
         raise typer.Exit(Exit.PROBLEM)
@@ -100,6 +102,12 @@ def _sources(what: list[str]) -> Iterator[_Source]:
         for path in paths:
             if not path.exists():
                 raise FileNotFoundError(2, "there is no such file or folder", str(path))
+            other = importer_of(path)
+            if other is not importer and not importer.sniff(path):
+                hint = f": it looks like {other.label}'s" if other is not None else ""
+                hint = hint or (": give a single file without the tool's name" if path.is_file() else "")
+                reason = f"holds nothing of {importer.label}'s{hint}"
+                raise InvalidInputError(field="path", value=str(path), reason=reason)
         found = paths or [path for path in importer.locate(Computer.here()) if path.exists()]
         if not found:
             places = ", ".join(str(path) for path in importer.locate(Computer.here()))
@@ -107,7 +115,15 @@ def _sources(what: list[str]) -> Iterator[_Source]:
         yield from (_Source(importer, path) for path in found)
     else:
         for path in map(Path, what):
-            yield _Source(importer_of(path), path)
+            importer_found = importer_of(path)
+            if importer_found is None and path.is_dir():
+                documents = sorted(path.glob("*.json"))
+                if not documents:
+                    reason = "holds no history of a tool that we know, and no .json files"
+                    raise InvalidInputError(field="path", value=str(path), reason=reason)
+                yield from (_Source(None, each) for each in documents)
+            else:
+                yield _Source(importer_found, path)
 
 
 def _import(source: _Source, workspace: str | None, data_dir: Path | None) -> ImportReport:
@@ -166,7 +182,7 @@ def _survey(sources: list[_Source], workspace: str | None, data_dir: Path | None
         return
     console = Console()
     if not rows:
-        console.print(Text("nothing of the tools that we know was found on this computer"))
+        console.print(_NOTHING)
         return
     columns = ("tool", "path", "sessions", "new", "changed", "size")
     cells = ([*map(str, list(row.values())[:-1]), size(int(str(row["bytes"])))] for row in rows)
@@ -178,9 +194,20 @@ def _print_reports(reports: list[ImportReport], as_json: bool) -> None:
         write_json([report.as_dict() for report in reports])
         return
     console = Console()
+    if not reports:
+        console.print(_NOTHING)
+        return
     console.print(report_table(reports))
+    folders = {name for report in reports for name in report.workspaces}
+    if folders:
+        console.print(Text(plain(f"in {_listed(sorted(folders))}"), style="dim"))
     for report in reports:
         _print_warnings(console, report)
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    return shown if len(names) <= _SHOWN_NAMES else f"{shown} and {len(names) - _SHOWN_NAMES} more"
 
 
 def report_table(reports: list[ImportReport]) -> object:

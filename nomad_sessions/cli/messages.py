@@ -11,8 +11,18 @@ from rich.console import Console
 
 from nomad_sessions.cli.exits import guarded
 from nomad_sessions.cli.output import conversation, for_people, page_as_json, show_message, write_json, write_line
-from nomad_sessions.cli.sessions import given, parse_model, read_text, report_written
-from nomad_sessions.cli.store import AsJson, DataDir, SessionId, Workspace, find_anywhere, find_session, open_store
+from nomad_sessions.cli.sessions import check_own_id, given, parse_model, read_text, report_written
+from nomad_sessions.cli.store import (
+    AsJson,
+    AsRecord,
+    DataDir,
+    SessionId,
+    Workspace,
+    find_anywhere,
+    find_session,
+    open_store,
+)
+from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Message, Session, dump
 
@@ -37,13 +47,19 @@ def add(
     model: Annotated[str | None, typer.Option(help="As provider/model.")] = None,
     workspace: Workspace = None,
     data_dir: DataDir = None,
-    as_json: AsJson = False,
+    as_json: AsRecord = False,
 ) -> None:
     """Add a message; once it is on the disk, print its id."""
+    check_own_id(message_id)
     fields = given(id=message_id, role=role, agent=agent, model=parse_model(model))
     with open_store(data_dir, workspace) as (manager, ws):
         found = find_session(manager, ws, session)
-        message = manager.add_message(ws, found.id, {**fields, "content": read_text(text)})
+        content = read_text(text)
+        if not content.strip():
+            raise InvalidInputError(
+                field="text", value=content, reason="there is none: the command before gave nothing?"
+            )
+        message = manager.add_message(ws, found.id, {**fields, "content": content})
         report_written(message, message.id, as_json)
 
 

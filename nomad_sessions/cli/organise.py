@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +16,8 @@ from nomad_sessions.cli.exits import guarded
 from nomad_sessions.cli.output import for_people, plain, table, when, write_json
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.sessions import report_written
-from nomad_sessions.cli.store import AsJson, DataDir, SessionId, Workspace, find_session, open_store
-from nomad_sessions.errors import WorkspaceNotFoundError
+from nomad_sessions.cli.store import AsJson, AsRecord, DataDir, SessionId, Workspace, find_session, here, open_store
+from nomad_sessions.errors import InvalidInputError, WorkspaceNotFoundError
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Session
 
@@ -48,51 +49,67 @@ def workspaces(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 def relink(
     workspace_id: Annotated[str, typer.Argument(help="The workspace.", metavar="WORKSPACE")],
     folder: Annotated[Path | None, typer.Argument(help="Where the project is now. Default: here.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also where another workspace has that folder.")] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Say where a project that was moved is now."""
     with NativeSessionManager(data_dir) as manager:
         if workspace_id not in manager.list_workspaces():
             raise WorkspaceNotFoundError(workspace_id=workspace_id)
-        place = folder or Path.cwd()
+        place = folder or here()
         if not place.is_dir():
-            raise NotADirectoryError(20, "there is no such folder", str(place))
+            raise FileNotFoundError(2, "there is no such folder", str(place))
+        current = manager.workspace_for(place, create=False)
+        if not force and current != workspace_id and current in manager.list_workspaces():
+            count = manager.list_sessions(current, limit=1).total
+            reason = f"is the folder of workspace {current} with {count} sessions, which would lose it: --force"
+            raise InvalidInputError(field="folder", value=str(place), reason=reason)
         manager.link_workspace(workspace_id, place)
     print(workspace_id)
 
 
 def move(
     session: SessionId,
-    to: Annotated[str, typer.Argument(help="The workspace to move it to.", metavar="WORKSPACE")],
+    to: Annotated[
+        str, typer.Argument(help="The workspace to move it to, or a project's folder.", metavar="WORKSPACE|FOLDER")
+    ],
+    create: Annotated[bool, typer.Option("--create", help="Make the workspace, if there is none.")] = False,
     workspace: Workspace = None,
     data_dir: DataDir = None,
-    as_json: AsJson = False,
+    as_json: AsRecord = False,
 ) -> None:
     """Move a session, with its messages and ids, to another workspace."""
     with open_store(data_dir, workspace) as (manager, ws):
         found = find_session(manager, ws, session)
-        moved = manager.move_session(ws, found.id, to_workspace=to)
+        target = manager.workspace_for(to) if os.sep in to or to in (".", "..") else to
+        if target == to and not create and to not in manager.list_workspaces():
+            raise WorkspaceNotFoundError(workspace_id=to)
+        moved = manager.move_session(ws, found.id, to_workspace=target)
         report_written(moved, moved.id, as_json)
 
 
-def archive(session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def archive(
+    session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsRecord = False
+) -> None:
     """Take a session out of the lists; nothing of it is removed."""
     _mark(NativeSessionManager.archive_session, session, workspace, data_dir, as_json)
 
 
 def unarchive(
-    session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False
+    session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsRecord = False
 ) -> None:
     """Bring an archived session back into the lists."""
     _mark(NativeSessionManager.unarchive_session, session, workspace, data_dir, as_json)
 
 
-def close(session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def close(session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsRecord = False) -> None:
     """Say that a session has come to its end."""
     _mark(NativeSessionManager.close_session, session, workspace, data_dir, as_json)
 
 
-def reopen(session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def reopen(
+    session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsRecord = False
+) -> None:
     """Say that a closed session goes on."""
     _mark(NativeSessionManager.reopen_session, session, workspace, data_dir, as_json)
 

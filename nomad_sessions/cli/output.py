@@ -167,10 +167,15 @@ def _marks(session: Session) -> str:
 
 
 def _lines(message: Message) -> Iterable[Text]:
-    if not message.parts:
+    # Of parts of another tool perhaps only the message itself has the text.
+    if message.content and not any(_is_shown(part) for part in message.parts):
         yield Text(plain(_cut(message.content)))
     for part in message.parts:
         yield from _part(part)
+
+
+def _is_shown(part: MessagePart) -> bool:
+    return bool(part.content or part.tool_call or part.tool_result or part.file)
 
 
 def _part(part: MessagePart) -> Iterable[Text]:

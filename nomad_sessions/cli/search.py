@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ from rich.text import Text
 from nomad_sessions.cli.exits import guarded
 from nomad_sessions.cli.output import for_people, plain, when, write_json
 from nomad_sessions.cli.progress import working
-from nomad_sessions.cli.store import AsJson, DataDir, find_session
+from nomad_sessions.cli.store import AsJson, DataDir, find_session, here
 from nomad_sessions.cli.times import moment
 from nomad_sessions.clock import SystemClock
 from nomad_sessions.config import validate_workspace_id
@@ -67,7 +66,7 @@ def search(
             validate_workspace_id(workspace)
             raise WorkspaceNotFoundError(workspace_id=workspace)
         if session is not None:
-            workspace = workspace or manager.workspace_for(Path.cwd(), create=False)
+            workspace = workspace or manager.workspace_for(here(), create=False)
             session = find_session(manager, workspace, session).id
         now = SystemClock().now()
         with working("Reading what is new") as done:

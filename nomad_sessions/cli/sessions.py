@@ -11,7 +11,7 @@ from rich.console import Console
 
 from nomad_sessions.cli.exits import Exit, guarded
 from nomad_sessions.cli.output import for_people, page_as_json, sessions_table, show_page, write_json
-from nomad_sessions.cli.store import AsJson, DataDir, SessionId, Workspace, find_session, open_store
+from nomad_sessions.cli.store import AsJson, AsRecord, DataDir, SessionId, Workspace, find_session, here, open_store
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Model, Session, dump
@@ -33,6 +33,14 @@ def report_written(record: Model, record_id: str, as_json: bool) -> None:
         write_json(dump(record))
     else:
         print(record_id)
+
+
+def check_own_id(identifier: str | None) -> None:
+    """Refuses an id that could not be named on a command line, or would mean something else there."""
+    if identifier is not None and (identifier.startswith("@") or any(ord(each) < 32 for each in identifier)):
+        raise InvalidInputError(
+            field="id", value=identifier, reason="must not begin with @ nor hold control characters"
+        )
 
 
 def parse_model(text: str | None) -> dict[str, str] | None:
@@ -59,14 +67,15 @@ def new(
     description: Annotated[str | None, typer.Option()] = None,
     workspace: Workspace = None,
     data_dir: DataDir = None,
-    as_json: AsJson = False,
+    as_json: AsRecord = False,
 ) -> None:
     """Make a session and print its id."""
+    check_own_id(session_id)
     fields = given(id=session_id, title=title, parentId=parent, agent=agent, description=description)
     with open_store(data_dir, workspace, create=True) as (manager, ws):
         if parent is not None:
             fields["parentId"] = find_session(manager, ws, parent).id
-        fields |= given(model=parse_model(model), directory=None if workspace else str(Path.cwd()))
+        fields |= given(model=parse_model(model), directory=None if workspace else str(here()))
         session = manager.create_session(ws, fields)
         report_written(session, session.id, as_json)
 
@@ -86,6 +95,7 @@ def ls(
         filters: dict[str, Any] = {} if parent is None else {"parent_id": find_session(manager, ws, parent).id}
         shown = None if everything else archived
         page = manager.list_sessions(ws, limit=None if everything else limit, cursor=cursor, archived=shown, **filters)
+        moved = not page.total and any(not Path(each).exists() for each in manager.workspace_folders().values())
     if not for_people(as_json):
         write_json(page_as_json(page))
         return
@@ -95,6 +105,8 @@ def ls(
         show_page(console, page, "sessions")
     else:
         console.print("No sessions here yet. `nomad-sessions new` makes one, `nomad-sessions import` brings some.")
+        if moved:
+            console.print("A project that was moved? `nomad-sessions workspaces` and `relink` bring its sessions here.")
 
 
 def edit(
@@ -108,7 +120,7 @@ def edit(
     if_rev: IfRev = None,
     workspace: Workspace = None,
     data_dir: DataDir = None,
-    as_json: AsJson = False,
+    as_json: AsRecord = False,
 ) -> None:
     """Change fields of a session or a message."""
     shared = given(agent=agent, model=parse_model(model))
@@ -180,7 +192,7 @@ def fork(
     title: Annotated[str | None, typer.Option(help="Its title. Default: the old one and '(fork)'.")] = None,
     workspace: Workspace = None,
     data_dir: DataDir = None,
-    as_json: AsJson = False,
+    as_json: AsRecord = False,
 ) -> None:
     """Copy a session, or its beginning, and print the copy's id."""
     with open_store(data_dir, workspace) as (manager, ws):
@@ -195,7 +207,7 @@ def revert(
     reason: Annotated[str | None, typer.Option(help="Why; kept with the session.")] = None,
     workspace: Workspace = None,
     data_dir: DataDir = None,
-    as_json: AsJson = False,
+    as_json: AsRecord = False,
 ) -> None:
     """Hide what follows a message.
 
@@ -207,7 +219,7 @@ def revert(
 
 
 def unrevert(
-    session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False
+    session: SessionId, workspace: Workspace = None, data_dir: DataDir = None, as_json: AsRecord = False
 ) -> None:
     """Show again what a revert hid."""
     with open_store(data_dir, workspace) as (manager, ws):
@@ -219,10 +231,10 @@ def rm(
     targets: Annotated[list[str], typer.Argument(help="Sessions or messages.", metavar="SESSION|MESSAGE...")],
     children: Annotated[bool, typer.Option("--children", help="The session's children too.")] = False,
     forks: Annotated[bool, typer.Option("--forks", help="The session's forks too.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. (Only at a terminal is asked.)")] = False,
     workspace: Workspace = None,
     data_dir: DataDir = None,
-    as_json: AsJson = False,
+    as_json: AsRecord = False,
 ) -> None:
     """Delete sessions or messages, and print the deleted ids.
 

@@ -14,7 +14,17 @@ from nomad_sessions.errors import InvalidInputError, NomadSessionsError, Session
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Session
 
-__all__ = ["AsJson", "DataDir", "SessionId", "Workspace", "find_anywhere", "find_session", "open_store"]
+__all__ = [
+    "AsJson",
+    "AsRecord",
+    "DataDir",
+    "SessionId",
+    "Workspace",
+    "find_anywhere",
+    "find_session",
+    "here",
+    "open_store",
+]
 
 _NEWEST = ("last", "@last")
 _SHORTEST = 4  # characters of an id
@@ -43,10 +53,11 @@ def _sessions_to_complete(context: typer.Context, incomplete: str) -> list[tuple
     return [(each.id, each.title) for each in newest if each.id.startswith(incomplete)]
 
 
+AsRecord = Annotated[bool, typer.Option("--json", help="The whole result as JSON, in place of the id.")]
 SessionId = Annotated[
     str,
     typer.Argument(
-        help="A session's id, the beginning or the end of one that is unique, or @last.",
+        help="A session's id, the beginning or the end of one (4 characters or more), or @last.",
         metavar="SESSION",
         autocompletion=_sessions_to_complete,
     ),
@@ -64,12 +75,21 @@ def open_store(
     """
     with NativeSessionManager(data_dir) as manager:
         if workspace is None:
-            yield manager, manager.workspace_for(Path.cwd(), create=create)
+            yield manager, manager.workspace_for(here(), create=create)
             return
         validate_workspace_id(workspace)
         if not create and workspace not in manager.list_workspaces():
             raise WorkspaceNotFoundError(workspace_id=workspace)
         yield manager, workspace
+
+
+def here() -> Path:
+    """The current folder. Raises `InvalidInputError` where somebody has removed it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        reason = "the current folder is gone: go to another, or say which with -w"
+        raise InvalidInputError(field="workspace", value=None, reason=reason) from None
 
 
 def find_session(manager: NativeSessionManager, workspace_id: str, name: str) -> Session:
@@ -78,13 +98,17 @@ def find_session(manager: NativeSessionManager, workspace_id: str, name: str) ->
     if found is not None:
         return found
     if name in _NEWEST:
-        newest = manager.list_sessions(workspace_id, limit=1)
+        newest = manager.list_sessions(workspace_id, limit=1, archived=False)  # The first that `ls` shows.
         if newest:
             return newest[0]
-        raise SessionNotFoundError(session_id=name)
+        raise SessionNotFoundError(session_id=name, hint="there are no sessions here yet")
     found_so = _with_piece(manager, workspace_id, name)
     if found_so is None:
-        raise SessionNotFoundError(session_id=name)
+        for each in manager.list_workspaces():
+            if each != workspace_id and manager.get_session(each, name) is not None:
+                raise SessionNotFoundError(session_id=name, hint=f"it is in another workspace: add -w {each}")
+        short = f"of an id, {_SHORTEST} characters are the least" if len(name) < _SHORTEST else None
+        raise SessionNotFoundError(session_id=name, hint=short)
     return found_so
 
 

@@ -13,7 +13,7 @@ from nomad_sessions.cli.exits import Exit, guarded
 from nomad_sessions.cli.output import for_people, pairs, plain, size, table, when, write_json
 from nomad_sessions.cli.plot import draw
 from nomad_sessions.cli.progress import working
-from nomad_sessions.cli.store import AsJson, DataDir, Workspace, open_store
+from nomad_sessions.cli.store import AsJson, AsRecord, DataDir, Workspace, open_store
 from nomad_sessions.doctor import DoctorReport
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models.base import to_camel
@@ -76,7 +76,7 @@ def repair(
         raise typer.Exit(Exit.PROBLEM)
 
 
-def checkpoint(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def checkpoint(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsRecord = False) -> None:
     """Fold the journal into sessions.json now.
 
     Other programs, which read that file only, then see everything.

@@ -75,7 +75,7 @@ def import_history(
     for found, workspace in placed:
         stored = manager.get_session(workspace, found.id)
         if stored is not None and mark_of(stored.model_extra or {}).get("stamp") == found.stamp:
-            _count_unchanged(report, found.id, len(stored.message_ids))
+            _count_unchanged(report, found.id, workspace, len(stored.message_ids))
         else:
             parsed = found.read(report)
             if parsed is not None:
@@ -93,8 +93,8 @@ def _store(manager: NativeSessionManager, workspace_id: str, parsed: ParsedSessi
         _store(manager, workspace_id, inner, report)
 
 
-def _count_unchanged(report: ImportReport, session_id: str, messages: int) -> None:
-    report.session_ids.append(session_id)
+def _count_unchanged(report: ImportReport, session_id: str, workspace_id: str, messages: int) -> None:
+    report.stored(session_id, workspace_id)
     report.sessions.read += 1
     report.sessions.unchanged += 1
     report.messages.read += messages

@@ -90,7 +90,7 @@ def store_session(
     session = _stamped(parsed.session, report.format, visible=parsed.visible if parsed.reverted else None)
     session["imported"]["source"] = os.path.abspath(report.source)
     if place_new(manager, workspace_id, parsed, session, report):
-        report.session_ids.append(session_id)
+        report.stored(session_id, workspace_id)
         report.sessions.imported += 1
         return
     parsed.messages = [_stamped(message, report.format) for message in parsed.messages]
@@ -118,7 +118,7 @@ def store_session(
             # Adding and hiding count as changes of the session: its time is set back to the source's.
             updated = before["updatedAt"] if before is not None and behind else session["updatedAt"]
             tx.update_session(workspace_id, session_id, {**changes, "updatedAt": updated})
-    report.session_ids.append(session_id)
+    report.stored(session_id, workspace_id)
     _count_session(report, is_new=before is None, is_changed=bool(changes))
 
 

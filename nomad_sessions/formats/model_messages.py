@@ -47,7 +47,7 @@ def messages_for_model(
     """What to send to a model so that it goes on with this session.
 
     `format` "openai" gives the `messages` of chat completions, "responses" the `input` items of the Responses interface
-    (lists), "anthropic" a dict with `system` (None where there is none) and `messages`. `context` "model" starts at the
+    (lists), "anthropic" a dict with `messages`, and `system` where there is such text. `context` "model" starts at the
     last compaction, "full" at the beginning. What a revert hides and what is still being written is left out. Raises
     `SessionNotFoundError`, `AttachmentMissingError`. Cost: the session is read once.
     """
@@ -100,7 +100,8 @@ def _openai_part(piece: str | File, attachment: Bytes) -> dict[str, Any]:
 
 
 def to_anthropic(turns: Sequence[Turn], attachment: Bytes) -> dict[str, Any]:
-    """`system` and `messages`: sides in turn, the user first, all results of a turn at the start of the next one."""
+    """`messages`, and `system` where there is such text: sides in turn, the user first, all results of a turn at the
+    start of the next one."""
     system = [turn.text for turn in turns if turn.role == "system"]
     messages: list[dict[str, Any]] = []
     ids: dict[str, int] = {}
@@ -123,7 +124,8 @@ def to_anthropic(turns: Sequence[Turn], attachment: Bytes) -> dict[str, Any]:
             _append(messages, "user", results)
     if messages and messages[0]["role"] == "assistant":
         messages.insert(0, {"role": "user", "content": [{"type": "text", "text": _STUB}]})
-    return {"system": "\n\n".join(system) or None, "messages": messages}
+    told = "\n\n".join(system)
+    return {"system": told, "messages": messages} if told else {"messages": messages}
 
 
 def _append(messages: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]]) -> None:

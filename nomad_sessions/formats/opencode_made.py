@@ -208,6 +208,8 @@ class _Maker:
                 parts.append(self._file(file_of(part["file"]), message_id))
             elif content is not None:
                 parts.append(self._part(message_id, "text", text=content))
+        if not parts and text(message.get("content")):  # Parts of another tool, of which only this has the text.
+            parts.append(self._part(message_id, "text", text=message["content"]))
         return parts
 
     def _tool(self, part: Mapping[str, Any], message_id: str, time: int) -> dict[str, Any]:

@@ -29,14 +29,15 @@ class Tally:
 class ImportReport:
     """One import: counts of sessions and messages, what was left out and why, and where.
 
-    `skipped` maps a reason to how many records it cost; each of them has its place in `warnings` as well (the first
-    thousand: `warnings_omitted` counts the rest). `ignored` counts, by what it is, what the source keeps beside its
-    conversations and an import is not meant to take.
+    `workspaces` says how many of the sessions are in which workspace. `skipped` maps a reason to how many records it
+    cost; each of them has its place in `warnings` as well (the first thousand: `warnings_omitted` counts the rest).
+    `ignored` counts, by what it is, what the source keeps beside its conversations and an import is not meant to take.
     """
 
     source: str = ""
     format: str = ""
     session_ids: list[str] = field(default_factory=list)
+    workspaces: dict[str, int] = field(default_factory=dict)
     sessions: Tally = field(default_factory=Tally)
     messages: Tally = field(default_factory=Tally)
     skipped: dict[str, int] = field(default_factory=dict)
@@ -48,6 +49,11 @@ class ImportReport:
     def complete(self) -> bool:
         """True when nothing in the source was left out."""
         return not self.skipped
+
+    def stored(self, session_id: str, workspace_id: str) -> None:
+        """Note that a session is in this workspace, now or since an earlier import."""
+        self.session_ids.append(session_id)
+        self.workspaces[workspace_id] = self.workspaces.get(workspace_id, 0) + 1
 
     def warn(self, place: str, text: str) -> None:
         """Note something worth knowing about a record that was read all the same."""
@@ -76,6 +82,7 @@ class ImportReport:
             "source": self.source,
             "format": self.format,
             "sessionIds": list(self.session_ids),
+            "workspaces": dict(self.workspaces),
             "sessions": vars(self.sessions).copy(),
             "messages": vars(self.messages).copy(),
             "skipped": dict(self.skipped),

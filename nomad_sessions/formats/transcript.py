@@ -112,7 +112,8 @@ def _answered(message: Mapping[str, Any], waiting: list[tuple[str, Item]]) -> bo
 
 def _items(message: Mapping[str, Any], waiting: list[tuple[str, Item]]) -> Iterator[Item]:
     parts = objects(message.get("parts"))
-    if not parts and text(message.get("content")):
+    # Of parts of another tool perhaps only the message itself has the text.
+    if text(message.get("content")) and not any(_item(part) for part in parts):
         yield Item("text", str(message["content"]))
     calls = [] if parts else objects(message.get("toolCalls"))
     for part in [*parts, *({"type": "tool_call", "toolCall": each} for each in calls)]:

@@ -130,6 +130,8 @@ def _turn(message: Mapping[str, Any]) -> Turn:
             turn.calls.append(call)
         elif isinstance(part.get("file"), dict):
             turn.content.append(file_of(part["file"]))
+    if not turn.content and not turn.calls:  # Parts of another tool, of which only the message itself has the text.
+        _say(turn, message.get("content"))
     return turn
 
 

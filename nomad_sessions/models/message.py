@@ -22,6 +22,7 @@ PartType = Literal["text", "tool_call", "tool_result", "thinking", "code"]
 ROLES: frozenset[str] = frozenset(get_args(Role))
 STATUSES: frozenset[str] = frozenset(get_args(Status))
 PART_TYPES: frozenset[str] = frozenset(get_args(PartType))
+_SPOKEN = ("text", "thinking", "code")
 PROTECTED_MESSAGE = frozenset({"id", "sessionId", "createdAt", "rev"})
 
 
@@ -146,6 +147,13 @@ def check_message(message: Message) -> None:
             raise InvalidInputError(field="parts", value=part.__dict__, reason="each part needs a type")
         if part.type in PART_TYPES and not (part.content is None or isinstance(part.content, str)):
             raise InvalidInputError(field="parts", value=part.content, reason=f"content of a {part.type} part is text")
+        if part.type in _SPOKEN and part.content is None and "text" in (part.model_extra or {}):
+            reason = f"a {part.type} part has its text in `content`, not in `text`"
+            raise InvalidInputError(field="parts", value=part.model_extra, reason=reason)
+    for call in message.tool_calls:
+        if not call.function.name and "name" in (call.model_extra or {}):
+            reason = "a call has its name and arguments in `function`: {id, type, function: {name, arguments}}"
+            raise InvalidInputError(field="toolCalls", value=call.model_extra, reason=reason)
 
 
 def _listed(names: frozenset[str]) -> str:

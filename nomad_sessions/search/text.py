@@ -59,8 +59,9 @@ def doc_of_message(body: Mapping[str, Any]) -> Doc:
         names.append(file.get("name") if isinstance(file, dict) else None)
         if kind not in _SHOWN and not any(key in part for key in ("content", "toolCall", "toolResult", "file")):
             calls += _texts(part)
-    if not parts:
+    if not any(said):  # No parts, or those of another tool: the message itself has the text.
         (calls if body.get("role") == "tool" else said).append(body.get("content"))
+    if not parts:
         for each in body.get("toolCalls") or ():
             for call in _calls(each):
                 tools.append(call[0])

@@ -83,7 +83,7 @@ def _problem(kind: str, path: str, error: Exception) -> Problem:
 
 
 def _journal(fs: FileSystem, folder: str) -> Iterator[Problem]:
-    """Every line of every segment, and their order."""
+    """Every line of every segment, their order, and that they go as far as the snapshot says they once did."""
     journal = Journal(fs, folder)
     expected: int | None = None
     try:
@@ -107,7 +107,24 @@ def _journal(fs: FileSystem, folder: str) -> Iterator[Problem]:
         expected = scan.entries[-1].record["seq"] + 1 if scan.entries else first
         if scan.seal is not None and not last:
             yield from _tables(journal, first)
+        floor = _folded(fs, folder) if last and scan.torn else 0
+        if expected <= floor:
+            detail = f"the snapshot has changes up to seq {floor}, but here is no whole record from {expected} on"
+            yield Problem("journal-damaged", segment.path, scan.end, scan.torn, detail)
     journal.close()
+
+
+def _folded(fs: FileSystem, folder: str) -> int:
+    """The seq that the snapshot goes up to; 0 where none of ours can be read."""
+    try:
+        snapshot = Snapshot.open(fs, f"{folder}/{SNAPSHOT}")
+    except (SnapshotChanged, StorageError, OSError):
+        return 0
+    if snapshot is None:
+        return 0
+    seq = snapshot.seq
+    snapshot.close()
+    return seq
 
 
 def _tables(journal: Journal, first: int) -> Iterator[Problem]:

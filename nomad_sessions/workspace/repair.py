@@ -53,7 +53,7 @@ def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool
             if damaged:
                 # All that they say was read, from lines that are intact or from the snapshot above them.
                 actions += _retire(fs, workspace)
-                workspace.reload()
+                _begin(workspace)
     return RepairReport(actions, before, check_workspace(fs, folder))
 
 
@@ -153,8 +153,15 @@ def _rebuild(fs: FileSystem, workspace: Workspace) -> list[str]:
     journal.close()
     actions += _write(fs, workspace, view)
     actions += _retire(fs, workspace)
-    workspace.reload()
+    _begin(workspace)
     return actions
+
+
+def _begin(workspace: Workspace) -> None:
+    """A new journal: without one the snapshot would seem to miss the one that it knows of."""
+    workspace.reload()
+    workspace.current().journal.prepare()
+    workspace.reload()
 
 
 def _absorb(view: View, entry: Entry, first: int) -> None:

@@ -90,3 +90,25 @@ def test_following_brings_in_what_is_written_meanwhile(cli: Cli, tmp_path: Path)
 
 def test_a_single_file_cannot_be_followed(cli: Cli) -> None:
     assert "histories" in cli("import", EXAMPLES / "opencode" / "fix-lost-cent.json", "--follow", code=2).err
+
+
+def test_a_folder_of_files_is_all_of_them(cli: Cli, tmp_path: Path) -> None:
+    reports = cli("import", EXAMPLES / "opencode").json
+    assert len(reports) == len(list((EXAMPLES / "opencode").glob("*.json")))
+    assert all(report["sessions"]["imported"] == 1 for report in reports)
+    assert {name for report in reports for name in report["workspaces"]} == {"ws"}
+    (tmp_path / "empty").mkdir()
+    assert "no .json files" in cli("import", tmp_path / "empty", code=2).err
+
+
+def test_a_tool_s_name_before_another_s_files_is_an_error_that_says_so(cli: Cli) -> None:
+    assert "Claude Code's" in cli("import", "gemini-cli", SAMPLES / "projects", code=2).err
+    told = cli("import", "opencode", EXAMPLES / "opencode" / "fix-lost-cent.json", code=2).err
+    assert "without the tool's name" in told
+
+
+def test_auto_with_nothing_there_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert cli("import", "auto").json == []

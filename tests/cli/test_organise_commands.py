@@ -70,7 +70,8 @@ def test_a_session_is_closed_and_opened_again(cli: Cli) -> None:
 def test_a_session_moves_with_its_messages(cli: Cli) -> None:
     session = cli("new", "moving").id
     cli("add", session, "hello")
-    cli("move", session, "other")
+    assert "other" in cli("move", session, "other", code=3).err
+    cli("move", session, "other", "--create")
     assert cli("ls").json["total"] == 0
     with NativeSessionManager(cli.data_dir) as manager:
         assert [message.content for message in manager.get_session_messages("other", session)] == ["hello"]
@@ -103,3 +104,26 @@ def test_a_circle_of_parents_is_shown_once_and_comes_to_an_end(cli: Cli) -> None
     (folder / "sessions.json").write_text(json.dumps(store))
     found = json.dumps(cli("tree").json)
     assert {each: found.count(f'"id": "{each}"') for each in "abcde"} == dict.fromkeys("abcde", 1)
+
+
+def test_a_session_moves_to_the_workspace_of_a_folder(cli: Cli, tmp_path: Path) -> None:
+    session = cli("new", "moving").id
+    project = tmp_path / "project"
+    project.mkdir()
+    cli("move", session, project)
+    assert json.loads(run(cli, project, "ls"))["items"][0]["id"] == session
+
+
+def test_relink_takes_no_folder_from_another_workspace_unless_told(cli: Cli, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+        run(cli, folder, "new", folder.name)
+    rows = {row["folder"]: row["id"] for row in json.loads(run(cli, tmp_path, "workspaces"))}
+    env = os.environ | {"NOMAD_SESSIONS_DIR": str(cli.data_dir)}
+    command = [*COMMAND, "relink", rows[str(two)]]
+    done = subprocess.run(command, cwd=one, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert rows[str(one)] in done.stderr
+    run(cli, one, "relink", rows[str(two)], "--force")
+    assert json.loads(run(cli, one, "ls"))["items"][0]["title"] == "two"

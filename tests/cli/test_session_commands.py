@@ -176,3 +176,30 @@ def test_without_a_workspace_option_the_folder_decides(
     run("new", "Made at the root", folder=project)
     assert "Made at the root" in run("ls", folder=project / "src" / "deep")
     assert '"total": 0' in run("ls", folder=elsewhere)
+
+
+def test_last_is_the_first_that_ls_shows(cli: Cli) -> None:
+    first, second = cli("new", "A").id, cli("new", "B").id
+    cli("archive", "@last")
+    assert cli("show", "@last").json["session"]["id"] == first != second
+
+
+def test_ids_that_no_command_could_name_are_refused(cli: Cli) -> None:
+    session = cli("new").id
+    for wrong in ("@last", "a\nb"):
+        cli("new", "--id", wrong, code=2)
+        cli("add", session, "x", "--id", wrong, code=2)
+
+
+def test_nothing_to_add_is_an_error(cli: Cli) -> None:
+    session = cli("new").id
+    cli("add", session, stdin="", code=2)
+    cli("add", session, "   ", code=2)
+    assert cli("show", session).json["messages"]["total"] == 0
+
+
+def test_a_session_of_another_workspace_is_named_as_such(cli: Cli, tmp_path: Path) -> None:
+    session = cli("new").id
+    cli("move", session, "other", "--create")
+    assert "add -w other" in cli("add", session, "x", code=3).err
+    assert "4 characters" in cli("show", "abc", code=3).err

@@ -21,6 +21,6 @@ def test_the_code_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    monkeypatch.setenv("NOMAD_SESSIONS_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     exec(compile(block, "docs/export.md", "exec"), {})
     assert capsys.readouterr().out == "[{'role': 'user', 'content': 'hi'}]\n"

@@ -19,7 +19,7 @@ def test_the_code_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    monkeypatch.setenv("NOMAD_SESSIONS_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     exec(compile(block, "docs/search.md", "exec"), {})
     assert capsys.readouterr().out == "Slugs The slugify test fails. ((4, 11),)\n"
 

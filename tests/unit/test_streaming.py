@@ -352,3 +352,17 @@ def test_cancelling_at_any_moment_leaves_no_message_streaming(tmp_path: Path) ->
 
     run(tmp_path, body)
     assert not any((tmp_path / WS / "streams").iterdir())
+
+
+def test_a_stream_that_has_ended_takes_no_more(m: NativeSessionManager) -> None:
+    m.create_session("ended", id="e")
+    with m.stream_message("ended", "e") as stream:
+        stream.text("done")
+    with pytest.raises(TransactionError, match="ended"):
+        stream.text("late")
+    with m.stream_message("ended", "e") as stream:
+        stream.text("half")
+        stream.abort()
+        with pytest.raises(TransactionError, match="ended"):
+            stream.thinking("late")
+    assert [message.content for message in m.get_session_messages("ended", "e")] == ["done", "half"]
