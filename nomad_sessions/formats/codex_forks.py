@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from nomad_sessions.formats.codex_rollout import HISTORY, PACKED, Head, Record, records
+from nomad_sessions.formats.codex_packed import PACKED, can_unpack
+from nomad_sessions.formats.codex_rollout import HISTORY, Head, Record, records
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.storage.codec import encode
 
@@ -44,10 +45,11 @@ class Threads:
     def _files(self, name: str, folder: Path) -> Iterator[Path]:
         if not _PLAIN.fullmatch(name):
             return
-        yield from folder.glob(f"rollout-*-{name}.jsonl")
-        if self._home is not None:
-            yield from (self._home / "sessions").rglob(f"rollout-*-{name}.jsonl")
-            yield from (self._home / "archived_sessions").rglob(f"rollout-*-{name}.jsonl")
+        for end in (".jsonl", ".jsonl" + PACKED) if can_unpack() else (".jsonl",):
+            yield from folder.glob(f"rollout-*-{name}{end}")
+            if self._home is not None:
+                yield from (self._home / "sessions").rglob(f"rollout-*-{name}{end}")
+                yield from (self._home / "archived_sessions").rglob(f"rollout-*-{name}{end}")
 
     def origins(self, head: Head) -> list[Head]:
         """The threads that one continues, the nearest first, as far as they are there."""
@@ -63,11 +65,12 @@ class Threads:
 
 
 class Told(NamedTuple):
-    """A line of a history: its record, the key that it is known by in this session, and when it happened (ms; its
-    record has the time that its file says)."""
+    """A line of a history: its record, the key that it is known by in this session, where it stands, and when it
+    happened (ms; its record has the time that its file says)."""
 
     record: Record
     key: str
+    place: str
     time: int | None
 
 
@@ -76,9 +79,12 @@ def history(head: Head, threads: Threads, report: ImportReport) -> Iterator[Told
     for origin, end in reversed(_bases(head, threads, report)):
         empty = True
         for told in _timed(origin, threads, report, f"{origin.name}/"):
-            if told.record.ordinal is not None and told.record.ordinal < end:
-                empty = False
-                yield told
+            if told.record.ordinal is None:
+                continue
+            if told.record.ordinal >= end:
+                break
+            empty = False
+            yield told
         if empty:
             report.warn(str(head.path), f"nothing is left of thread {origin.name}, which it was forked from")
     yield from _timed(head, threads, report, "")
@@ -95,9 +101,9 @@ def _bases(head: Head, threads: Threads, report: ImportReport) -> list[tuple[Hea
             report.warn(str(at.path), f"thread {at.base.thread} was forked from itself: what was before is not known")
             break
         if origin is None:
-            report.warn(str(at.path), f"thread {at.base.thread}, which it was forked from, is not there: it begins later")
+            report.warn(str(at.path), f"thread {at.base.thread} is not there, with which it begins: it begins later")
             break
-        seen.add(origin.name)
+        seen |= {at.base.thread, origin.name}
         found.append((origin, min(at.base.end, found[-1][1]) if found else at.base.end))
         at = origin
     return found
@@ -109,7 +115,7 @@ def _timed(head: Head, threads: Threads, report: ImportReport, prefix: str) -> I
         time = record.time
         if record.kind in HISTORY and record.number < len(times):
             time = times[record.number]
-        yield Told(record, f"{prefix}{record.number}", time)
+        yield Told(record, f"{prefix}{record.number}", f"{head.path} at byte {record.offset}", time)
 
 
 def _times(head: Head, threads: Threads) -> list[int | None]:

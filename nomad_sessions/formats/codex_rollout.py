@@ -12,41 +12,39 @@ compressed (`.jsonl.zst`) needs the package zstandard.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import importlib.util
-import io
 import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from nomad_sessions.formats.jsonl import first_record, lines_of
+from nomad_sessions.formats.codex_packed import PACKED, opened
+from nomad_sessions.formats.jsonl import Line, first_record, lines_of
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.formats.values import mapping, milliseconds, objects, text
 from nomad_sessions.ids import derive_id
 
-__all__ = ["HISTORY", "PACKED", "TOOL", "Base", "Head", "Record", "can_unpack", "is_rollout", "records"]
+__all__ = ["HISTORY", "TOOL", "Base", "Head", "Record", "is_rollout", "records"]
 
 TOOL = "codex"
-PACKED = ".zst"
 HISTORY = ("response_item", "compacted")
 """The kinds of lines that the conversation is made of; all others are hints."""
 _HEAD_RECORDS = 40
 _NAME = re.compile(r"rollout-[\dT-]+-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_MADE = re.compile("([0-9a-f]{8})-([0-9a-f]{4})-7")
+"""Version 7 of a UUID begins with the time at which it was made."""
 _FOLDER = re.compile(r"<cwd>([^<]+)</cwd>")
 
 
 class Record(NamedTuple):
-    """One line: what kind, what it says, when it was written (ms), its ordinal in generation 4, where it stands, and
-    how many lines of `HISTORY` there are before it in its file, which is what it is known by."""
+    """One line: what kind, what it says, when it was written (ms), its ordinal in generation 4, where it stands (in
+    bytes), and how many lines of `HISTORY` there are before it in its file, which is what it is known by."""
 
     kind: str
     payload: Mapping[str, Any]
     time: int | None
     ordinal: int | None
-    place: str
+    offset: int
     number: int
 
 
@@ -55,53 +53,32 @@ def records(path: Path, report: ImportReport | None) -> Iterator[Record]:
     once; memory for one line."""
     number = 0
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             for line in lines_of(file, path, report):
-                kind, payload = _read(line.record)
-                ordinal = line.record.get("ordinal")
-                yield Record(
-                    kind,
-                    payload,
-                    milliseconds(line.record.get("timestamp")),
-                    ordinal if type(ordinal) is int else None,
-                    f"{path} at byte {line.offset}",
-                    number,
-                )
-                number += kind in HISTORY
+                record = _record(line, number)
+                yield record
+                number += record.kind in HISTORY
     except OSError as error:
         if report is not None:
             report.skip(str(path), f"the file cannot be read: {error.strerror}")
 
 
-def _read(record: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    kind = text(record.get("type"))
-    if isinstance(record.get("payload"), dict):
-        return kind or "no type", record["payload"]
+def _record(line: Line, number: int) -> Record:
+    said = line.record
+    kind = text(said.get("type"))
+    if isinstance(said.get("payload"), dict):
+        given = said.get("ordinal")
+        ordinal = given if type(given) is int else None
+        return Record(
+            kind or "no type", said["payload"], milliseconds(said.get("timestamp")), ordinal, line.offset, number
+        )
     if kind:
-        return "response_item", record
-    if "record_type" in record:
-        return str(record["record_type"]), record
-    return ("session_meta" if text(record.get("id")) else "no type"), record
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, uncompressed; raises `OSError`."""
-    with path.open("rb") as file:
-        if path.suffix != PACKED:
-            yield file
-            return
-        zstandard = importlib.import_module("zstandard")
-        try:
-            stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-            yield cast(BinaryIO, io.BufferedReader(stream, 1 << 20))
-        except zstandard.ZstdError as error:
-            raise OSError(None, f"not what zstandard can unpack: {error}") from error
-
-
-def can_unpack() -> bool:
-    """Whether the package is here that compressed rollouts need."""
-    return importlib.util.find_spec("zstandard") is not None
+        kind = "response_item"
+    elif "record_type" in said:
+        kind = str(said["record_type"])
+    else:
+        kind = "session_meta" if text(said.get("id")) else "no type"
+    return Record(kind, said, None, None, line.offset, number)
 
 
 def is_rollout(path: Path) -> bool:
@@ -129,6 +106,7 @@ class Head:
     def __init__(self, path: Path) -> None:
         named = _NAME.match(path.name)
         self.path = path
+        self.size = path.stat().st_size if path.is_file() else 0
         self.name = named[1] if named else path.name.removesuffix(PACKED).removesuffix(".jsonl")
         self.directory: str | None = None
         self.provider: str | None = None
@@ -140,18 +118,23 @@ class Head:
         self._met = False
         self._named = named is not None
         self._time: int | None = None
-        for number, record in enumerate(islice(records(path, None), _HEAD_RECORDS)):
-            self._look(record, first=number == 0)
-            if self._met and self.directory:
+        for record in islice(records(path, None), _HEAD_RECORDS):
+            self._look(record)
+            if self.is_told:
                 break
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there is nothing more to look for."""
+        return self._met and self.directory is not None
 
     @property
     def time(self) -> int:
         """When the session began, in ms."""
         if self._time is not None:
             return self._time
-        # Version 7 of a UUID begins with the time at which it was made.
-        return int(self.name.replace("-", "")[:12], 16) if self._named and self.name[14] == "7" else 0
+        made = _MADE.match(self.name)
+        return int(made[1] + made[2], 16) if made else 0
 
     @property
     def id(self) -> str:
@@ -163,11 +146,11 @@ class Head:
         """The thread that it continues: its own lines, or a copy of them, are the beginning of this one."""
         return self.base.thread if self.base else self.origin
 
-    def _look(self, record: Record, *, first: bool) -> None:
+    def _look(self, record: Record) -> None:
         payload = record.payload
         if record.kind == "session_meta" and not self._met:
             name = text(payload.get("id"))
-            if name and not first and self._named and name != self.name:
+            if name and record.offset and self._named and name != self.name:
                 # The file's own first line is gone, and this is the copy of the one that it was forked from.
                 self.origin = name
                 return
@@ -192,5 +175,6 @@ class Head:
             self.base = Base(base["thread_id"], base["end_ordinal_exclusive"])
         agent = mapping(payload.get("source")).get("subagent")
         spawned = mapping(mapping(agent).get("thread_spawn"))
-        self.caller = text(spawned.get("parent_thread_id"))
-        self.agent = text(spawned.get("agent_role")) or text(agent) or next(iter(mapping(agent)), None)
+        self.caller = text(spawned.get("parent_thread_id")) or text(payload.get("parent_thread_id"))
+        kinds = (agent, spawned.get("agent_role"), *mapping(agent).values())
+        self.agent = next((each for each in kinds if text(each)), None)

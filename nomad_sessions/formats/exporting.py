@@ -16,6 +16,8 @@ from nomad_sessions.formats.markdown import to_markdown
 from nomad_sessions.formats.model_messages import ModelFormat, converted
 from nomad_sessions.formats.opencode_made import to_opencode
 from nomad_sessions.formats.redaction import Redactor
+from nomad_sessions.formats.resumable import to_claude_code, to_codex
+from nomad_sessions.formats.turns import turns_of
 from nomad_sessions.models import dump
 from nomad_sessions.storage.codec import encode
 
@@ -94,6 +96,13 @@ def _for_model(form: ModelFormat, whole: _Whole) -> bytes:
     return _indented(converted(whole.messages[: whole.visible], whole.attachment, form, "full"))
 
 
+def _resumable(make: Callable[..., bytes], whole: _Whole) -> bytes:
+    turns = turns_of(whole.messages[: whole.visible], "model")
+    if not turns:
+        raise InvalidInputError(field="session", value=whole.session["id"], reason="says nothing to go on with")
+    return make(whole.session, turns, whole.attachment)
+
+
 def _indented(value: Any) -> bytes:
     try:
         return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
@@ -109,5 +118,7 @@ EXPORTS: dict[str, Export] = {
     "anthropic": Export("messages for Anthropic", ".json", partial(_for_model, "anthropic")),
     "responses": Export("input items for OpenAI Responses", ".json", partial(_for_model, "responses")),
     "opencode": Export("an OpenCode export, for `opencode import`", ".json", _opencode),
+    "claude-code": Export("a file that Claude Code goes on with", ".jsonl", partial(_resumable, to_claude_code)),
+    "codex": Export("a file that Codex goes on with", ".jsonl", partial(_resumable, to_codex)),
     "nomadarch": Export("a NomadArch sessions.json", ".json", _nomadarch),
 }

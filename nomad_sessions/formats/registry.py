@@ -17,6 +17,7 @@ from nomad_sessions.formats import (
     agents_sdk,
     aider,
     claude,
+    codex,
     crush,
     gemini,
     goose,
@@ -53,6 +54,7 @@ FORMATS = (
 IMPORTERS: tuple[Importer, ...] = (
     opencode_history.IMPORTER,
     claude.IMPORTER,
+    codex.IMPORTER,
     gemini.IMPORTER,
     pi.IMPORTER,
     goose.IMPORTER,
