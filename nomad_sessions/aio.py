@@ -26,7 +26,7 @@ from nomad_sessions.models import Message
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.streaming import MessageStream
 from nomad_sessions.transaction import Transaction
-from nomad_sessions.workspace.store import Durability
+from nomad_sessions.workspace.options import Durability
 
 __all__ = ["AsyncMessageStream", "AsyncSessionManager"]
 
@@ -109,8 +109,11 @@ class AsyncSessionManager(AsyncCalls):
 
     async def close(self, *, checkpoint: bool = False) -> None:
         """As `NativeSessionManager.close`, after the calls that are under way."""
+        if self._closed:
+            return
         if self._owned:
             await asyncio.shield(self._run(self._manager.close, checkpoint=checkpoint))
+        self._closed = True
         self._threads.shutdown(wait=False)
 
     async def __aenter__(self) -> AsyncSessionManager:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from nomad_sessions.doctor import DoctorReport
+from nomad_sessions.errors import StoreClosedError
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Message, Page, Session
 from nomad_sessions.operations.listing import UNSET, Unset
@@ -36,9 +37,12 @@ class AsyncCalls:
     def __init__(self, manager: NativeSessionManager, threads: ThreadPoolExecutor) -> None:
         self._manager = manager
         self._threads = threads
+        self._closed = False
 
     async def _run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `call` on a thread. Cancelled before a thread has taken it up, it does not run; later, it finishes."""
+        if self._closed:
+            raise StoreClosedError(path=self._manager.data_dir)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, functools.partial(call, *args, **kwargs))
 

@@ -35,7 +35,8 @@ from nomad_sessions.storage._os import REAL, FileSystem
 from nomad_sessions.streaming import MessageStream, interrupted
 from nomad_sessions.transaction import Transaction, attach
 from nomad_sessions.workspace.faults import translated
-from nomad_sessions.workspace.store import Durability, Operation, Options, Workspace
+from nomad_sessions.workspace.options import Durability, Options
+from nomad_sessions.workspace.store import Operation, Workspace
 from nomad_sessions.workspaces_api import WorkspaceCalls
 
 # What is seldom asked for is loaded when it is: a program that only adds messages starts faster.
@@ -74,7 +75,7 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls):
         if durability not in ("full", "batch", "os"):
             raise InvalidInputError(field="durability", value=durability, reason='must be "full", "batch" or "os"')
         self._fs = REAL if filesystem is None else filesystem
-        given = default_data_dir() if data_dir is None else os.fspath(data_dir)
+        given = default_data_dir() if data_dir is None else os.fsdecode(data_dir)
         self.data_dir = os.path.abspath(given)
         self._options = Options(durability, lock_timeout, batch_interval)
         self._clock = SystemClock() if clock is None else clock

@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 REGISTRY = "workspaces.json"
+_MOST = 1 << 53  # of bytes or days: what a float still counts in ones
 
 
 def known_folders(fs: FileSystem, data_dir: str) -> dict[str, str]:
@@ -137,4 +138,4 @@ def check_settings(settings: dict[str, Any]) -> None:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST

@@ -22,8 +22,9 @@ from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus, stats_of, st
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.files import make_folder
 from nomad_sessions.workspace.faults import translated
+from nomad_sessions.workspace.options import Options
 from nomad_sessions.workspace.state import WORKSPACE, Body
-from nomad_sessions.workspace.store import Operation, Options, Workspace
+from nomad_sessions.workspace.store import Operation, Workspace
 
 # What is seldom asked for is loaded when it is: a program that only adds messages starts faster.
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from nomad_sessions.formats.codex_packed import PACKED, can_unpack
 from nomad_sessions.formats.codex_rollout import HISTORY, Head, Record, records
 from nomad_sessions.formats.report import ImportReport
-from nomad_sessions.storage.codec import encode
+from nomad_sessions.formats.values import as_json
 
 __all__ = ["Threads", "Told", "history"]
 
@@ -148,4 +148,4 @@ def _matched(head: Head, origin: _Known) -> Iterator[tuple[bytes, int | None]]:
 def _digest(record: Record) -> bytes:
     """What tells whether two lines say the same, whichever version wrote them."""
     said = {key: value for key, value in sorted(record.payload.items()) if value is not None and key not in _OWN}
-    return hashlib.sha256(encode(said)).digest()[:16]
+    return hashlib.sha256(as_json(said).encode("utf-8")).digest()[:16]

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from nomad_sessions.formats.values import as_json, mapping, objects, text
+from nomad_sessions.formats.values import as_json, finite, mapping, objects, text
 from nomad_sessions.storage.codec import decode_text
 
 __all__ = ["NOT_RECORDED", "SHELL", "answer_of", "is_injected", "prompt_of", "result_of", "summary_of"]
@@ -78,7 +78,7 @@ def _block(block: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": "file", "file": {"mime": data[1] if data else "image/*", "url": url}}
     if file:
         return {"type": "text", "content": f"[image {file}]"}
-    return {"type": text(block.get("type")) or "unknown", "codex": dict(block)}
+    return {"type": text(block.get("type")) or "unknown", "codex": finite(dict(block))}
 
 
 def answer_of(item: Mapping[str, Any], key: str) -> list[dict[str, Any]] | None:

@@ -43,7 +43,7 @@ class Conversation:
         self._is_running = False
         self._open: dict[str, Any] | None = None  # The answer that the next item belongs to.
         self._names: dict[str, str] = {}
-        self._spent: Any = None
+        self._counted: Any = None
         self._written = self._time = head.time
         self._is_timed = False
         for line in lines:
@@ -73,7 +73,7 @@ class Conversation:
         elif kind == "turn_context" and text(payload.get("model")):
             self.model = {"providerId": self._head.provider or "", "modelId": payload["model"]}
         elif kind == "token_usage_record":
-            self._use(payload.get("usage"))
+            self._use(payload.get("usage"), payload.get("response_id"))
         elif kind == "event_msg":
             self._event(line)
         elif kind not in ("session_meta", "turn_context"):
@@ -150,9 +150,7 @@ class Conversation:
             self._roll_back(payload.get("num_turns"), line.place)
         elif kind == "token_count" and line.record.ordinal is None:  # Generation 4 has a record of its own for it.
             spent = mapping(payload.get("info"))
-            if spent and spent.get("total_token_usage") != self._spent:
-                self._spent = spent.get("total_token_usage")
-                self._use(spent.get("last_token_usage"))
+            self._use(spent.get("last_token_usage"), spent.get("total_token_usage"))
         else:
             self._report.ignore(f"Codex's own record: {text(kind) or 'event_msg'}")
 
@@ -171,8 +169,11 @@ class Conversation:
         del self.messages[start:], self.places[start:]
         self._open, self._is_running = None, False
 
-    def _use(self, given: Any) -> None:
-        """Notes the tokens of a response with the answer that it gave."""
+    def _use(self, given: Any, mark: Any) -> None:
+        """Notes the tokens of a response with the answer that it gave, once: with the same `mark` it is told again."""
+        if mark is not None and mark == self._counted:
+            return
+        self._counted = mark
         spent = mapping(given)
         usage = {ours: found for ours, theirs in _USAGE if (found := count(spent.get(theirs))) is not None}
         read = count(spent.get("input_tokens"))

@@ -17,7 +17,7 @@ from typing import Any
 from nomad_sessions.formats import sqlite
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
-from nomad_sessions.formats.values import as_json, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import as_json, finite, mapping, milliseconds, objects, text, title_from
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -142,7 +142,7 @@ def _part(block: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
     mime, data = text(block.get("mimeType")), text(block.get("data"))
     if kind == "image" and mime and data:
         return {"type": "file", "file": {"mime": mime, "url": f"data:{mime};base64,{data}"}}
-    return {"type": kind, "goose": dict(block)}
+    return {"type": kind, "goose": finite(dict(block))}
 
 
 def _result(block: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _prompt(messages: list[dict[str, Any]]) -> str | None:
         for message in messages
         if message["role"] == "user"
         for part in message.get("parts", ())
-        if part["type"] == "text" and part["content"].strip()
+        if part["type"] == "text" and part.get("content", "").strip()
     )
     first = next(said, None)
     return None if first is None else title_from(first)

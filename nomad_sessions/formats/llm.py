@@ -18,7 +18,7 @@ from typing import Any
 from nomad_sessions.formats import sqlite
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
-from nomad_sessions.formats.values import as_json, count, mapping, milliseconds, text, title_from
+from nomad_sessions.formats.values import as_json, count, finite, mapping, milliseconds, text, title_from
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -244,7 +244,7 @@ def _part(row: Mapping[str, Any]) -> dict[str, Any]:
         function["arguments"] = as_json(given.get("arguments", {}))
         call = {"id": str(given.get("tool_call_id") or given.get("id") or ""), "type": "function", "function": function}
         return {"type": "tool_call", "toolCall": call}
-    return {"type": str(row["type"]), "llm": {"text": row.get("text"), "payload": payload}}
+    return {"type": str(row["type"]), "llm": finite({"text": row.get("text"), "payload": payload})}
 
 
 IMPORTER = Importer(

@@ -25,7 +25,7 @@ from typing import Any
 from nomad_sessions.formats.jsonl import Line, first_record, lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
-from nomad_sessions.formats.values import as_json, count, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import as_json, count, finite, mapping, milliseconds, objects, text, title_from
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -69,12 +69,23 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
             report.skip(str(file), "no header of a pi session")
             continue
         size = file.stat().st_size if file.exists() else 0
+        parent, origin = _origin(file, header)
+        stamp = stamp_of(file) if parent is None else f"{stamp_of(file)} {origin or '-'}"
         read = partial(_read, file, header)
-        yield Found(_id(header), text(header.get("cwd")), stamp_of(file), size, str(file), read)
+        yield Found(_id(header), text(header.get("cwd")), stamp, size, str(file), read)
 
 
 def _id(header: Mapping[str, Any]) -> str:
     return derive_id(milliseconds(header.get("timestamp")) or 0, TOOL, str(header["id"]))
+
+
+def _origin(path: Path, header: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """What a session was forked from, and the id here of that one, where its file lies beside."""
+    parent = text(header.get("parentSession")) or text(header.get("branchedFrom"))
+    if parent is None:
+        return None, None
+    origin = _header(path.parent / Path(parent.replace("\\", "/")).name)
+    return parent, None if origin is None else _id(origin)
 
 
 class _Reading:
@@ -133,12 +144,11 @@ def _session(reading: _Reading, header: Mapping[str, Any], created: int) -> Pars
         session["title"] = title
     if reading.model is not None:
         session["model"] = reading.model
-    parent = text(header.get("parentSession")) or text(header.get("branchedFrom"))
+    parent, origin = _origin(reading.path, header)
     if parent is not None:
-        origin = _header(reading.path.parent / Path(parent.replace("\\", "/")).name)
         imported |= {"relation": "fork", "parentSourceId": parent}
         if origin is not None:
-            session["parentId"] = _id(origin)
+            session["parentId"] = origin
     session["imported"] = imported
     return ParsedSession(session, reading.messages, reading.places, len(reading.messages))
 
@@ -195,13 +205,13 @@ def _message(reading: _Reading, line: Line, key: str, message: Mapping[str, Any]
         parts = [{"type": "text", "content": f"$ {message.get('command') or ''}"}]
         if text(message.get("output")):
             parts.append({"type": "code", "content": message["output"]})
-        told = {name: message[name] for name in _BASH if name in message}
+        told = {name: finite(message[name]) for name in _BASH if name in message}
         _put(reading, line, key, {"role": "user", "parts": parts, "pi": {"bashExecution": told}})
     elif role in _SUMMARIES:
         _put(reading, line, key, {"role": "system", "content": str(message.get("summary") or "")})
     elif role in ("user", "custom", "hookMessage"):
         parts = _parts(message.get("content"))
-        told = {} if role == "user" else {"pi": {"customType": message.get("customType")}}
+        told = {} if role == "user" else {"pi": {"customType": finite(message.get("customType"))}}
         if parts:
             _put(reading, line, key, {"role": "user", "parts": parts, **told})
     else:
@@ -210,7 +220,7 @@ def _message(reading: _Reading, line: Line, key: str, message: Mapping[str, Any]
 
 def _put(reading: _Reading, line: Line, key: str, message: dict[str, Any]) -> None:
     parts = message.get("parts")
-    if parts is not None and len(parts) == 1 and parts[0]["type"] == "text" and message["role"] == "user":
+    if parts is not None and len(parts) == 1 and _is_text(parts[0]) and message["role"] == "user":
         message = {name: value for name, value in message.items() if name != "parts"}
         message["content"] = parts[0]["content"]
     message["id"] = derive_id(reading.time, TOOL, reading.source, key)
@@ -230,7 +240,7 @@ def _answer(reading: _Reading, message: Mapping[str, Any]) -> dict[str, Any]:
     given = mapping(message.get("usage"))
     usage: dict[str, Any] = {name: given[name] for name in _USAGE if count(given.get(name)) is not None}
     cost = mapping(given.get("cost")).get("total")
-    if type(cost) in (int, float):
+    if type(cost) in (int, float) and finite(cost) is cost:
         usage["cost"] = cost
     if usage:
         made["usage"] = usage
@@ -247,10 +257,10 @@ def _result(message: Mapping[str, Any]) -> dict[str, Any]:
     if text(message.get("toolName")):
         made["toolName"] = message["toolName"]
     parts = _parts(message.get("content"))
-    if any(part["type"] != "text" for part in parts):
-        made["parts"] = parts
-    else:
+    if all(map(_is_text, parts)):
         made["content"] = "\n".join(part["content"] for part in parts)
+    else:
+        made["parts"] = parts
     made["status"] = "error" if message.get("isError") is True else "completed"
     return made
 
@@ -278,7 +288,12 @@ def _part(block: Mapping[str, Any]) -> dict[str, Any]:
     mime, data = text(block.get("mimeType")), text(block.get("data"))
     if kind == "image" and mime and data:
         return {"type": "file", "file": {"mime": mime, "url": f"data:{mime};base64,{data}"}}
-    return {"type": kind, "pi": dict(block)}
+    return {"type": kind, "pi": finite(dict(block))}
+
+
+def _is_text(part: Mapping[str, Any]) -> bool:
+    """Whether it is a text that says something: one that has none is kept as it stands."""
+    return part["type"] == "text" and "content" in part
 
 
 def _note_edits(reading: _Reading, entries: Sequence[Line]) -> None:
@@ -288,14 +303,14 @@ def _note_edits(reading: _Reading, entries: Sequence[Line]) -> None:
         if line.record.get("type") == "context_edit":
             edited = by_id.get(reading.first_of.get(str(line.record.get("targetId")), ""))
             if edited is not None:
-                edited["pi"] = {**edited.get("pi", {}), "contextEdit": line.record.get("replacement")}
+                edited["pi"] = {**edited.get("pi", {}), "contextEdit": finite(line.record.get("replacement"))}
 
 
 def _prompt(messages: Sequence[Mapping[str, Any]]) -> str | None:
     for message in messages:
         if message["role"] == "user":
             said = message.get("content") or "\n".join(
-                part["content"] for part in message.get("parts", ()) if part["type"] == "text"
+                part["content"] for part in message.get("parts", ()) if _is_text(part)
             )
             if said.strip():
                 return title_from(said)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from nomad_sessions.storage.codec import encode
 
-__all__ = ["as_json", "count", "mapping", "milliseconds", "objects", "text", "title_from"]
+__all__ = ["as_json", "count", "finite", "mapping", "milliseconds", "objects", "text", "title_from"]
 
 _TITLE = 80
 
@@ -50,7 +51,27 @@ def milliseconds(value: Any) -> int | None:
 
 def as_json(value: Any) -> str:
     """A value as JSON text, as the arguments of a call are kept."""
-    return encode(value).decode("utf-8")
+    try:
+        return encode(value).decode("utf-8")
+    except ValueError:
+        return encode(finite(value)).decode("utf-8")
+
+
+def finite(value: Any) -> Any:
+    """The value as JSON has it: a number that no float holds was read as infinity, and becomes text. What is nested
+    too deep to look into becomes None."""
+    try:
+        return _finite(value)
+    except RecursionError:
+        return None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def title_from(prompt: str) -> str:

@@ -29,7 +29,7 @@ from nomad_sessions.workspace.state import WORKSPACE, Body, Ref
 from nomad_sessions.workspace.taken import took_all
 from nomad_sessions.workspace.view import View
 
-__all__ = ["SPENT", "absorb_foreign", "forget_spent", "is_merged", "merge_foreign"]
+__all__ = ["SPENT", "Given", "absorb_foreign", "forget_spent", "is_merged", "merge_foreign"]
 
 _LOG = logging.getLogger("nomad_sessions")
 SPENT = 5
@@ -48,13 +48,14 @@ class _Outcome(NamedTuple):
     known: list[Content]
 
 
-class _Given:
+class Given:
     """A record that lies nowhere yet."""
 
     def __init__(self, record: Body) -> None:
         self._record = encode(record)
 
     def record(self, offset: int, length: int) -> dict[str, Any]:
+        """The record, a fresh copy each time."""
         value: Body = decode(self._record)
         return value
 
@@ -110,7 +111,7 @@ def absorb_foreign(fs: FileSystem, folder: str, view: View, foreign: ForeignFile
         record = {"seq": view.seq + 1, "id": view.last_id, "ts": 0, "durable": 0, **change}
         # Loaded before: what is loaded later is built from the files, and this change is in none.
         view.session(record["sessionId"])
-        view.take(record, Ref(_Given(record), 0, 0))
+        view.take(record, Ref(Given(record), 0, 0))
     return bool(merged.changes)
 
 
@@ -131,6 +132,7 @@ def _files(view: View) -> dict[str, str]:
 
 def _merge(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> _Outcome:
     theirs, problems = normalise(foreign.data)
+    theirs = theirs._replace(partial=foreign.in_place)
     # Who has seen more than there is has seen another store (one that was put back, say), and nothing of this one.
     seq = foreign.seq if foreign.seq is not None and foreign.seq <= view.seq else None
     try:

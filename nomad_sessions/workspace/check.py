@@ -64,6 +64,15 @@ def check_workspace(fs: FileSystem, folder: str) -> CheckReport:
         if opened.unreadable is not None:
             problems.append(Problem("snapshot-unreadable", f"{folder}/{SNAPSHOT}", 0, 0, opened.unreadable))
         view = opened.view
+        if (
+            view.base is not None
+            and view.base.path.endswith(SNAPSHOT)
+            and recovery.is_cut_short(view.base, view.journal)
+        ):
+            detail = (
+                "the segment that the snapshot names, and all after it, are gone: what was written since is missing"
+            )
+            problems.append(Problem("journal-missing", view.journal.folder, 0, 0, detail))
         seq, torn = view.seq, view.journal.torn
         sessions = len(view.summaries())
         for problem, found in _messages(fs, folder, view):

@@ -27,7 +27,12 @@ _LAST_MS = 1 << 47
 
 class Content(NamedTuple):
     """A whole workspace as values. `order` is `messageIds` by session; `owner` the session of each message; `created`
-    and `rev` are seqs by id (ours only); `extras` the further top-level keys."""
+    and `rev` are seqs by id (ours only); `extras` the further top-level keys.
+
+    What is not there was deleted, but for what could not be read: `unread` has ids of records that are none, and the
+    names of whole tables; `unordered` sessions whose `messageIds` are no list. With `partial` absence says nothing at
+    all, and neither does an order: a damaged file of ours looks like that.
+    """
 
     sessions: dict[str, Body]
     order: dict[str, list[str]]
@@ -36,14 +41,19 @@ class Content(NamedTuple):
     extras: Body
     created: dict[str, int]
     rev: dict[str, int]
+    unread: frozenset[str] = frozenset()
+    unordered: frozenset[str] = frozenset()
+    partial: bool = False
 
 
 class ForeignFile(NamedTuple):
-    """A `sessions.json` that is not an intact snapshot of ours, but JSON."""
+    """A `sessions.json` that is not an intact snapshot of ours, but JSON. `in_place`: it is one of ours by its index,
+    and was changed where it stands: by hand, or by a disk."""
 
     raw: bytes
     data: Body
     stat: FileStat
+    in_place: bool = False
 
     @property
     def seq(self) -> int | None:
@@ -95,8 +105,9 @@ def normalise(data: Body) -> tuple[Content, list[str]]:
     What is no object where one must be is left out and said; a caller keeps the file itself.
     """
     problems: list[str] = []
-    sessions = _objects(data, "sessions", problems)
-    messages = _objects(data, "messages", problems)
+    unread: set[str] = set()
+    sessions = _objects(data, "sessions", problems, unread)
+    messages = _objects(data, "messages", problems, unread)
     extras = {key: value for key, value in data.items() if key not in ("sessions", "messages", "nomad")}
     content = Content({}, {}, {}, {}, extras, {}, {})
     for session_id, record in sessions.items():
@@ -120,18 +131,26 @@ def normalise(data: Body) -> tuple[Content, list[str]]:
                 content.order[session_id].append(
                     put_copy(content, message_id, session_id, content.messages[message_id])
                 )
-    return content, problems
+    unordered = frozenset(each for each, record in sessions.items() if not _is_order(record.get("messageIds")))
+    return content._replace(unread=frozenset(unread), unordered=unordered), problems
 
 
-def _objects(data: Body, key: str, problems: list[str]) -> dict[str, Body]:
-    found = data.get(key, {})
+def _is_order(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _objects(data: Body, key: str, problems: list[str], unread: set[str]) -> dict[str, Body]:
+    found = data.get(key)
     if not isinstance(found, dict):
-        problems.append(f"{key!r} is no object")
+        unread.add(key)
+        if key in data:
+            problems.append(f"{key!r} is no object")
         return {}
     kept: dict[str, Body] = {}
     for identifier, value in found.items():
         if not isinstance(value, dict):
             problems.append(f"{key}[{identifier!r}] is no object")
+            unread.add(identifier)
             continue
         if identifier == WORKSPACE:
             problems.append(f"{key}: an id is empty")
@@ -161,7 +180,10 @@ def _claims(sessions: dict[str, Body], messages: dict[str, Body], problems: list
 
 def _fitting(model: type[Message] | type[Session], record: Body, what: str, problems: list[str]) -> Body:
     """The record with what its fields cannot hold under `unfit`; the record itself where everything fits."""
-    fitting, unfit = record, {}
+    fitting, unfit = record, _unnamed(record)
+    if unfit:
+        fitting = {key: value for key, value in record.items() if key not in unfit}
+        problems.append(f"{what}: half a character in the name of a field")
     while True:
         try:
             validate(model, fitting)
@@ -178,6 +200,19 @@ def _fitting(model: type[Message] | type[Session], record: Body, what: str, prob
     if unfit:
         fitting[UNFIT] = {**_unfit(fitting), **unfit}
     return fitting
+
+
+def _unnamed(record: Body) -> Body:
+    """The fields whose names no model can have: with half of a pair of surrogates in them."""
+    return {key: value for key, value in record.items() if not key.isascii() and not _is_utf8(key)}
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _named(record: Body, key: str, name: str) -> Body:

@@ -97,7 +97,7 @@ class _Merge:
 
     def _removals(self) -> None:
         ours, theirs = self.ours, self.theirs
-        absent = {each for each in ours.sessions if each not in theirs.sessions and self._seen(each)}
+        absent = {each for each in ours.sessions if self._left_out("sessions", each) and self._seen(each)}
         # A session to which somebody else added meanwhile is not the one that they deleted: it stays, whole.
         grown = {ours.owner[each] for each in ours.messages if ours.owner[each] in absent and not self._known(each)}
         for session_id in ours.sessions:
@@ -112,10 +112,17 @@ class _Merge:
                 continue
             if session_id in self.gone:
                 self._displace("deleted by another program", "message", message_id, body)
-            elif self._seen(message_id):
+            elif self._seen(message_id) and self._left_out("messages", message_id):
                 self.gone.add(message_id)
                 self._displace("deleted by another program", "message", message_id, body)
                 self.changes.append({"type": "message.deleted", "sessionId": session_id, "messageId": message_id})
+
+    def _left_out(self, table: str, identifier: str) -> bool:
+        """Whether they have a table without this record: one that is unreadable, or has something unreadable under this
+        id, says nothing of it."""
+        theirs = self.theirs
+        there = identifier in (theirs.sessions if table == "sessions" else theirs.messages)
+        return not (there or theirs.partial or table in theirs.unread or identifier in theirs.unread)
 
     def _known(self, message_id: str) -> bool:
         """Whether they had this message, from us or as their own."""
@@ -221,11 +228,17 @@ class _Merge:
                 self._displace("changed by another program; ours was kept", kind, identifier, other)
                 return None
             was = mine
+        if self.theirs.partial:
+            other = {**mine, **other}
         merged, conflict = _three_way(_plain(was), mine, other)
         if conflict:
             loser = mine if millis(other.get(TIME)) > millis(mine.get(TIME)) else other
             self._displace("changed by us and by another program", kind, identifier, loser)
-        return None if same(merged, mine) else merged
+        if same(merged, mine):
+            return None
+        if self.theirs.partial:
+            self._displace("changed in a file of ours, where it stands", kind, identifier, mine)
+        return merged
 
     def _before(self, kind: Kind, identifier: str, theirs: Body) -> Body | None:
         """The record as they had it before their change: as they last wrote it, unless this is older than that (another
@@ -238,6 +251,10 @@ class _Merge:
     def _order(self, session_id: str) -> list[str] | None:
         """The merged order of a session that both sides have, or None where ours stays."""
         ours = self.ours.order[session_id]
+        if self.theirs.partial or session_id in self.theirs.unordered:
+            owned = (each for each, owner in self.theirs.owner.items() if owner == session_id)
+            added = [each for each in owned if each not in self.ours.messages and not self._refused(each)]
+            return [*ours, *added] if added and not self.theirs.partial else None
         theirs = [each for each in self.theirs.order[session_id] if self._listed(each, session_id)]
         listed = set(theirs)
         was = self._order_before(session_id)

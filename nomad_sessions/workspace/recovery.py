@@ -7,10 +7,13 @@ Verified by `tests/unit/test_recovery.py` (a table of file states) and `tests/cr
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
+import re
 import stat as stat_bits
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nomad_sessions.errors import JournalGapError, SnapshotUnreadableError
 from nomad_sessions.storage._os import FileStat, FileSystem
@@ -20,7 +23,7 @@ from nomad_sessions.storage.snapshot import Snapshot
 from nomad_sessions.workspace.foreign import ForeignFile
 from nomad_sessions.workspace.view import View
 
-__all__ = ["NO_FILE", "PREVIOUS", "SNAPSHOT", "Identity", "Opened", "identity", "load", "parse", "past"]
+__all__ = ["NO_FILE", "PREVIOUS", "SNAPSHOT", "Identity", "Opened", "identity", "is_cut_short", "load", "parse", "past"]
 
 _LOG = logging.getLogger("nomad_sessions")
 SNAPSHOT = "sessions.json"
@@ -29,6 +32,7 @@ NO_FILE = "a folder stands in its place, which somebody has to move away"
 _RETRIES = 5
 _STABLE_WAIT = 1.0
 _STABLE_STEP = 0.01
+_LARGE = re.compile(rb"\d[eE]\+?\d{3}")  # A number that may be too large for a float.
 
 Identity = tuple[int, int, int, int]
 
@@ -103,11 +107,13 @@ def _load(fs: FileSystem, folder: str, distrust: bool, trust_tables: bool) -> Op
     if snapshot is not None:
         hint = int(snapshot.head["journal"])
         sealed, entries = journal.load(snapshot.seq, hint)
-        if hint and journal.live is None and not journal.first_seqs():
+        if is_cut_short(snapshot, journal):
             _LOG.warning("%s: the journal that this snapshot knows of is missing; going on without it", folder)
         return Opened(View(snapshot, journal, sealed, entries), identity(snapshot.stat), None, None)
     stat = fs.stat(path)
     foreign = _read(fs, path) if stat is not None else None
+    if isinstance(foreign, ForeignFile) and distrust and _is_ours(fs, path):
+        foreign = foreign._replace(in_place=True)
     if isinstance(foreign, ForeignFile):
         seen: Identity | None = identity(foreign.stat)
     else:
@@ -116,6 +122,20 @@ def _load(fs: FileSystem, folder: str, distrust: bool, trust_tables: bool) -> Op
     return Opened(
         view, seen, foreign if isinstance(foreign, ForeignFile) else None, foreign if isinstance(foreign, str) else None
     )
+
+
+def is_cut_short(snapshot: Snapshot, journal: Journal) -> bool:
+    """Whether the segment that was live when the snapshot was written is gone, and every later one."""
+    hint = int(snapshot.head["journal"])
+    return bool(hint) and journal.live is None and not any(first >= hint for first in journal.first_seqs())
+
+
+def _is_ours(fs: FileSystem, path: str) -> bool:
+    """Whether the file is a snapshot of ours by size and index, whatever its records are."""
+    snapshot = Snapshot.open(fs, path)
+    if snapshot is not None:
+        snapshot.close()
+    return snapshot is not None
 
 
 def _without_snapshot(fs: FileSystem, folder: str, journal: Journal, found: ForeignFile | str | None) -> View:
@@ -159,11 +179,22 @@ def _read(fs: FileSystem, path: str) -> ForeignFile | str | None:
     return parse(raw, after)
 
 
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _number(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
 def parse(raw: bytes, stat: FileStat) -> ForeignFile | str:
     """What another program wrote, or the reason why it cannot be taken for sessions."""
+    text = raw.removeprefix(b"\xef\xbb\xbf")
     try:
-        data = decode(raw.removeprefix(b"\xef\xbb\xbf"))
-    except ValueError as error:
+        # A number that no float holds would be read as infinity, which JSON has not: its text is kept.
+        data = json.loads(text, parse_float=_number, parse_constant=_refuse) if _LARGE.search(text) else decode(text)
+    except (ValueError, RecursionError) as error:
         return f"it is not JSON ({str(error)[:120]})"
     if not isinstance(data, dict) or not {"sessions", "messages"} & data.keys():
         return "it is no session file (no object with 'sessions' and 'messages')"

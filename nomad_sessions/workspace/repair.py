@@ -13,12 +13,18 @@ from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.segment import Entry, name_of
 from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace import checkpoint
+from nomad_sessions.workspace.adopt import Given
 from nomad_sessions.workspace.check import CheckReport, check_workspace
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, identity
+from nomad_sessions.workspace.state import WORKSPACE, Body, Ref
 from nomad_sessions.workspace.store import Workspace
 from nomad_sessions.workspace.view import View
 
 __all__ = ["RepairReport", "repair_workspace"]
+
+
+# Records that change a session, and so say that there was one.
+_OF_SESSIONS = ("message.added", "message.merged", "message.updated", "session.updated", "session.reverted")
 
 
 class RepairReport(NamedTuple):
@@ -143,15 +149,16 @@ def _rebuild(fs: FileSystem, workspace: Workspace) -> list[str]:
     journal = Journal(fs, folder)
     actions: list[str] = []
     view = View(base, journal, [], [])
-    for first in journal.first_seqs():
+    firsts = journal.first_seqs()
+    for first in firsts:
         segment = journal.segment(first)
         entries, skipped = segment.salvage()
-        for entry in entries:
-            _absorb(view, entry, first)
+        for entry in _whole_groups(entries) if first == firsts[-1] else entries:
+            actions += _absorb(view, entry, first)
         for offset, length in skipped:
             actions.append(f"skipped {length} bytes at offset {offset} of {segment.path}")
-    journal.close()
     actions += _write(fs, workspace, view)
+    journal.close()
     actions += _retire(fs, workspace)
     _begin(workspace)
     return actions
@@ -164,9 +171,31 @@ def _begin(workspace: Workspace) -> None:
     workspace.reload()
 
 
-def _absorb(view: View, entry: Entry, first: int) -> None:
-    if view.live.knows(entry.record):
-        view.absorb(entry, first)
+def _whole_groups(entries: list[Entry]) -> list[Entry]:
+    """Without a group at the end of which the end is missing: its writer was never told that it is there."""
+    if not entries:
+        return entries
+    last = entries[-1].record
+    until = last.get("until", last["seq"])
+    return [each for each in entries if each.record.get("until") != until] if until > last["seq"] else entries
+
+
+def _absorb(view: View, entry: Entry, first: int) -> list[str]:
+    """Takes in a record, and what it needs: of a session whose creation is damaged, what can be read still counts."""
+    record = entry.record
+    if not view.live.knows(record):
+        return []
+    actions = []
+    session_id: str = record.get("sessionId", WORKSPACE)
+    counts = record.get("type") in _OF_SESSIONS and record["seq"] > view.floor and session_id != WORKSPACE
+    if counts and view.session(session_id) is None and session_id not in view.tombstones():
+        fields: Body = {"id": session_id, "title": "Recovered", "parentId": None}
+        fields |= {"createdAt": record.get("ts", 0), "updatedAt": record.get("ts", 0)}
+        made = {"seq": record["seq"], "type": "session.created", "sessionId": session_id, "session": fields}
+        view.take(made, Ref(Given(made), 0, 0))
+        actions.append(f"made session {session_id} again: the record of its creation cannot be read")
+    view.absorb(entry, first)
+    return actions
 
 
 def _intact(fs: FileSystem, path: str) -> Snapshot | None:

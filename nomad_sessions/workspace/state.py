@@ -83,13 +83,13 @@ class MessageState:
     def body(self) -> Body:
         """The message as JSON: reads the base and each patch."""
         body: Body = self.ref.load()["message"]
+        if self.copied is not None:
+            body["id"], body["sessionId"], body["originId"] = self.copied
         streamed = False
         for ref in self.patches:
             streamed = patch(body, ref.load()) or streamed
         if streamed and body.get("parts"):
             join_parts(body)
-        if self.copied is not None:
-            body["id"], body["sessionId"], body["originId"] = self.copied
         if self.rev is not None:
             body["rev"] = self.rev
         return body

@@ -17,7 +17,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from nomad_sessions.clock import Clock
 from nomad_sessions.errors import (
@@ -39,25 +39,17 @@ from nomad_sessions.workspace.combining import Combiner, Ticket
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.folding import Folding
 from nomad_sessions.workspace.lines import Operation, Stamp, lines_of
+from nomad_sessions.workspace.options import Options
 from nomad_sessions.workspace.reader import RELOADS, Reader
 from nomad_sessions.workspace.sealing import seal_of
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
-__all__ = ["SEGMENT_BYTES", "Durability", "Operation", "Options", "Stamp", "Workspace"]
+__all__ = ["SEGMENT_BYTES", "Operation", "Stamp", "Workspace"]
 
 T = TypeVar("T")
-Durability = Literal["full", "batch", "os"]
 _LOG = logging.getLogger("nomad_sessions")
 SEGMENT_BYTES = 256 * 1024
-
-
-class Options(NamedTuple):
-    """How a workspace is kept: `durability`, `lock_timeout` and `batch_interval` in seconds."""
-
-    durability: Durability = "full"
-    lock_timeout: float = 10.0
-    batch_interval: float = 0.05
 
 
 _OPEN: weakref.WeakSet[Workspace] = weakref.WeakSet()
@@ -196,7 +188,7 @@ class Workspace(Reader):
         if self._lock.verify():
             return True
         self._lock.release()
-        self._lock.acquire()
+        self._take_lock()
         return False
 
     @contextlib.contextmanager
@@ -223,7 +215,15 @@ class Workspace(Reader):
         if self._view is None or self._view.journal.live is None:
             with self.syncing():
                 make_folder(self.fs, self.folder)
-        self._lock.acquire(unchecked=unchecked)
+        self._take_lock(unchecked=unchecked)
+
+    def _take_lock(self, *, unchecked: bool = False) -> None:
+        try:
+            self._lock.acquire(unchecked=unchecked)
+        except FileNotFoundError:  # Somebody deleted the workspace: it begins anew.
+            with self.syncing():
+                make_folder(self.fs, self.folder)
+            self._lock.acquire(unchecked=unchecked)
 
     @contextlib.contextmanager
     def syncing(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ import pytest
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.clock import ManualClock
 from nomad_sessions.workspace import folding, retention, store
-from nomad_sessions.workspace.store import Durability
+from nomad_sessions.workspace.options import Durability
 from tests.crash.model import WS, Names, State, contents, draw_step, expect, perform
 from tests.support.drawing import Draw
 from tests.support.faults import Effect

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomad_sessions.workspace.store import Durability
+from nomad_sessions.workspace.options import Durability
 from tests.crash.life import run_life
 from tests.support.drawing import Draw, at_random
 

@@ -284,6 +284,25 @@ def test_every_kind_of_item_comes_in_or_is_counted(tmp_path: Path) -> None:
     }
 
 
+def test_the_tokens_of_a_response_are_counted_once(tmp_path: Path) -> None:
+    w = Rollout(tmp_path)
+    w.user("Go")
+    for total, told in ((100, "One. "), (100, ""), (150, "Two.")):  # Told again as limits change, with the same total.
+        if told:
+            w.answer(told)
+        spent = {"input_tokens": 50, "cached_input_tokens": 40, "output_tokens": 5, "reasoning_output_tokens": 1}
+        w.event("token_count", info={"total_token_usage": {"total_tokens": total}, "last_token_usage": spent})
+    w.event("token_count", info=None)
+    usage = {"input": 20, "output": 10, "reasoning": 2, "cacheRead": 80}
+    assert one(w.save()).messages[1]["usage"] == usage
+    paged = Rollout(tmp_path, SECOND, ordinal=0)
+    for response in ("r1", "r1", "r2"):
+        paged.answer(response)
+        paged.add("token_usage_record", response_id=response, usage=spent)
+        paged.event("token_count", info={"total_token_usage": {"total_tokens": 1}, "last_token_usage": spent})
+    assert one(paged.save()).messages[0]["usage"] == usage
+
+
 def test_context_that_codex_adds_is_left_out_wherever_it_stands(tmp_path: Path) -> None:
     w = Rollout(tmp_path)
     instructions = "# AGENTS.md instructions for /home/dev\n\n<INSTRUCTIONS>\nx\n</INSTRUCTIONS>"

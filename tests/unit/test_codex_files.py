@@ -136,6 +136,22 @@ def test_a_fork_whose_first_line_is_torn_is_not_taken_for_its_origin(tmp_path: P
     assert report.skipped == {"not JSON": 1}
 
 
+def test_a_number_that_no_float_holds_stops_nothing(tmp_path: Path) -> None:
+    for folder in (tmp_path / "origin", tmp_path):
+        w = Rollout(folder, SECOND if folder == tmp_path else FIRST, forked_from_id=FIRST)
+        w.item("local_shell_call", call_id="c", action={"timeout": "HUGE"})
+        w.user("Go", {"type": "future", "x": ["HUGE"]})
+        path = w.save()
+        path.write_text(path.read_text().replace('"HUGE"', "1e999"))
+    shutil.move(next((tmp_path / "origin").iterdir()), tmp_path)
+    with NativeSessionManager(tmp_path / "data") as m:
+        report = import_history(m, IMPORTER, tmp_path, workspace_id="ws")
+        assert (report.messages.imported, report.complete) == (4, True)
+        answer, prompt = m.get_session_messages("ws", report.session_ids[0])
+        assert answer.tool_calls[0].function.arguments == '{"timeout":"inf"}'
+        assert (prompt.parts[1].model_extra or {})["codex"] == {"type": "future", "x": ["inf"]}
+
+
 @pytest.mark.parametrize("content", ["", "\n\n", "null\n", "{}\n", '{"type": "session_meta"}\n', "[]\n", "\0" * 5000])
 def test_a_file_without_a_conversation_gives_none(tmp_path: Path, content: str) -> None:
     path = tmp_path / GEN2.name
@@ -206,7 +222,23 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     return data
 
 
-STRANGE: list[Any] = [None, True, -1, 10**30, 1.5, "", "\ud800", "data:,", [], {}, [[]], [{}], "message", "user"]
+STRANGE: list[Any] = [
+    None,
+    True,
+    -1,
+    10**30,
+    1.5,
+    float("inf"),
+    "",
+    "\ud800",
+    "data:,",
+    [],
+    {},
+    [[]],
+    [{}],
+    "message",
+    "user",
+]
 
 
 def altered(data: bytes, chance: random.Random) -> bytes:
@@ -220,7 +252,7 @@ def altered(data: bytes, chance: random.Random) -> bytes:
                 break
             at = at[key]
         at[key] = copy.deepcopy(chance.choice(STRANGE))
-    return b"\n".join(json.dumps(record).encode() for record in records)
+    return b"\n".join(json.dumps(record).encode() for record in records).replace(b"Infinity", b"1e999")
 
 
 def fuzz(folder: Path, cases: int) -> int:
