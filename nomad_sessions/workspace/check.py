@@ -64,14 +64,11 @@ def check_workspace(fs: FileSystem, folder: str) -> CheckReport:
         if opened.unreadable is not None:
             problems.append(Problem("snapshot-unreadable", f"{folder}/{SNAPSHOT}", 0, 0, opened.unreadable))
         view = opened.view
-        if (
-            view.base is not None
-            and view.base.path.endswith(SNAPSHOT)
-            and recovery.is_cut_short(view.base, view.journal)
-        ):
-            detail = (
-                "the segment that the snapshot names, and all after it, are gone: what was written since is missing"
-            )
+        base = view.base
+        ours = base is not None and base.path.endswith(SNAPSHOT)
+        # Without any segment it is a copy that somebody put back, which is whole by itself.
+        if base is not None and ours and view.journal.first_seqs() and recovery.is_cut_short(base, view.journal):
+            detail = "the segment that the snapshot names, and all after it, are gone, with what was written since"
             problems.append(Problem("journal-missing", view.journal.folder, 0, 0, detail))
         seq, torn = view.seq, view.journal.torn
         sessions = len(view.summaries())
