@@ -58,7 +58,7 @@ def first_record(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
-    except OSError:
+    except (OSError, ValueError):  # The second for a name that no file can have: a history may name another file.
         return None
     for raw in head.split(b"\n"):
         record = _object(raw) if raw.strip() else None

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -29,6 +30,7 @@ from nomad_sessions.storage.table import Region
 __all__ = ["Journal", "Sealed", "TablesDamaged"]
 
 _LOG = logging.getLogger("nomad_sessions")
+_SEGMENT = re.compile(r"[0-9]+\.jsonl")
 
 
 class Journal:
@@ -36,10 +38,10 @@ class Journal:
 
     Attributes: `last_seq`; `live` (the segment appended to, None where it does not exist yet); `end` (offset after the
     last whole record of `live`); `torn` (bytes after it); `durable` (offset up to which `live` is known synced); `told`
-    (the highest such offset that a record of `live` says); `unfinished` (whether `live` has no record yet: its maker
-    may have died before header and name were durable; or could only be opened for reading; or was taken for the last
-    one on a hint); `scanned` (the entries of sealed segments that were read line by line, by first seq, because their
-    tables are not trusted).
+    (the highest such offset that a record of `live` says); `unfinished` (`live` has no record yet: its maker may have
+    died before header and name were durable; or could only be opened for reading; or was taken for the last one on a
+    hint); `overtaken` (the last record, where a snapshot has a higher seq than all of it); `scanned` (the entries of
+    sealed segments that were read line by line, by first seq, because their tables are not trusted).
     """
 
     def __init__(self, fs: FileSystem, workspace: str, *, trust_tables: bool = True) -> None:
@@ -50,20 +52,16 @@ class Journal:
         self._open: dict[int, Segment] = {}
         self.live: Segment | None = None
         self.last_seq = 0
-        self.end = 0
-        self.torn = 0
-        self.durable = 0
-        self.told = 0
+        self.end = self.torn = self.durable = self.told = 0
         self.live_first = 1
         self.scanned: list[tuple[int, list[Entry]]] = []
         self._last_sealed: tuple[Segment, int] | None = None
-        self.unfinished = False
-        self._hinted = False
+        self.unfinished = self._hinted = False
+        self.overtaken: dict[str, Any] | None = None
 
     def first_seqs(self) -> list[int]:
         """The first seq of each segment in the folder, ascending; other files there are left alone."""
-        names = self._fs.listdir(self.folder)
-        return sorted(int(name[:-6]) for name in names if name.endswith(".jsonl") and name[:-6].isdigit())
+        return sorted(int(name[:-6]) for name in self._fs.listdir(self.folder) if _SEGMENT.fullmatch(name))
 
     def segment(self, first_seq: int) -> Segment:
         """The open segment that starts with this seq; stays open until `close`, also after its file is pruned."""
@@ -74,9 +72,8 @@ class Journal:
 
     def close(self) -> None:
         """Closes every segment."""
-        for segment in self._open.values():
-            segment.close()
-        self._open.clear()
+        while self._open:
+            self._open.popitem()[1].close()
         self.live = None
 
     def load(self, after: int, hint: int = 0) -> tuple[list[Sealed], list[Entry]]:
@@ -101,8 +98,8 @@ class Journal:
             raise JournalGapError(path=self.folder, expected_seq=after + 1, found_seq=firsts[0])
         last = self.segment(firsts[-1])
         seal = last.seal()
-        # Nobody has synced a seal for sure before its successor is there: a power loss may have kept the seal and lost
-        # some of the tables. Then the segment is not sealed, and all that follows its records is a torn tail.
+        # Nobody has synced a seal for sure before its successor is there: a power loss may have kept it and lost some of
+        # the tables. Then the segment is not sealed, and all that follows its records is a torn tail.
         unsealed = seal is not None and not Sealed(last, seal).intact()
         if unsealed:
             seal = None
@@ -121,6 +118,7 @@ class Journal:
             return self.load(after)
         if found < after:
             # A snapshot from elsewhere is ahead of this journal: its numbers go on in a new segment.
+            self.overtaken = scan.entries[-1].record if scan.entries else None
             self.last_seq = after
             return [], []
         self._take(last, scan)

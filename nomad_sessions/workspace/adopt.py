@@ -137,6 +137,8 @@ def _merge(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> _Ou
     seq = foreign.seq if foreign.seq is not None and foreign.seq <= view.seq else None
     try:
         seen = past(fs, folder, seq) if seq is not None else None
+        if seen is not None and foreign.last_id is not None and seen.last_id != foreign.last_id:
+            seq, seen = None, None  # Theirs was the last change of another store.
         base = content_of(seen) if seen is not None else None
         ours = content_of(view)
     except SnapshotChanged as error:

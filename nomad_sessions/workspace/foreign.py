@@ -48,12 +48,13 @@ class Content(NamedTuple):
 
 class ForeignFile(NamedTuple):
     """A `sessions.json` that is not an intact snapshot of ours, but JSON. `in_place`: it is one of ours by its index,
-    and was changed where it stands: by hand, or by a disk."""
+    and was changed where it stands: by hand, or by a disk. `stranger`: it is a snapshot of another store."""
 
     raw: bytes
     data: Body
     stat: FileStat
     in_place: bool = False
+    stranger: bool = False
 
     @property
     def seq(self) -> int | None:
@@ -64,7 +65,16 @@ class ForeignFile(NamedTuple):
         head, trailer = ours.get("head"), ours.get("trailer")
         seq = head.get("seq") if isinstance(head, dict) else None
         again = trailer.rpartition(" ")[2] if isinstance(trailer, str) else ""
-        return seq if isinstance(seq, int) and not isinstance(seq, bool) and again == f"{seq:016d}" else None
+        known = isinstance(seq, int) and not isinstance(seq, bool) and again == f"{seq:016d}"
+        return seq if known and not self.stranger else None
+
+    @property
+    def last_id(self) -> str | None:
+        """The id of the last change of ours that its writer had seen, which tells our store from another."""
+        ours = self.data.get("nomad")
+        head = ours.get("head") if isinstance(ours, dict) else None
+        found = head.get("lastId") if isinstance(head, dict) else None
+        return found if isinstance(found, str) and found else None
 
     @property
     def digest(self) -> str:

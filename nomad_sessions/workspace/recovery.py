@@ -19,6 +19,7 @@ from nomad_sessions.errors import JournalGapError, SnapshotUnreadableError
 from nomad_sessions.storage._os import FileStat, FileSystem
 from nomad_sessions.storage.codec import decode
 from nomad_sessions.storage.journal import Journal
+from nomad_sessions.storage.segment import Entry
 from nomad_sessions.storage.snapshot import Snapshot
 from nomad_sessions.workspace.foreign import ForeignFile
 from nomad_sessions.workspace.view import View
@@ -109,9 +110,19 @@ def _load(fs: FileSystem, folder: str, distrust: bool, trust_tables: bool) -> Op
         sealed, entries = journal.load(snapshot.seq, hint)
         if is_cut_short(snapshot, journal):
             _LOG.warning("%s: the journal that this snapshot knows of is missing; going on without it", folder)
-        return Opened(View(snapshot, journal, sealed, entries), identity(snapshot.stat), None, None)
+        stranger = _is_of_another_store(snapshot, journal, entries)
+        if not stranger:
+            return Opened(View(snapshot, journal, sealed, entries), identity(snapshot.stat), None, None)
+        _LOG.warning("%s: this snapshot is of another store than the journal: what it has is merged", folder)
+        snapshot.close()
+        journal.close()
+        journal = Journal(fs, folder, trust_tables=trust_tables)
+    else:
+        stranger = False
     stat = fs.stat(path)
     foreign = _read(fs, path) if stat is not None else None
+    if isinstance(foreign, ForeignFile):
+        foreign = foreign._replace(stranger=stranger)
     if isinstance(foreign, ForeignFile) and distrust and _is_ours(fs, path):
         foreign = foreign._replace(in_place=True)
     if isinstance(foreign, ForeignFile):
@@ -128,6 +139,18 @@ def is_cut_short(snapshot: Snapshot, journal: Journal) -> bool:
     """Whether the segment that was live when the snapshot was written is gone, and every later one."""
     hint = int(snapshot.head["journal"])
     return bool(hint) and journal.live is None and not any(first >= hint for first in journal.first_seqs())
+
+
+def _is_of_another_store(snapshot: Snapshot, journal: Journal, entries: list[Entry]) -> bool:
+    """Whether the journal says that the snapshot is of another store: by the id of the change that both should have
+    last, or because the journal's last change is newer than the snapshot's, whose number is higher."""
+    last = snapshot.head.get("lastId")
+    if not last:
+        return False
+    if journal.overtaken is not None:
+        return bool(journal.overtaken.get("id", "") > last)
+    ids = (each.record["id"] for each in entries if each.record["seq"] == snapshot.seq and "id" in each.record)
+    return bool(next(ids, last) != last)
 
 
 def _is_ours(fs: FileSystem, path: str) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import random
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,6 +26,7 @@ from tests.support.rollouts import (
     SECOND,
     TEST,
     Rollout,
+    altered,
     one,
     read,
     said,
@@ -220,39 +219,6 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
         mishaps = [b"", b"\0" * length, chance.randbytes(length), b"}{", b"\n", b'"', b"null", b"[" * length]
         data = data[:at] + chance.choice(mishaps) + data[at + chance.choice([0, 0, length]) :]
     return data
-
-
-STRANGE: list[Any] = [
-    None,
-    True,
-    -1,
-    10**30,
-    1.5,
-    float("inf"),
-    "",
-    "\ud800",
-    "data:,",
-    [],
-    {},
-    [[]],
-    [{}],
-    "message",
-    "user",
-]
-
-
-def altered(data: bytes, chance: random.Random) -> bytes:
-    """The records with one to five values in them replaced."""
-    records = [json.loads(line) for line in data.splitlines()]
-    for _ in range(chance.randint(1, 5)):
-        at: Any = chance.choice(records)
-        while True:
-            key = chance.choice(list(at) if isinstance(at, dict) else range(len(at)))
-            if not at[key] or not isinstance(at[key], dict | list) or chance.random() < 0.2:
-                break
-            at = at[key]
-        at[key] = copy.deepcopy(chance.choice(STRANGE))
-    return b"\n".join(json.dumps(record).encode() for record in records).replace(b"Infinity", b"1e999")
 
 
 def fuzz(folder: Path, cases: int) -> int:

@@ -22,6 +22,7 @@ from nomad_sessions.storage.segment import name_of
 from nomad_sessions.workspace import folding, retention
 from tests.crash.life import manager_on, small_store
 from tests.crash.model import WS, State, Step, contents, expect, perform
+from tests.support.drawing import at_random
 from tests.support.modelfs import ModelDisk
 
 FOLDER = "/data/w"
@@ -221,12 +222,15 @@ def test_a_missing_journal_is_warned_of_where_the_snapshot_knew_of_one(caplog: p
 
 
 def test_a_snapshot_ahead_of_the_journal_goes_on_in_a_new_segment() -> None:
-    disk, state = stored(folds=2, after=0)
-    manager_on(disk.process()).checkpoint(WS)
-    restored = disk.read(SNAPSHOT)
-    older, _ = stored(folds=0, after=1)
-    older.write(SNAPSHOT, restored)
+    older, state = stored(folds=0, after=1)
+    older.settle()
+    disk = older.crash(at_random(0))  # The same store, which goes on.
+    later = manager_on(disk.process())
+    perform(later, add(98))
+    later.checkpoint(WS)
+    older.write(SNAPSHOT, disk.read(SNAPSHOT))
     manager = manager_on(older.process())
+    state = expect(state, add(98))
     assert contents(manager) == state
     perform(manager, add(99))
     assert contents(manager_on(older.process())) == expect(state, add(99))

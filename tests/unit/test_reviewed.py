@@ -238,3 +238,46 @@ def test_an_async_manager_closes_twice_and_says_that_it_is_closed(tmp_path: Path
             await m.get_session(WS, "s")
 
     asyncio.run(use())
+
+
+def other_store(folder: Path, name: str, count: int) -> Path:
+    with NativeSessionManager(folder) as m:
+        m.create_session(name, id=name)
+        for number in range(count):
+            m.add_message(name, name, id=f"{name}{number}", role="user", content=f"{name} {number}")
+        m.checkpoint(name)
+    return folder / name / "sessions.json"
+
+
+def counts(folder: Path, name: str) -> dict[str, int]:
+    with NativeSessionManager(folder) as m:
+        return {each.id: m.get_session_messages(name, each.id).total for each in m.list_sessions(name)}
+
+
+@pytest.mark.parametrize("reprinted", [True, False], ids=["reprinted", "as it is"])
+@pytest.mark.parametrize(("ours", "theirs"), [(30, 5), (5, 30)])
+def test_the_file_of_another_store_adds_and_deletes_nothing(
+    tmp_path: Path, ours: int, theirs: int, reprinted: bool
+) -> None:
+    """Its numbers are another's: what it has not nobody deleted, and its seq says nothing of our journal."""
+    there = other_store(tmp_path, "B", theirs)
+    here = other_store(tmp_path, "A", ours)
+    content = there.read_bytes()
+    here.write_bytes(json.dumps(json.loads(content), indent=2).encode() if reprinted else content)
+    assert counts(tmp_path, "A") == {"A": ours, "B": theirs}
+    with NativeSessionManager(tmp_path) as m:
+        m.add_message("A", "A", role="user", content="on")
+        m.checkpoint("A")
+        m.add_message("A", "A", role="user", content="and on")
+        m.checkpoint("A")
+        assert m.check("A").ok
+    assert counts(tmp_path, "A") == {"A": ours + 2, "B": theirs}
+
+
+def test_an_older_copy_of_our_own_file_is_our_own(store: Path) -> None:
+    copy = snapshot(store).read_bytes()
+    with NativeSessionManager(store) as m:
+        m.add_message(WS, "s", id="m3", role="user", content="text 3")
+        m.checkpoint(WS)
+    snapshot(store).write_bytes(copy)
+    assert texts(store) == [*TEXTS, ("m3", "text 3")]
