@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
 from nomad_sessions.formats.homes import Homes
-from nomad_sessions.formats.placing import digest_of, place_new
+from nomad_sessions.formats.placing import as_encoded, digest_of, place_new
 from nomad_sessions.formats.registry import recognise
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.models import Session, dump, normalise_fields, validate, validate_new_message
-from nomad_sessions.storage.codec import encode
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
@@ -208,8 +207,8 @@ def _hide(tx: SessionCalls, workspace_id: str, parsed: ParsedSession, reason: st
 
 def _stamped(mapping: Mapping[str, Any], name: str, visible: int | None = None) -> dict[str, Any]:
     """The mapping with its `imported` mark. What another import noted there, in a file of ours, is kept beside it."""
-    plain = {key: value for key, value in mapping.items() if key != "imported"}
-    mark = {**mark_of(mapping), "format": name, "digest": digest_of(encode(plain))}
+    plain, encoded = as_encoded({key: value for key, value in mapping.items() if key != "imported"})
+    mark = {**mark_of(mapping), "format": name, "digest": digest_of(encoded)}
     if visible is not None:
         mark["visible"] = visible
     return {**plain, "imported": mark}

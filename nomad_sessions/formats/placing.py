@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.formats.report import ImportReport, ParsedSession
+from nomad_sessions.formats.values import finite
 from nomad_sessions.models import Message, canonical, dump, validate_new_message
 from nomad_sessions.operations import messages, sessions, whole
 from nomad_sessions.storage.codec import encode
@@ -21,7 +22,7 @@ from nomad_sessions.workspace.state import Body
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
 
-__all__ = ["digest_of", "place_new"]
+__all__ = ["as_encoded", "digest_of", "place_new"]
 
 _OURS = ("sessionId", "rev", "imported")
 _NEEDED = ("id", "createdAt", "updatedAt", "status")
@@ -30,6 +31,15 @@ _NEEDED = ("id", "createdAt", "updatedAt", "status")
 def digest_of(plain: bytes) -> str:
     """What tells whether a source says the same as at the last import, of its record as JSON."""
     return hashlib.sha256(plain).hexdigest()[:16]
+
+
+def as_encoded(plain: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
+    """A record and its JSON. A number that no float holds, which JSON would not have, becomes text."""
+    try:
+        return plain, encode(plain)
+    except ValueError:
+        made: Mapping[str, Any] = finite(plain)
+        return made, encode(made)
 
 
 def place_new(
@@ -77,7 +87,7 @@ def _body(
     """A message to be stored, with the mark of this import."""
     mark = message.get("imported")
     plain = {key: value for key, value in message.items() if key != "imported"} if mark else message
-    encoded = encode(plain)
+    plain, encoded = as_encoded(plain)
     noted = {**(mark if isinstance(mark, dict) else {}), "format": form, "digest": digest_of(encoded)}
     more = _more(plain, session_id) if not _is_special(plain) else None
     if more is None:

@@ -58,20 +58,18 @@ def as_json(value: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """The value as JSON has it: a number that no float holds was read as infinity, and becomes text. What is nested
-    too deep to look into becomes None."""
-    try:
-        return _finite(value)
-    except RecursionError:
-        return None
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    """A copy of the value as JSON has it: a number that no float holds was read as infinity, and becomes text."""
+    made = [value]
+    open_: list[Any] = [made]  # a stack of our own: foreign records may be nested deeper than Python calls
+    while open_:
+        holder = open_.pop()
+        for key, each in holder.items() if isinstance(holder, dict) else enumerate(holder):
+            if isinstance(each, dict | list):
+                holder[key] = each.copy()
+                open_.append(holder[key])
+            elif isinstance(each, float) and not math.isfinite(each):
+                holder[key] = str(each)
+    return made[0]
 
 
 def title_from(prompt: str) -> str:

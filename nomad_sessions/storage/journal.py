@@ -98,8 +98,8 @@ class Journal:
             raise JournalGapError(path=self.folder, expected_seq=after + 1, found_seq=firsts[0])
         last = self.segment(firsts[-1])
         seal = last.seal()
-        # Nobody has synced a seal for sure before its successor is there: a power loss may have kept it and lost some of
-        # the tables. Then the segment is not sealed, and all that follows its records is a torn tail.
+        # Nobody has synced a seal for sure before its successor is there: a power loss may have kept it and lost some
+        # of the tables. Then the segment is not sealed, and all that follows its records is a torn tail.
         unsealed = seal is not None and not Sealed(last, seal).intact()
         if unsealed:
             seal = None

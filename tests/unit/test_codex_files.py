@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.formats import Computer, ImportReport, Tally, import_history, importer_of
@@ -195,7 +196,6 @@ def test_a_compressed_rollout_without_the_package_is_in_the_report(
 
 
 def test_compressed_rollouts_are_read_whole_and_as_far_as_they_go(tmp_path: Path) -> None:
-    zstandard = pytest.importorskip("zstandard")
     for path in (GEN4, GEN4_FORK):
         packed = tmp_path / (path.name + ".zst")
         packed.write_bytes(zstandard.ZstdCompressor().compress(path.read_bytes()))

@@ -239,3 +239,33 @@ def test_a_message_id_that_occurs_twice_in_a_session_is_stored_once_and_reported
     assert (report.messages.imported, report.messages.skipped) == (1, 1)
     assert report.warnings == ["second: left out, its id occurs twice"]
     assert m.check("ws").ok
+
+
+def test_a_number_that_no_float_holds_stops_no_import_and_becomes_text(m: NativeSessionManager) -> None:
+    deep: Any = 1e999
+    for _ in range(3_000):
+        deep = [deep]
+    message = {
+        "id": "m1",
+        "role": "user",
+        "content": "hi",
+        "createdAt": 1,
+        "updatedAt": 1,
+        "status": "completed",
+        "far": deep,
+    }
+    session = {"id": "s1", "title": "t", "createdAt": 1, "updatedAt": 1, "far": [-1e999]}
+    for imported in (1, 0):
+        report = ImportReport(source="odd", format="odd")
+        parsed = ParsedSession(dict(session), [dict(message)], ["odd:1"], visible=1)
+        store_session(m, WS, parsed, report)
+        assert (report.messages.imported, report.messages.unchanged) == (imported, 1 - imported)
+    stored = m.get_message(WS, "m1")
+    assert stored is not None
+    far = dump(stored)["far"]
+    while isinstance(far, list):
+        (far,) = far
+    assert far == "inf"
+    kept = m.get_session(WS, "s1")
+    assert kept is not None
+    assert dump(kept)["far"] == ["-inf"]
