@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
@@ -31,9 +32,10 @@ def imported(source: Path, folder: Path) -> dict[str, float]:
     assert importer is not None
     start = time.perf_counter()
     with NativeSessionManager(folder) as manager:
-        report = import_history(manager, importer, source)
+        report = import_history(manager, importer, source, processes=len(os.sched_getaffinity(0)))
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak += len(os.sched_getaffinity(0)) * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return {"seconds": seconds, "messages": report.messages.imported, "peak": peak}
 
 

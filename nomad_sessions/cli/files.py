@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = ["register", "report_table"]
 _SHOWN_WARNINGS = 20
 _SHOWN_NAMES = 5
 _FOLLOW_EVERY = 1.0  # seconds
+_PROCESSES = min(os.cpu_count() or 1, 8)
 _NOTHING = Text("nothing of the tools that we know was found on this computer")
 _NAMES = ", ".join(each.name for each in IMPORTERS)
 
@@ -132,7 +134,7 @@ def _import(source: _Source, workspace: str | None, data_dir: Path | None) -> Im
         with open_store(data_dir, workspace, create=True) as (manager, ws), working(f"Importing {path.name}") as done:
             return import_file(manager, ws, path, anywhere=workspace is None, progress=done)
     with NativeSessionManager(data_dir) as manager, working(f"Importing {importer.label}") as done:
-        return import_history(manager, importer, path, workspace_id=workspace, progress=done)
+        return import_history(manager, importer, path, workspace_id=workspace, progress=done, processes=_PROCESSES)
 
 
 def _follow(sources: list[_Source], workspace: str | None, data_dir: Path | None, as_json: bool) -> None:

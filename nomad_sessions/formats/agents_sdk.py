@@ -18,7 +18,7 @@ from typing import Any
 from nomad_sessions.formats import sqlite
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
-from nomad_sessions.formats.values import as_json, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import as_json, as_text, mapping, milliseconds, objects, text, title_from
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -101,7 +101,7 @@ def _take(
         return
     message = _message(item)
     if message is None:
-        report.ignore(f"an item of type {item.get('type')}")
+        report.ignore(f"an item of type {text(item.get('type'))}")
         return
     if message["role"] == "assistant" and messages and messages[-1]["role"] == "assistant":
         messages[-1]["parts"] += message["parts"]
@@ -116,19 +116,19 @@ def _take(
 def _message(item: Mapping[str, Any]) -> dict[str, Any] | None:
     kind = item.get("type")
     if kind == "function_call":
-        function = {"name": str(item.get("name") or ""), "arguments": str(item.get("arguments") or "")}
-        call = {"id": str(item.get("call_id") or ""), "type": "function", "function": function}
+        function = {"name": as_text(item.get("name")), "arguments": as_text(item.get("arguments"))}
+        call = {"id": as_text(item.get("call_id")), "type": "function", "function": function}
         return {"role": "assistant", "parts": [{"type": "tool_call", "toolCall": call}], "status": "completed"}
     if kind == "function_call_output":
         output = item.get("output")
         told = output if isinstance(output, str) else as_json(output)
-        return {"role": "tool", "toolCallId": str(item.get("call_id") or ""), "content": told, "status": "completed"}
+        return {"role": "tool", "toolCallId": as_text(item.get("call_id")), "content": told, "status": "completed"}
     if kind == "reasoning":
-        told = "\n".join(str(each.get("text") or "") for each in objects(item.get("summary")))
+        told = "\n".join(as_text(each.get("text")) for each in objects(item.get("summary")))
         return {"role": "assistant", "parts": [{"type": "thinking", "content": told}] if told else []}
     if "role" not in item:
         return None
-    role = _ROLES.get(str(item["role"]), "system")
+    role = _ROLES.get(as_text(item["role"]), "system")
     content = item.get("content")
     if role == "assistant":
         return {"role": role, "parts": _parts(content), "status": "completed"}
@@ -147,13 +147,13 @@ def _parts(content: Any) -> list[dict[str, Any]]:
             mime = str(url).removeprefix("data:").partition(";")[0] if str(url).startswith("data:") else "image/*"
             parts.append({"type": "file", "file": {"mime": mime, "url": url}})
         else:
-            parts.append({"type": str(block.get("type") or "unknown"), "openai": dict(block)})
+            parts.append({"type": text(block.get("type")) or "unknown", "openai": dict(block)})
     return parts
 
 
 def _text_of(message: Mapping[str, Any]) -> str:
     parts = objects(message.get("parts"))
-    return str(message.get("content") or "".join(str(mapping(part).get("content") or "") for part in parts))
+    return as_text(message.get("content")) or "".join(as_text(part.get("content")) for part in parts)
 
 
 IMPORTER = Importer(

@@ -46,7 +46,7 @@ def _sniff(path: Path) -> bool:
 def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
     file = path / _NAME if path.is_dir() else path
     folder = str(file.resolve().parent)
-    for number, (start, lines) in enumerate(_chats(file)):
+    for number, (start, lines) in enumerate(_chats(file, report)):
         time = _time(lines[0])
         name = f"{folder}#{number}"
         size = sum(map(len, lines))
@@ -54,7 +54,7 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         yield Found(derive_id(time, TOOL, name), folder, f"{start} {size}", size, f"{file} at byte {start}", read)
 
 
-def _chats(path: Path) -> Iterator[tuple[int, list[bytes]]]:
+def _chats(path: Path, report: ImportReport) -> Iterator[tuple[int, list[bytes]]]:
     """The lines of each session, banner first, and the byte where it begins."""
     start = offset = 0
     chat: list[bytes] = []

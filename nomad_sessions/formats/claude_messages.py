@@ -158,7 +158,7 @@ def _user(record: Mapping[str, Any], names: Mapping[str, str], report: ImportRep
     for block in objects(content):
         if block.get("type") == "tool_result" and text(block.get("tool_use_id")):
             yield _result(block, names)
-        elif block.get("type") == "text" and str(block.get("text")).lstrip().startswith(_LOCAL):
+        elif block.get("type") == "text" and (text(block.get("text")) or "").lstrip().startswith(_LOCAL):
             report.ignore("a local command and its output")
         else:
             said.append(_part(block, {}))

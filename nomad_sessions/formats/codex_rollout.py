@@ -75,7 +75,7 @@ def _record(line: Line, number: int) -> Record:
     if kind:
         kind = "response_item"
     elif "record_type" in said:
-        kind = str(said["record_type"])
+        kind = text(said["record_type"]) or "no type"
     else:
         kind = "session_meta" if text(said.get("id")) else "no type"
     return Record(kind, said, None, None, line.offset, number)
@@ -161,7 +161,7 @@ class Head:
         elif record.kind == "turn_context":
             self.directory = self.directory or text(payload.get("cwd"))
         elif record.kind == "response_item" and not self.directory:
-            told = "".join(str(block.get("text") or "") for block in objects(payload.get("content")))
+            told = "".join(text(block.get("text")) or "" for block in objects(payload.get("content")))
             folder = _FOLDER.search(told) if told.lstrip().startswith("<environment_context>") else None
             self.directory = folder[1].strip() or None if folder else None
 

@@ -18,7 +18,7 @@ from typing import Any
 from nomad_sessions.formats import sqlite
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
-from nomad_sessions.formats.values import mapping, milliseconds, objects, text
+from nomad_sessions.formats.values import as_text, mapping, milliseconds, objects, text
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -113,11 +113,11 @@ def _messages(row: Mapping[str, Any], place: str, report: ImportReport) -> Itera
     if not isinstance(given, list):
         report.skip(place, "its parts are no JSON list")
     for piece in objects(given):
-        kind, data = str(piece.get("type") or "unknown"), mapping(piece.get("data"))
+        kind, data = text(piece.get("type")) or "unknown", mapping(piece.get("data"))
         if kind == "tool_result":
             failed = "error" if data.get("is_error") is True else "completed"
-            told = {"role": "tool", "toolCallId": str(data.get("tool_call_id") or ""), "status": failed}
-            yield {**told, "toolName": str(data.get("name") or ""), "content": str(data.get("content") or "")}
+            told = {"role": "tool", "toolCallId": as_text(data.get("tool_call_id")), "status": failed}
+            yield {**told, "toolName": as_text(data.get("name")), "content": as_text(data.get("content"))}
         elif kind != "finish":
             parts.append(_part(kind, data))
     if not parts:
@@ -133,16 +133,16 @@ def _messages(row: Mapping[str, Any], place: str, report: ImportReport) -> Itera
 
 def _part(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "text":
-        return {"type": "text", "content": str(data.get("text") or "")}
+        return {"type": "text", "content": as_text(data.get("text"))}
     if kind == "reasoning":
-        part = {"type": "thinking", "content": str(data.get("thinking") or "")}
+        part = {"type": "thinking", "content": as_text(data.get("thinking"))}
         return {**part, "signature": data["signature"]} if text(data.get("signature")) else part
     if kind == "tool_call":
-        function = {"name": str(data.get("name") or ""), "arguments": str(data.get("input") or "")}
-        return {"type": "tool_call", "toolCall": {"id": str(data.get("id") or ""), "function": function}}
+        function = {"name": as_text(data.get("name")), "arguments": as_text(data.get("input"))}
+        return {"type": "tool_call", "toolCall": {"id": as_text(data.get("id")), "function": function}}
     if kind == "binary" and text(data.get("MIMEType")) and text(data.get("Data")):
         file = {"mime": data["MIMEType"], "url": f"data:{data['MIMEType']};base64,{data['Data']}"}
-        return {"type": "file", "file": {**file, "name": str(data.get("Path") or "")}}
+        return {"type": "file", "file": {**file, "name": as_text(data.get("Path"))}}
     return {"type": kind, "crush": dict(data)}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from nomad_sessions.formats.jsonl import first_record, lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
-from nomad_sessions.formats.values import as_json, count, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import as_json, as_text, count, mapping, milliseconds, objects, text, title_from
 from nomad_sessions.ids import derive_id
 from nomad_sessions.storage.codec import decode
 
@@ -62,7 +62,8 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         name = text(chat.get("sessionId")) or file.stem
         time = milliseconds(chat.get("startTime")) or 0
         read = partial(_read, file, name)
-        yield Found(derive_id(time, TOOL, name), _project(file), stamp_of(file), file.stat().st_size, str(file), read)
+        size = file.stat().st_size if file.is_file() else 0
+        yield Found(derive_id(time, TOOL, name), _project(file), stamp_of(file), size, str(file), read)
 
 
 def _project(file: Path) -> str | None:
@@ -87,12 +88,11 @@ def _chat(path: Path, report: ImportReport) -> dict[str, Any]:
         return dict(mapping(whole))
     chat: dict[str, Any] = {}
     kept: dict[str, Mapping[str, Any]] = {}
-    for line in lines(path, report):
-        record = line.record
+    for record in _records(path, report):
         if isinstance(record.get("$set"), dict):
             chat |= {key: value for key, value in record["$set"].items() if key != "messages"}
             if isinstance(record["$set"].get("messages"), list):
-                kept = {str(each.get("id")): each for each in objects(record["$set"]["messages"])}
+                kept = {as_text(each.get("id")): each for each in objects(record["$set"]["messages"])}
         elif "$rewindTo" in record:
             ids = list(kept)
             start = ids.index(record["$rewindTo"]) if record["$rewindTo"] in ids else 0
@@ -109,6 +109,14 @@ def _chat(path: Path, report: ImportReport) -> dict[str, Any]:
     return chat
 
 
+def _records(path: Path, report: ImportReport) -> Iterator[dict[str, Any]]:
+    try:
+        for line in lines(path, report):
+            yield line.record
+    except OSError as error:
+        report.skip(str(path), f"cannot be read: {error.strerror}")
+
+
 def _read(path: Path, name: str, report: ImportReport) -> ParsedSession | None:
     report.sessions.read += 1
     chat = _chat(path, report)
@@ -122,7 +130,7 @@ def _read(path: Path, name: str, report: ImportReport) -> ParsedSession | None:
         place = f"{path} messages[{number}]"
         time = milliseconds(record.get("timestamp")) or created
         for message in _messages(record, report):
-            key = str(record.get("id") or number)
+            key = as_text(record.get("id")) or str(number)
             message["id"] = derive_id(time, TOOL, name, key, str(message.get("toolCallId", "")), str(number))
             message |= {"createdAt": time, "updatedAt": time, "imported": {"tool": TOOL, "messageId": key}}
             messages.append(message)
@@ -156,12 +164,12 @@ def _messages(record: Mapping[str, Any], report: ImportReport) -> Iterator[dict[
             if "result" in call:
                 failed = call.get("status") not in ("success", None)
                 told = _response(call["result"])
-                result = {"role": "tool", "toolCallId": str(call.get("id") or ""), "content": told}
-                yield {**result, "toolName": str(call.get("name") or ""), "status": "error" if failed else "completed"}
+                result = {"role": "tool", "toolCallId": as_text(call.get("id")), "content": told}
+                yield {**result, "toolName": as_text(call.get("name")), "status": "error" if failed else "completed"}
     elif kind in _NOTES:
         yield {"role": "system", **_content(record.get("content")), "metadata": {"geminiType": kind}}
     else:
-        report.ignore(f"Gemini CLI's own record: {kind}")
+        report.ignore(f"Gemini CLI's own record: {text(kind) or 'no type'}")
 
 
 def _answer(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,8 +180,8 @@ def _answer(record: Mapping[str, Any]) -> dict[str, Any]:
     content = _content(record.get("content"))
     parts += content.get("parts") or ([{"type": "text", "content": content["content"]}] if content["content"] else [])
     for call in objects(record.get("toolCalls")):
-        function = {"name": str(call.get("name") or ""), "arguments": as_json(call.get("args", {}))}
-        parts.append({"type": "tool_call", "toolCall": {"id": str(call.get("id") or ""), "function": function}})
+        function = {"name": as_text(call.get("name")), "arguments": as_json(call.get("args", {}))}
+        parts.append({"type": "tool_call", "toolCall": {"id": as_text(call.get("id")), "function": function}})
     message: dict[str, Any] = {"role": "assistant", "parts": parts, "status": "completed"}
     if text(record.get("model")):
         message["model"] = {"providerId": "google", "modelId": record["model"]}

@@ -17,7 +17,7 @@ from typing import Any
 from nomad_sessions.formats import sqlite
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
-from nomad_sessions.formats.values import as_json, finite, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import as_json, as_text, finite, mapping, milliseconds, objects, text, title_from
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -135,9 +135,9 @@ def _part(block: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
         return {**part, "signature": block["signature"]} if text(block.get("signature")) else part
     call = mapping(mapping(block.get("toolCall")).get("value"))
     if kind == "toolRequest" and text(call.get("name")):
-        names[str(block.get("id") or "")] = call["name"]
+        names[as_text(block.get("id"))] = call["name"]
         function = {"name": call["name"], "arguments": as_json(call.get("arguments") or {})}
-        made = {"id": str(block.get("id") or ""), "type": "function", "function": function}
+        made = {"id": as_text(block.get("id")), "type": "function", "function": function}
         return {"type": "tool_call", "toolCall": made}
     mime, data = text(block.get("mimeType")), text(block.get("data"))
     if kind == "image" and mime and data:
@@ -151,8 +151,8 @@ def _result(block: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any
     content = mapping(value).get("content") if isinstance(value, dict) else value
     told = "\n".join(each["text"] for each in objects(content) if isinstance(each.get("text"), str))
     failed = outcome.get("status") == "error" or mapping(value).get("isError") is True
-    identifier = str(block.get("id") or "")
-    told = told or str(outcome.get("error") or "")
+    identifier = as_text(block.get("id"))
+    told = told or as_text(outcome.get("error"))
     message: dict[str, Any] = {"role": "tool", "toolCallId": identifier, "content": told}
     if identifier in names:
         message["toolName"] = names[identifier]

@@ -17,6 +17,7 @@ from nomad_sessions.formats.homes import Homes
 from nomad_sessions.formats.importing import mark_of, store_session
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Found, Importer
+from nomad_sessions.formats.workers import Job, import_by_several
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["BytesDone", "Survey", "import_history", "survey_history"]
 
 BytesDone = Callable[[int, int], None]
+_WORTH_SEVERAL = 32 << 20  # bytes; starting a process takes as long as importing some 10 MB
 
 
 class Survey(NamedTuple):
@@ -61,6 +63,7 @@ def import_history(
     *,
     workspace_id: str | None = None,
     progress: BytesDone | None = None,
+    processes: int = 1,
 ) -> ImportReport:
     """Imports every session of a source: into one workspace, or, without `workspace_id`, each where it is already, and
     new ones into that of their project folder (into one named after the tool, where the source does not say which).
@@ -68,23 +71,43 @@ def import_history(
     `progress(done, total)` is called after each session, in bytes of the source. Durable session by session, as the
     manager's setting says. Raises what the manager raises; what the source has wrong is in the report. Cost: sessions
     that are unchanged since the last import, by size and time of their files, are not read.
+
+    With `processes`, a large import into several workspaces is done by up to so many at once. They are spawned, so a
+    script that asks for it needs its `if __name__ == "__main__":`. Raises `ChildProcessError` when one was killed.
     """
     report = ImportReport(source=str(path), format=importer.name)
     placed = list(_placed(manager, importer, path, workspace_id, report, create=True))
     total, done = sum(found.size for found, _ in placed), 0
-    for found, workspace in placed:
-        stored = manager.get_session(workspace, found.id)
-        if stored is not None and mark_of(stored.model_extra or {}).get("stamp") == found.stamp:
-            _count_unchanged(report, found.id, workspace, len(stored.message_ids))
-        else:
-            parsed = found.read(report)
-            if parsed is not None:
-                parsed.session["imported"] = {**mark_of(parsed.session), "stamp": found.stamp}
-                _store(manager, workspace, parsed, report)
-        done += found.size
+
+    def advance(size: int) -> None:
+        nonlocal done
+        done += size
         if progress is not None:
             progress(done, total)
+
+    jobs: dict[str, list[Found]] = {}
+    for found, workspace in placed:
+        if _is_unchanged(manager, found, workspace, report):
+            advance(found.size)
+        else:
+            jobs.setdefault(workspace, []).append(found)
+    several = [Job(workspace, sessions, _take) for workspace, sessions in jobs.items()]
+    if processes > 1 and len(several) > 1 and sum(job.size for job in several) >= _WORTH_SEVERAL:
+        import_by_several(manager, several, processes, report, advance)
+        return report
+    for job in several:
+        for found in job.sessions:
+            _take(manager, found, job.workspace_id, report)
+            advance(found.size)
     return report
+
+
+def _take(manager: NativeSessionManager, found: Found, workspace_id: str, report: ImportReport) -> None:
+    """Imports one session."""
+    parsed = found.read(report)
+    if parsed is not None:
+        parsed.session["imported"] = {**mark_of(parsed.session), "stamp": found.stamp}
+        _store(manager, workspace_id, parsed, report)
 
 
 def _store(manager: NativeSessionManager, workspace_id: str, parsed: ParsedSession, report: ImportReport) -> None:
@@ -93,12 +116,18 @@ def _store(manager: NativeSessionManager, workspace_id: str, parsed: ParsedSessi
         _store(manager, workspace_id, inner, report)
 
 
-def _count_unchanged(report: ImportReport, session_id: str, workspace_id: str, messages: int) -> None:
-    report.stored(session_id, workspace_id)
+def _is_unchanged(manager: NativeSessionManager, found: Found, workspace_id: str, report: ImportReport) -> bool:
+    """Whether the session is here as the source still has it; then it is counted."""
+    stored = manager.get_session(workspace_id, found.id)
+    if stored is None or mark_of(stored.model_extra or {}).get("stamp") != found.stamp:
+        return False
+    messages = len(stored.message_ids)
+    report.stored(found.id, workspace_id)
     report.sessions.read += 1
     report.sessions.unchanged += 1
     report.messages.read += messages
     report.messages.unchanged += messages
+    return True
 
 
 def _placed(

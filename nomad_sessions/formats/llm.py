@@ -18,7 +18,7 @@ from typing import Any
 from nomad_sessions.formats import sqlite
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
-from nomad_sessions.formats.values import as_json, count, finite, mapping, milliseconds, text, title_from
+from nomad_sessions.formats.values import as_json, as_text, count, finite, mapping, milliseconds, text, title_from
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -215,14 +215,14 @@ def _of_thread(
         results = [each for each in parts if each["type"] == "tool_result"]
         for each in results:
             payload = mapping(sqlite.json_of(each.get("payload")))
-            told = text(each.get("text")) or str(payload.get("output") or "")
-            name = text(each.get("tool_name")) or str(payload.get("name") or "")
+            told = text(each.get("text")) or as_text(payload.get("output"))
+            name = text(each.get("tool_name")) or as_text(payload.get("name"))
             yield (
                 key,
                 time,
                 {
                     "role": "tool",
-                    "toolCallId": str(payload.get("tool_call_id") or payload.get("id") or ""),
+                    "toolCallId": as_text(payload.get("tool_call_id") or payload.get("id")),
                     "toolName": name,
                     "content": told,
                 },
@@ -240,9 +240,9 @@ def _part(row: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": "thinking", "content": str(row.get("text") or "")}
     if row["type"] == "tool_call":
         given = mapping(payload)
-        function = {"name": text(row.get("tool_name")) or str(given.get("name") or "")}
+        function = {"name": text(row.get("tool_name")) or as_text(given.get("name"))}
         function["arguments"] = as_json(given.get("arguments", {}))
-        call = {"id": str(given.get("tool_call_id") or given.get("id") or ""), "type": "function", "function": function}
+        call = {"id": as_text(given.get("tool_call_id") or given.get("id")), "type": "function", "function": function}
         return {"type": "tool_call", "toolCall": call}
     return {"type": str(row["type"]), "llm": finite({"text": row.get("text"), "payload": payload})}
 

@@ -12,6 +12,7 @@ Invariant: every listed message of every session is imported or reported. Verifi
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -122,7 +123,7 @@ def _message(
         message |= {"id": derive_id(created, session_id, message_id), "originId": message_id}
     if source.get("role") not in _ROLES:
         message |= {"role": "system", "nomadarchRole": source.get("role")}
-        report.warn(place, f"the unknown role {source.get('role')!r} is kept as 'system'")
+        report.warn(place, f"the unknown role {reprlib.repr(source.get('role'))} is kept as 'system'")
     return message
 
 

@@ -16,6 +16,7 @@ OpenCode's order. Verified on all real exports and by a property in `tests/unit/
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -174,7 +175,7 @@ def _message(item: Any, place: str, session_id: str, report: ImportReport) -> di
         report.warn(place, "the message has no time, so it comes first")
     message = _message_fields(info, created or 0, integer(time.get("completed")))
     if message["role"] != info.get("role"):
-        report.warn(place, f"the unknown role {info.get('role')!r} is kept as {message['role']!r}")
+        report.warn(place, f"the unknown role {reprlib.repr(info.get('role'))} is kept as {message['role']!r}")
     message["parts"] = _parts(item.get("parts"), f"{place}.parts", session_id, message_id, report)
     attach(message, KEY, info, _message_to_opencode(message, session_id))
     envelope = {key: value for key, value in item.items() if key not in ("info", "parts")}

@@ -25,7 +25,7 @@ from typing import Any
 from nomad_sessions.formats.jsonl import Line, first_record, lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
-from nomad_sessions.formats.values import as_json, count, finite, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import as_json, as_text, count, finite, mapping, milliseconds, objects, text, title_from
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -132,7 +132,7 @@ def _read(path: Path, header: Mapping[str, Any], report: ImportReport) -> Parsed
 def _session(reading: _Reading, header: Mapping[str, Any], created: int) -> ParsedSession:
     times = [message["updatedAt"] for message in reading.messages if message["role"] in ("user", "assistant")]
     imported: dict[str, Any] = {"tool": TOOL, "sessionId": reading.source, "path": str(reading.path)}
-    imported["version"] = str(header.get("version") or 1)
+    imported["version"] = as_text(header.get("version")) or "1"
     session: dict[str, Any] = {
         "id": _id(header),
         "createdAt": created,
@@ -183,15 +183,15 @@ def _entry(reading: _Reading, line: Line, key: str, keys: Mapping[int, str]) -> 
         if kept is None and isinstance(record.get("firstKeptEntryIndex"), int):
             kept = keys.get(record["firstKeptEntryIndex"])
         mark = {"compaction": {"tailStart": reading.first_of.get(kept or "")}}
-        _put(reading, line, key, {"role": "system", "content": str(record.get("summary") or ""), "metadata": mark})
+        _put(reading, line, key, {"role": "system", "content": as_text(record.get("summary")), "metadata": mark})
     elif kind == "branch_summary":
-        _put(reading, line, key, {"role": "system", "content": str(record.get("summary") or "")})
+        _put(reading, line, key, {"role": "system", "content": as_text(record.get("summary"))})
     elif kind == "session_info":
         reading.title = text(record.get("name"))
     elif kind == "model_change" and text(record.get("modelId")):
         reading.model = {"providerId": text(record.get("provider")) or "", "modelId": record["modelId"]}
     elif kind != "context_edit":
-        reading.report.ignore(f"pi's own record: {kind}")
+        reading.report.ignore(f"pi's own record: {text(kind) or 'no type'}")
 
 
 def _message(reading: _Reading, line: Line, key: str, message: Mapping[str, Any]) -> None:
@@ -208,14 +208,14 @@ def _message(reading: _Reading, line: Line, key: str, message: Mapping[str, Any]
         told = {name: finite(message[name]) for name in _BASH if name in message}
         _put(reading, line, key, {"role": "user", "parts": parts, "pi": {"bashExecution": told}})
     elif role in _SUMMARIES:
-        _put(reading, line, key, {"role": "system", "content": str(message.get("summary") or "")})
+        _put(reading, line, key, {"role": "system", "content": as_text(message.get("summary"))})
     elif role in ("user", "custom", "hookMessage"):
         parts = _parts(message.get("content"))
         told = {} if role == "user" else {"pi": {"customType": finite(message.get("customType"))}}
         if parts:
             _put(reading, line, key, {"role": "user", "parts": parts, **told})
     else:
-        reading.report.ignore(f"pi's own message: {role}")
+        reading.report.ignore(f"pi's own message: {text(role) or 'no role'}")
 
 
 def _put(reading: _Reading, line: Line, key: str, message: dict[str, Any]) -> None:
@@ -253,7 +253,7 @@ def _answer(reading: _Reading, message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _result(message: Mapping[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {"role": "tool", "toolCallId": str(message.get("toolCallId") or "")}
+    made: dict[str, Any] = {"role": "tool", "toolCallId": as_text(message.get("toolCallId"))}
     if text(message.get("toolName")):
         made["toolName"] = message["toolName"]
     parts = _parts(message.get("content"))
@@ -283,7 +283,7 @@ def _part(block: Mapping[str, Any]) -> dict[str, Any]:
         function = {"name": block["name"], "arguments": as_json(block.get("arguments", {}))}
         return {
             "type": "tool_call",
-            "toolCall": {"id": str(block.get("id") or ""), "type": "function", "function": function},
+            "toolCall": {"id": as_text(block.get("id")), "type": "function", "function": function},
         }
     mime, data = text(block.get("mimeType")), text(block.get("data"))
     if kind == "image" and mime and data:
@@ -301,7 +301,7 @@ def _note_edits(reading: _Reading, entries: Sequence[Line]) -> None:
     by_id = {message["id"]: message for message in reading.messages}
     for line in entries:
         if line.record.get("type") == "context_edit":
-            edited = by_id.get(reading.first_of.get(str(line.record.get("targetId")), ""))
+            edited = by_id.get(reading.first_of.get(text(line.record.get("targetId")) or "", ""))
             if edited is not None:
                 edited["pi"] = {**edited.get("pi", {}), "contextEdit": finite(line.record.get("replacement"))}
 

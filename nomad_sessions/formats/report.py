@@ -76,6 +76,22 @@ class ImportReport:
         self.messages.skipped += 1
         self.skip(place, reason)
 
+    def add(self, other: ImportReport) -> None:
+        """Take in what another report says, of a part of the same import."""
+        self.session_ids += other.session_ids
+        for mine, theirs in (
+            (self.workspaces, other.workspaces),
+            (self.skipped, other.skipped),
+            (self.ignored, other.ignored),
+            (vars(self.sessions), vars(other.sessions)),
+            (vars(self.messages), vars(other.messages)),
+        ):
+            for name, count in theirs.items():
+                mine[name] = mine.get(name, 0) + count
+        fit = _MAX_WARNINGS - len(self.warnings)
+        self.warnings += other.warnings[:fit]
+        self.warnings_omitted += len(other.warnings[fit:]) + other.warnings_omitted
+
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON-able values, in camelCase."""
         return {

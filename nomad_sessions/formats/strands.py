@@ -16,7 +16,7 @@ from typing import Any
 
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
-from nomad_sessions.formats.values import as_json, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import as_json, as_text, mapping, milliseconds, objects, text, title_from
 from nomad_sessions.ids import derive_id
 from nomad_sessions.storage.codec import decode
 
@@ -92,7 +92,7 @@ def _read(agent: Path, files: list[Path], name: str, about: Mapping[str, Any], r
         "agent": agent.name.removeprefix("agent_"),
         "imported": {"tool": TOOL, "sessionId": name, "path": str(agent)},
     }
-    prompts = (part["content"] for each in messages if each["role"] == "user" for part in each["parts"])
+    prompts = (part.get("content") for each in messages if each["role"] == "user" for part in each["parts"])
     prompt = next((each for each in prompts if text(each)), None)
     if prompt:
         session["title"] = title_from(prompt)
@@ -135,7 +135,7 @@ def _result(result: Mapping[str, Any]) -> dict[str, Any]:
     for block in objects(result.get("content")):
         told.append(block["text"] if isinstance(block.get("text"), str) else as_json(block.get("json", block)))
     failed = result.get("status") == "error"
-    message = {"role": "tool", "toolCallId": str(result.get("toolUseId") or ""), "content": "\n".join(told)}
+    message = {"role": "tool", "toolCallId": as_text(result.get("toolUseId")), "content": "\n".join(told)}
     return {**message, "status": "error" if failed else "completed"}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from nomad_sessions.storage.codec import encode
 
-__all__ = ["as_json", "count", "finite", "mapping", "milliseconds", "objects", "text", "title_from"]
+__all__ = ["as_json", "as_text", "count", "finite", "mapping", "milliseconds", "objects", "text", "title_from"]
 
 _TITLE = 80
 
@@ -55,6 +55,12 @@ def as_json(value: Any) -> str:
         return encode(value).decode("utf-8")
     except ValueError:
         return encode(finite(value)).decode("utf-8")
+
+
+def as_text(value: Any) -> str:
+    """Text as it stands, nothing ("") for what is empty, anything else as JSON: a name or an id may be anything, nested
+    deeper than Python can print."""
+    return value if isinstance(value, str) else as_json(value) if value else ""
 
 
 def finite(value: Any) -> Any:
