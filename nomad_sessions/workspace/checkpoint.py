@@ -29,13 +29,20 @@ from nomad_sessions.workspace.state import WORKSPACE, SessionState
 from nomad_sessions.workspace.view import View
 
 __all__ = [
+    "PREPARED",
     "Replaced",
     "ensure_previous",
+    "prepare_previous",
     "refuse_target",
     "remove_stale",
     "replace_snapshot",
     "write_snapshot",
 ]
+
+
+PREPARED = f"{{}}/{PREVIOUS}{TEMPORARY[0]}"
+"""Where a `.prev` of a folder is made, before it has its name."""
+_CHUNK = 1 << 20
 
 
 class Replaced(NamedTuple):
@@ -209,16 +216,38 @@ def _keep(fs: FileSystem, folder: str, displaced: str, *, ours: bool, kept: bool
     fs.unlink(displaced)
 
 
+def prepare_previous(fs: FileSystem, folder: str, made: str) -> None:
+    """Where there is no intact `.prev`, copies a new snapshot for it: before it has its name, so that nobody else can
+    be writing into it. The copy is synced; `ensure_previous` gives it its name."""
+    if Snapshot.open(fs, f"{folder}/{PREVIOUS}") is not None:
+        return
+    source = fs.open(made, os.O_RDONLY)
+    try:
+        copy = fs.open(PREPARED.format(folder), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            size = 0
+            while data := fs.pread(source, _CHUNK, size):
+                fs.pwrite_all(copy, data, size)
+                size += len(data)
+            fs.sync(copy)
+        finally:
+            fs.close(copy)
+    finally:
+        fs.close(source)
+
+
 def ensure_previous(fs: FileSystem, folder: str, view: View, now: int) -> None:
-    """Writes `.prev` where there is no intact one: after a foreign file was displaced it is all that is ours beside
+    """Puts a `.prev` where there is no intact one: after a foreign file was displaced it is all that is ours beside
     `sessions.json`, and has to be an inode of its own. Durable on return."""
     path = f"{folder}/{PREVIOUS}"
     if Snapshot.open(fs, path) is not None:
         return
-    temporary = f"{path}{TEMPORARY[0]}"
-    fs.unlink(temporary)
+    temporary = PREPARED.format(folder)
     try:
-        write_snapshot(fs, temporary, view, now)
+        prepared = Snapshot.open(fs, temporary)
+        if prepared is None or prepared.seq != view.seq:
+            fs.unlink(temporary)
+            write_snapshot(fs, temporary, view, now)
         fs.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

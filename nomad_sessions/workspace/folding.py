@@ -11,9 +11,10 @@ import contextlib
 import errno
 import logging
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError, StorageError
+from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError, StorageError, StoreClosedError
 from nomad_sessions.storage.journal import TablesDamaged
 from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace import checkpoint
@@ -28,11 +29,12 @@ from nomad_sessions.workspace.view import View
 if TYPE_CHECKING:
     from nomad_sessions.workspace.store import Workspace
 
-__all__ = ["FLOOR", "FRACTION", "SMALL", "Folding"]
+__all__ = ["BULK", "FLOOR", "FRACTION", "SMALL", "Folding"]
 
 _LOG = logging.getLogger("nomad_sessions")
 FRACTION = 0.75
 FLOOR = 1 << 20
+BULK = 64 << 20
 SMALL = 1 << 20
 _ROTATE_ABOVE = 32 * 1024
 _ATTEMPTS = 5
@@ -49,6 +51,7 @@ class Folding:
         self.wanted = False
         self.displaced = Displaced(workspace.fs, workspace.folder)
         self._postponed_to = 0
+        self._bulks = 0
 
     def after_fork(self) -> None:
         """In a forked child: the descriptors of displaced files are the parent's to watch."""
@@ -72,13 +75,29 @@ class Folding:
         always = view.settings().get("fold") == "always"
         pending = view.pending_bytes
         self.wanted = self.wanted or self.displaced.touched()
-        if not (self.wanted or always) and pending < max(FLOOR, FRACTION * size, self._postponed_to):
+        floor = BULK if self._bulks else FLOOR
+        if not (self.wanted or always) and pending < max(floor, FRACTION * size, self._postponed_to):
             return
         try:
             self.checkpoint(patient=False)
         except (StorageError, OSError) as error:
             _LOG.warning("%s: checkpoint postponed: %s", self._workspace.folder, error)
             self._postponed_to = pending + max(FLOOR, pending // 4)
+
+    @contextlib.contextmanager
+    def bulk(self) -> Iterator[None]:
+        """While it lasts, much is written at once: folding waits until `BULK` bytes have come, and is made up for at
+        the end."""
+        with self._workspace.guarded():
+            self._bulks += 1
+        try:
+            yield
+        finally:
+            with self._workspace.guarded():
+                self._bulks -= 1
+        # Closed by another thread meanwhile: what was committed stands.
+        with contextlib.suppress(StoreClosedError):
+            self.after_commit()
 
     def at_close(self, *, demanded: bool) -> None:
         """The checkpoint of a clean close: on demand, or of a small workspace."""
@@ -175,38 +194,47 @@ class Folding:
         if opened.unreadable is not None and not self._abandoned(opened):
             raise SnapshotUnreadableError(path=f"{folder}/{SNAPSHOT}", reason=opened.unreadable)
         checkpoint.remove_stale(fs, folder)
-        temporary = f"{folder}/{SNAPSHOT}.{os.getpid()}.tmp"
-        digest = opened.foreign.digest if opened.foreign is not None else None
-        raced = None
+        made = [f"{folder}/{SNAPSHOT}.{os.getpid()}.tmp"]
+        if not ours:
+            made.append(checkpoint.PREPARED.format(folder))
         with translated(folder):
             try:
-                checkpoint.write_snapshot(fs, temporary, view, workspace.now())
-                if not workspace.still_locked():
-                    return False  # Others may have written: what they folded must not be replaced by less.
-                replaced = checkpoint.replace_snapshot(fs, folder, temporary, opened.seen, ours=ours, digest=digest)
-                if opened.unreadable is not None and replaced.done:
-                    _LOG.warning("%s/%s: %s; it was moved to quarantine", folder, SNAPSHOT, opened.unreadable)
-                if replaced.displaced is not None:
-                    self.displaced.watch(*replaced.displaced)
-                raced = replaced.raced
-                if raced is not None:
-                    self._take_in(raced)
+                checkpoint.write_snapshot(fs, made[0], view, workspace.now())
+                if not ours:
+                    checkpoint.prepare_previous(fs, folder, made[0])
+                if not self._put_in_place(made[0], opened, ours):
+                    return False
+                self._ensure_previous()
             except OSError as error:
                 if error.errno == errno.EXDEV:  # The same device, mounted twice.
                     raise CrossDeviceError(path=f"{folder}/{SNAPSHOT}") from error
                 raise
             finally:
-                with contextlib.suppress(OSError):
-                    fs.unlink(temporary)
-            if not replaced.done:
-                return False
-            self._ensure_previous()
+                for each in made:
+                    with contextlib.suppress(OSError):
+                        fs.unlink(each)
             forget_spent(fs, folder, view)
-        self.wanted = raced is not None
         with workspace.guarded():
             workspace.reload()
             prune(fs, folder, workspace.current(), workspace.now())
         return True
+
+    def _put_in_place(self, temporary: str, opened: Opened, ours: bool) -> bool:
+        """Makes the new file `sessions.json`; False when the one to be replaced was no longer the one that was read."""
+        workspace, fs, folder = self._workspace, self._workspace.fs, self._workspace.folder
+        digest = opened.foreign.digest if opened.foreign is not None else None
+        if not workspace.still_locked():
+            return False  # Others may have written: what they folded must not be replaced by less.
+        replaced = checkpoint.replace_snapshot(fs, folder, temporary, opened.seen, ours=ours, digest=digest)
+        if opened.unreadable is not None and replaced.done:
+            _LOG.warning("%s/%s: %s; it was moved to quarantine", folder, SNAPSHOT, opened.unreadable)
+        if replaced.displaced is not None:
+            self.displaced.watch(*replaced.displaced)
+        if replaced.raced is not None:
+            self._take_in(replaced.raced)
+        if replaced.done:
+            self.wanted = replaced.raced is not None
+        return replaced.done
 
     def _ensure_previous(self) -> None:
         """Writes `.prev` where there is none that is intact. From the new snapshot: the displaced one, which the view

@@ -20,12 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from nomad_sessions.clock import Clock
-from nomad_sessions.errors import (
-    CorruptionError,
-    DurabilityLostError,
-    StorageError,
-    StoreClosedError,
-)
+from nomad_sessions.errors import CorruptionError, DurabilityLostError, StorageError, StoreClosedError
 from nomad_sessions.ids import IdSource
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.files import make_folder
@@ -363,6 +358,10 @@ class Workspace(Reader):
     def checkpoint(self) -> bool:
         """Folds the journal into `sessions.json`; False when there was nothing to fold. Durable on return."""
         return self._folding.checkpoint()
+
+    def bulk(self) -> contextlib.AbstractContextManager[None]:
+        """While it lasts, commits fold less often: for many large ones, after which the policy is what it was."""
+        return self._folding.bulk()
 
     def now(self) -> int:
         """The time in ms."""

@@ -264,6 +264,15 @@ class ModelFS:
 
         return self._call("stat", path, act)
 
+    def renew(self, path: str, /) -> bool:
+        def act() -> bool:
+            node = self.disk.find(path)
+            if node is not None:
+                node.mtime_ns = self.disk.wall_ns()
+            return node is not None
+
+        return self._call("renew", path, self._changing(path, act))
+
     def listdir(self, path: str, /) -> list[str]:
         return self._call("listdir", path, lambda: self.disk.names_in(path))
 
