@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nomad_sessions.formats import sqlite
+from nomad_sessions.formats import sqlite, verbatim
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
-from nomad_sessions.formats.values import as_json, as_text, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import as_json, as_text, milliseconds, objects, text, title_from
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -28,6 +28,7 @@ _TABLES = {
     "agent_sessions": ("session_id", "created_at", "updated_at"),
     "agent_messages": ("id", "session_id", "message_data", "created_at"),
 }
+_KEPT = (("agent_messages", "session_id", "id"), ("agent_sessions", "session_id", "rowid"))
 _ROLES = {"user": "user", "assistant": "assistant", "tool": "tool"}
 
 
@@ -46,7 +47,7 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         "LEFT JOIN agent_messages m ON m.session_id = s.session_id GROUP BY s.session_id ORDER BY s.created_at, name"
     )
     try:
-        with sqlite.opened(path) as connection:
+        with sqlite.opened(path, _TABLES) as connection:
             found = list(sqlite.rows(connection, report, str(path), query))
     except sqlite3.Error as error:
         report.skip(str(path), f"the database cannot be read: {error}")
@@ -56,7 +57,8 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         stamp = f"{row['updated']} {row['items']} {row['last']} {row['size']}"
         identifier = derive_id(created, TOOL, str(row["name"]))
         read = partial(_read, path, str(row["name"]), created, milliseconds(row["updated"]) or created)
-        yield Found(identifier, None, stamp, row["size"] or 0, f"{path} session {row['name']}", read)
+        kept = verbatim.of_rows(path, str(row["name"]), verbatim.select(*_KEPT, name=str(row["name"])))
+        yield Found(identifier, None, stamp, row["size"] or 0, f"{path} session {row['name']}", read, kept)
 
 
 def _read(path: Path, name: str, created: int, updated: int, report: ImportReport) -> ParsedSession | None:
@@ -65,7 +67,7 @@ def _read(path: Path, name: str, created: int, updated: int, report: ImportRepor
     messages: list[dict[str, Any]] = []
     places: list[str] = []
     try:
-        with sqlite.opened(path) as connection:
+        with sqlite.opened(path, _TABLES) as connection:
             for row in sqlite.rows(connection, report, str(path), query, (name,)):
                 _take(row, name, created, f"{path} agent_messages {row['id']}", messages, places, report)
     except sqlite3.Error as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nomad_sessions.formats.report import ImportReport, ParsedSession
-from nomad_sessions.formats.source import Computer, Found, Importer
+from nomad_sessions.formats.source import Computer, Found, Importer, Original
 from nomad_sessions.formats.values import title_from
 from nomad_sessions.ids import derive_id
 
@@ -51,22 +51,26 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         name = f"{folder}#{number}"
         size = sum(map(len, lines))
         read = partial(_read, file, name, time, start, lines)
-        yield Found(derive_id(time, TOOL, name), folder, f"{start} {size}", size, f"{file} at byte {start}", read)
+        kept, place = Original(_NAME, partial(iter, lines)), f"{file} at byte {start}"
+        yield Found(derive_id(time, TOOL, name), folder, f"{start} {size}", size, place, read, kept)
 
 
 def _chats(path: Path, report: ImportReport) -> Iterator[tuple[int, list[bytes]]]:
     """The lines of each session, banner first, and the byte where it begins."""
     start = offset = 0
     chat: list[bytes] = []
-    with path.open("rb") as file:
-        for line in file:
-            if _BANNER.match(line):
-                if chat:
-                    yield start, chat
-                start, chat = offset, []
-            if chat or _BANNER.match(line):
-                chat.append(line)
-            offset += len(line)
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if _BANNER.match(line):
+                    if chat:
+                        yield start, chat
+                    start, chat = offset, []
+                if chat or _BANNER.match(line):
+                    chat.append(line)
+                offset += len(line)
+    except OSError as error:
+        report.skip(str(path), f"cannot be read: {error.strerror}")
     if chat:
         yield start, chat
 

@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nomad_sessions.formats import verbatim
 from nomad_sessions.formats.claude_messages import TOOL, messages_of
 from nomad_sessions.formats.claude_tree import Node, conversation, nodes_of, side_roots
 from nomad_sessions.formats.jsonl import first_record, lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
-from nomad_sessions.formats.values import mapping, milliseconds, text, title_from
+from nomad_sessions.formats.values import as_text, mapping, milliseconds, text, title_from
 from nomad_sessions.ids import derive_id
 from nomad_sessions.storage.codec import decode
 
@@ -103,7 +104,7 @@ class _Head:
         self.forked_from = self.forked_from or text(mapping(record.get("forkedFrom")).get("sessionId"))
         if self.first is None and record.get("type") in ("user", "assistant"):
             # A fork begins with the very records of its origin.
-            self.first = f"{record.get('uuid')} {record.get('timestamp')}"
+            self.first = f"{as_text(record.get('uuid'))} {as_text(record.get('timestamp'))}"
 
     @property
     def told(self) -> bool:
@@ -124,7 +125,7 @@ def _found(path: Path, head: _Head, parent: _Head | None, relation: str) -> Foun
     if link is None and head.forked_from:
         link = ("", head.forked_from, "fork")
     read = partial(_read, path, head, link, meta)
-    return Found(head.id, head.directory, stamp, size, str(path), read)
+    return Found(head.id, head.directory, stamp, size, str(path), read, verbatim.of_file(path))
 
 
 def _read(
@@ -230,7 +231,7 @@ def _title(loose: Sequence[Mapping[str, Any]], messages: Sequence[Mapping[str, A
     for message in messages:
         if message["role"] == "user":
             parts = message.get("parts") or [{"type": "text", "content": message.get("content")}]
-            prompt = "\n".join(part["content"] for part in parts if part["type"] == "text" and part["content"])
+            prompt = "\n".join(part["content"] for part in parts if part["type"] == "text" and part.get("content"))
             if prompt.strip():
                 return title_from(prompt)
     return None

@@ -104,7 +104,7 @@ def _answer(records: list[Mapping[str, Any]], names: dict[str, str]) -> dict[str
     if text(last.get("stop_reason")):
         message["stopReason"] = last["stop_reason"]
     if any(record.get("isApiErrorMessage") is True for record in records):
-        told = "".join(part["content"] for part in parts if part["type"] == "text")
+        told = "".join(part.get("content", "") for part in parts if part["type"] == "text")
         message |= {"status": "error", "error": {"name": "APIError", "message": told}}
     return message
 
@@ -162,7 +162,7 @@ def _user(record: Mapping[str, Any], names: Mapping[str, str], report: ImportRep
             report.ignore("a local command and its output")
         else:
             said.append(_part(block, {}))
-    if len(said) == 1 and said[0]["type"] == "text":
+    if len(said) == 1 and said[0]["type"] == "text" and "content" in said[0]:
         yield {"role": "user", "content": said[0]["content"]}
     elif said:
         yield {"role": "user", "parts": said}

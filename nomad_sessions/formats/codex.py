@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nomad_sessions.formats import verbatim
 from nomad_sessions.formats.codex_forks import Threads, history
 from nomad_sessions.formats.codex_messages import Conversation
 from nomad_sessions.formats.codex_packed import PACKED, can_unpack
@@ -71,7 +72,8 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         paths = [head.path, *(each.path for each in threads.origins(head))]
         stamp = f"{stamp_of(*paths)} {parent or '-'} {title or ''}".rstrip()
         read = partial(_read, head, threads, parent, title)
-        yield Found(head.id, head.directory, stamp, head.size, str(head.path), read)
+        original = verbatim.of_file(head.path)
+        yield Found(head.id, head.directory, stamp, head.size, str(head.path), read, original)
 
 
 def _heads(path: Path, report: ImportReport) -> Iterator[Head]:

@@ -14,7 +14,7 @@ from nomad_sessions.formats.codex_forks import Told
 from nomad_sessions.formats.codex_items import SHELL, answer_of, prompt_of, result_of, summary_of
 from nomad_sessions.formats.codex_rollout import TOOL, Head
 from nomad_sessions.formats.report import ImportReport
-from nomad_sessions.formats.values import count, mapping, objects, text
+from nomad_sessions.formats.values import as_json, count, mapping, objects, text
 from nomad_sessions.ids import derive_id
 
 __all__ = ["Conversation"]
@@ -43,7 +43,7 @@ class Conversation:
         self._is_running = False
         self._open: dict[str, Any] | None = None  # The answer that the next item belongs to.
         self._names: dict[str, str] = {}
-        self._counted: Any = None
+        self._counted = ""
         self._written = self._time = head.time
         self._is_timed = False
         for line in lines:
@@ -171,9 +171,10 @@ class Conversation:
 
     def _use(self, given: Any, mark: Any) -> None:
         """Notes the tokens of a response with the answer that it gave, once: with the same `mark` it is told again."""
-        if mark is not None and mark == self._counted:
+        told = as_json(mark)  # as text: nested too deep, two values that are the same cannot be compared
+        if mark is not None and told == self._counted:
             return
-        self._counted = mark
+        self._counted = told
         spent = mapping(given)
         usage = {ours: found for ours, theirs in _USAGE if (found := count(spent.get(theirs))) is not None}
         read = count(spent.get("input_tokens"))

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nomad_sessions.formats import sqlite
+from nomad_sessions.formats import sqlite, verbatim
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
 from nomad_sessions.formats.values import as_text, mapping, milliseconds, objects, text
@@ -28,6 +28,7 @@ _TABLES = {
     "sessions": ("id", "title", "parent_session_id", "created_at", "updated_at"),
     "messages": ("id", "session_id", "role", "parts", "created_at", "updated_at"),
 }
+_KEPT = (("messages", "session_id", "created_at, rowid"), ("sessions", "id", "rowid"))
 _ROLES = ("user", "assistant", "system", "tool")
 
 
@@ -53,7 +54,7 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         "LEFT JOIN messages m ON m.session_id = s.id GROUP BY s.id ORDER BY s.created_at, s.rowid"
     )
     try:
-        with sqlite.opened(file) as connection:
+        with sqlite.opened(file, _TABLES) as connection:
             found = [dict(row) for row in sqlite.rows(connection, report, str(file), query)]
     except sqlite3.Error as error:
         report.skip(str(file), f"the database cannot be read: {error}")
@@ -67,7 +68,8 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         link = derive_id(times[parent], TOOL, parent) if parent in times else None
         read = partial(_read, file, row, link)
         place = f"{file} session {name}"
-        yield Found(derive_id(times[name], TOOL, name), directory, stamp, row["size"] or 0, place, read)
+        kept = verbatim.of_rows(file, name, verbatim.select(*_KEPT, name=name))
+        yield Found(derive_id(times[name], TOOL, name), directory, stamp, row["size"] or 0, place, read, kept)
 
 
 def _read(path: Path, row: Mapping[str, Any], link: str | None, report: ImportReport) -> ParsedSession | None:
@@ -77,7 +79,7 @@ def _read(path: Path, row: Mapping[str, Any], link: str | None, report: ImportRe
     places: list[str] = []
     query = "SELECT * FROM messages WHERE session_id = ? ORDER BY created_at, rowid"  # Times have a second's grain.
     try:
-        with sqlite.opened(path) as connection:
+        with sqlite.opened(path, _TABLES) as connection:
             for item in sqlite.rows(connection, report, str(path), query, (name,)):
                 for number, message in enumerate(_messages(dict(item), f"{path} message {item['id']}", report)):
                     time = milliseconds(item["created_at"]) or created

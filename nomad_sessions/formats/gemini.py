@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nomad_sessions.formats import verbatim
 from nomad_sessions.formats.jsonl import first_record, lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
@@ -63,7 +64,8 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         time = milliseconds(chat.get("startTime")) or 0
         read = partial(_read, file, name)
         size = file.stat().st_size if file.is_file() else 0
-        yield Found(derive_id(time, TOOL, name), _project(file), stamp_of(file), size, str(file), read)
+        kept = verbatim.of_file(file)
+        yield Found(derive_id(time, TOOL, name), _project(file), stamp_of(file), size, str(file), read, kept)
 
 
 def _project(file: Path) -> str | None:
@@ -88,7 +90,12 @@ def _chat(path: Path, report: ImportReport) -> dict[str, Any]:
         return dict(mapping(whole))
     chat: dict[str, Any] = {}
     kept: dict[str, Mapping[str, Any]] = {}
-    for record in _records(path, report):
+    try:
+        given = [line.record for line in lines(path, report)]
+    except OSError as error:
+        report.skip(str(path), f"cannot be read: {error.strerror}")
+        return {}
+    for record in given:
         if isinstance(record.get("$set"), dict):
             chat |= {key: value for key, value in record["$set"].items() if key != "messages"}
             if isinstance(record["$set"].get("messages"), list):
@@ -107,14 +114,6 @@ def _chat(path: Path, report: ImportReport) -> dict[str, Any]:
             report.ignore("Gemini CLI's own record")
     chat["messages"] = list(kept.values())
     return chat
-
-
-def _records(path: Path, report: ImportReport) -> Iterator[dict[str, Any]]:
-    try:
-        for line in lines(path, report):
-            yield line.record
-    except OSError as error:
-        report.skip(str(path), f"cannot be read: {error.strerror}")
 
 
 def _read(path: Path, name: str, report: ImportReport) -> ParsedSession | None:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nomad_sessions.formats import sqlite
+from nomad_sessions.formats import sqlite, verbatim
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
 from nomad_sessions.formats.values import as_json, as_text, finite, mapping, milliseconds, objects, text, title_from
@@ -27,6 +27,8 @@ _TABLES = {
     "sessions": ("id", "description", "working_dir", "created_at", "updated_at"),
     "messages": ("id", "session_id", "role", "content_json", "created_timestamp"),
 }
+
+_KEPT = (("messages", "session_id", "id"), ("sessions", "id", "rowid"))
 
 
 def _locate(computer: Computer) -> list[Path]:
@@ -48,7 +50,7 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         "LEFT JOIN messages m ON m.session_id = s.id GROUP BY s.id ORDER BY s.created_at, s.id"
     )
     try:
-        with sqlite.opened(file) as connection:
+        with sqlite.opened(file, _TABLES) as connection:
             found = [dict(row) for row in sqlite.rows(connection, report, str(file), query)]
     except sqlite3.Error as error:
         report.skip(str(file), f"the database cannot be read: {error}")
@@ -59,7 +61,8 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         place = f"{file} session {name}"
         read = partial(_read, file, row)
         size = row["size"] if isinstance(row["size"], int) else 0
-        yield Found(derive_id(created, TOOL, name), text(row["working_dir"]), stamp, size, place, read)
+        kept = verbatim.of_rows(file, name, verbatim.select(*_KEPT, name=name))
+        yield Found(derive_id(created, TOOL, name), text(row["working_dir"]), stamp, size, place, read, kept)
 
 
 def _read(path: Path, row: Mapping[str, Any], report: ImportReport) -> ParsedSession | None:
@@ -69,7 +72,7 @@ def _read(path: Path, row: Mapping[str, Any], report: ImportReport) -> ParsedSes
     places: list[str] = []
     names: dict[str, str] = {}
     try:
-        with sqlite.opened(path) as connection:
+        with sqlite.opened(path, _TABLES) as connection:
             query = "SELECT * FROM messages WHERE session_id = ? ORDER BY id"
             for item in sqlite.rows(connection, report, str(path), query, (name,)):
                 place = f"{path} message {item['id']}"

@@ -18,6 +18,7 @@ __all__ = ["MAX_LINE", "Line", "first_record", "lines", "lines_of"]
 MAX_LINE = 256 << 20
 _HEAD = 1 << 20
 _TRIES = 32  # Each try reads the rest of the line: without a bound a long line of braces would take for ever.
+_TRIED = 256 << 20  # bytes; so in a line of many MiB fewer seams are tried
 _TORN = "a torn line"
 _NOT_JSON = "not JSON"
 
@@ -97,7 +98,7 @@ def _records(raw: bytes, path: Path, offset: int, whole: bool, report: ImportRep
 def _spliced(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     """The whole records in a line that holds two of them, or one behind half of another."""
     for at in _places(text, b"}{"):
-        first, second = _object(text[: at + 1]), _object(text[at + 1 :])
+        first, second = _object(text[: at + 1], deep=False), _object(text[at + 1 :], deep=False)
         if first is not None:
             yield 0, first
         if second is not None:
@@ -105,7 +106,7 @@ def _spliced(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
         if first is not None or second is not None:
             return
     for at in _places(text, b'{"'):
-        record = _object(text[at:]) if at else None
+        record = _object(text[at:], deep=False) if at else None
         if record is not None and len(record) > 1:
             yield at, record
             return
@@ -113,16 +114,16 @@ def _spliced(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _places(text: bytes, mark: bytes) -> Iterator[int]:
     at = text.find(mark)
-    for _ in range(_TRIES):
+    for _ in range(min(_TRIES, max(2, _TRIED // len(text)))):
         if at < 0:
             return
         yield at
         at = text.find(mark, at + 1)
 
 
-def _object(raw: bytes) -> dict[str, Any] | None:
+def _object(raw: bytes, *, deep: bool = True) -> dict[str, Any] | None:
     try:
-        value = decode(raw)
+        value = decode(raw, deep=deep)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

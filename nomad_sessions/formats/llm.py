@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nomad_sessions.formats import sqlite
+from nomad_sessions.formats import sqlite, verbatim
+from nomad_sessions.formats.llm_rows import rows_of_conversation, rows_of_thread
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
 from nomad_sessions.formats.values import as_json, as_text, count, finite, mapping, milliseconds, text, title_from
@@ -69,7 +70,7 @@ def _conversations(connection: sqlite3.Connection, file: Path, report: ImportRep
     if not set(_RESPONSES["responses"]) <= sqlite.columns(connection, "responses"):
         return
     names = {}
-    if sqlite.columns(connection, "conversations"):
+    if "id" in sqlite.columns(connection, "conversations"):
         for row in sqlite.rows(connection, report, str(file), "SELECT * FROM conversations"):
             names[str(row["id"])] = text(dict(row).get("name"))
     query = (
@@ -84,7 +85,8 @@ def _conversations(connection: sqlite3.Connection, file: Path, report: ImportRep
         place = f"{file} conversation {name}"
         size = row["size"] if isinstance(row["size"], int) else 0
         read = partial(_read, file, head, place, _of_conversation)
-        yield Found(derive_id(created, TOOL, name), None, stamp, size, place, read)
+        kept = verbatim.of_rows(file, name, rows_of_conversation(row["conversation_id"]))
+        yield Found(derive_id(created, TOOL, name), None, stamp, size, place, read, kept)
 
 
 def _threads(connection: sqlite3.Connection, file: Path, report: ImportReport) -> Iterator[Found]:
@@ -99,7 +101,8 @@ def _threads(connection: sqlite3.Connection, file: Path, report: ImportReport) -
         stamp = f"{head['tip']} {head['title']}"
         place = f"{file} thread {name}"
         read = partial(_read, file, head, place, _of_thread)
-        yield Found(derive_id(created, TOOL, name), None, stamp, 0, place, read)
+        kept = verbatim.of_rows(file, name, rows_of_thread(name, text(fields["tip_message_hash"])))
+        yield Found(derive_id(created, TOOL, name), None, stamp, 0, place, read, kept)
 
 
 def _read(

@@ -23,6 +23,7 @@ from nomad_sessions.ids import derive_id
 __all__ = ["parse", "sniff"]
 
 _ROLES = ("user", "assistant", "system", "tool")
+_END_OF_TIME = 1 << 48  # ms; an id has no room for a later one
 _OWN = ("nomad",)  # the index of a snapshot of ours; it says nothing that the records do not
 
 
@@ -78,7 +79,10 @@ def _session(
     created = integer(record.get("createdAt")) or 0
     dropped = ("id", "workspaceId", "messageIds", "createdAt", "updatedAt", "rev", "revert")
     session: dict[str, Any] = {name: value for name, value in record.items() if name not in dropped}
+    if isinstance(record.get("imported"), dict):  # A file of ours. What it names is in the folder it came from.
+        session["imported"] = {name: value for name, value in record["imported"].items() if name != "original"}
     session |= {"id": key, "createdAt": created, "updatedAt": integer(record.get("updatedAt")) or created}
+    _keep_mark(session, place, report)
     ids = record.get("messageIds")
     if not isinstance(ids, list):
         ids = []
@@ -118,13 +122,27 @@ def _message(
     created = integer(source.get("createdAt")) or 0
     message: dict[str, Any] = {name: value for name, value in source.items() if name not in ("sessionId", "rev")}
     message |= {"id": message_id, "createdAt": created, "updatedAt": integer(source.get("updatedAt")) or created}
+    _keep_mark(message, place, report)
     if owner != session_id:
         # The copy needs an id of its own, and the same one each time the file is imported.
-        message |= {"id": derive_id(created, session_id, message_id), "originId": message_id}
+        time = created if 0 <= created < _END_OF_TIME else 0
+        message |= {"id": derive_id(time, session_id, message_id), "originId": message_id}
     if source.get("role") not in _ROLES:
         message |= {"role": "system", "nomadarchRole": source.get("role")}
         report.warn(place, f"the unknown role {reprlib.repr(source.get('role'))} is kept as 'system'")
     return message
+
+
+def _keep_mark(record: dict[str, Any], place: str, report: ImportReport) -> None:
+    """Leaves what an import noted in a file of ours, but for its original, which is not in the file. What no import
+    notes goes: it may be nested too deep to be compared."""
+    mark = record.pop("imported", None)
+    given = mark if isinstance(mark, dict) else {}
+    kept = {key: value for key, value in given.items() if isinstance(value, str | int)}
+    if kept:
+        record["imported"] = kept
+    if (mark is not None and not given) or given.keys() - kept.keys() - {"original"}:
+        report.warn(place, "its mark of an import is none that an import makes, and is left out")
 
 
 def _report_unlisted(messages: Mapping[str, Any], listed: set[str], report: ImportReport) -> None:

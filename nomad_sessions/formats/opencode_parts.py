@@ -21,7 +21,8 @@ from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.formats.residue import attach, restore, take_apart
-from nomad_sessions.storage.codec import decode_text, encode
+from nomad_sessions.formats.values import as_json
+from nomad_sessions.storage.codec import decode_text
 
 __all__ = ["KEY", "Attachment", "integer", "part_from_opencode", "part_to_opencode", "text_or_none"]
 
@@ -90,7 +91,7 @@ def _forward_tool(source: Mapping[str, Any]) -> dict[str, Any]:
     call_id = source["callID"]
     state = source.get("state")
     state = state if isinstance(state, dict) else {}
-    arguments = encode(state.get("input", {})).decode("utf-8")
+    arguments = as_json(state.get("input", {}))
     function = {"name": source["tool"], "arguments": arguments}
     part: dict[str, Any] = {"type": "tool_call", "toolCall": {"id": call_id, "type": "function", "function": function}}
     status = state.get("status")

@@ -22,10 +22,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nomad_sessions.formats import verbatim
 from nomad_sessions.formats.jsonl import Line, first_record, lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
-from nomad_sessions.formats.values import as_json, as_text, count, finite, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import (
+    as_json,
+    as_text,
+    count,
+    finite,
+    mapping,
+    milliseconds,
+    objects,
+    text,
+    title_from,
+)
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -72,7 +83,8 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         parent, origin = _origin(file, header)
         stamp = stamp_of(file) if parent is None else f"{stamp_of(file)} {origin or '-'}"
         read = partial(_read, file, header)
-        yield Found(_id(header), text(header.get("cwd")), stamp, size, str(file), read)
+        original = verbatim.of_file(file)
+        yield Found(_id(header), text(header.get("cwd")), stamp, size, str(file), read, original)
 
 
 def _id(header: Mapping[str, Any]) -> str:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.formats.report import ImportReport, ParsedSession
-from nomad_sessions.formats.values import finite
+from nomad_sessions.formats.values import finite, objects
 from nomad_sessions.models import Message, canonical, dump, validate_new_message
 from nomad_sessions.operations import messages, sessions, whole
+from nomad_sessions.operations.reading import check_new_id
 from nomad_sessions.storage.codec import encode
 from nomad_sessions.workspace.lines import Written
 from nomad_sessions.workspace.state import Body
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_encoded", "digest_of", "place_new"]
 
-_OURS = ("sessionId", "rev", "imported")
-_NEEDED = ("id", "createdAt", "updatedAt", "status")
+_OURS = frozenset({"sessionId", "rev", "imported"})
+_NEEDED = ("id", "createdAt", "updatedAt")
 
 
 def digest_of(plain: bytes) -> str:
@@ -101,17 +102,21 @@ def _body(
 
 def _is_special(message: Mapping[str, Any]) -> bool:
     """Whether a message needs more than to be validated: one with files, in another spelling, with something unset."""
-    if any(message.get(each) is None for each in _NEEDED) or any(each in message for each in _OURS):
+    get = message.get
+    if None in map(get, _NEEDED) or get("status", "") is None or not _OURS.isdisjoint(message):
         return True
-    return any("_" in key for key in message) or any("file" in part for part in message.get("parts") or ())
+    return "_" in "".join(message) or any("file" in part for part in objects(get("parts")))
 
 
 def _more(message: Mapping[str, Any], session_id: str) -> Body | None:
     """What the store keeps beside a message's own fields; None where it says otherwise itself. Raises
     `InvalidInputError` for what is no message."""
     valid: Message = validate_new_message(message)
+    check_new_id(message["id"])
     settled = canonical(valid)
     more: Body = {"sessionId": session_id}
+    if "status" not in message:
+        more["status"] = settled.status
     if settled is not valid:
         if settled.content != valid.content:
             more["content"] = settled.content

@@ -26,14 +26,18 @@ _GAP = 2_000  # How many rows in succession may be beyond reach before the rest 
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """The database, for reading; raises `sqlite3.Error` where it is none."""
+def opened(path: Path, tables: Mapping[str, Collection[str]] | None = None) -> Iterator[sqlite3.Connection]:
+    """The database, for reading; raises `sqlite3.Error` where it is none, or lacks one of these tables or columns."""
     with contextlib.ExitStack() as stack:
         try:
             connection = stack.enter_context(contextlib.closing(_connected(path, stack)))
         except OSError as error:
             raise sqlite3.OperationalError(f"cannot be read: {error.strerror}") from error
         try:
+            for name, wanted in (tables or {}).items():
+                lacking = sorted(set(wanted) - columns(connection, name))
+                if lacking:
+                    raise sqlite3.OperationalError(f"its table {name} has no {', '.join(lacking)}")
             yield connection
         except UnicodeDecodeError as error:  # What sqlite says of a damaged schema quotes its bytes.
             raise sqlite3.DatabaseError("its schema is damaged") from error
@@ -85,8 +89,8 @@ def has_tables(path: Path, tables: Mapping[str, Collection[str]]) -> bool:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 return False
-        with opened(path) as connection:
-            return all(set(wanted) <= columns(connection, name) for name, wanted in tables.items())
+        with opened(path, tables):
+            return True
     except (OSError, sqlite3.Error):
         return False
 

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nomad_sessions.formats import verbatim
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
 from nomad_sessions.formats.values import as_json, as_text, mapping, milliseconds, objects, text, title_from
@@ -51,7 +52,9 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         time = milliseconds(about.get("created_at")) or 0
         size = sum(file.stat().st_size for file in files)
         read = partial(_read, agent, files, name, about)
-        yield Found(derive_id(time, TOOL, name), None, stamp_of(*files), size, str(agent), read)
+        about_it = [each for each in (agent / "agent.json", agent.parents[1] / "session.json") if each.is_file()]
+        kept = verbatim.of_files(agent.parents[1], name.replace("/", " "), files, about_it)
+        yield Found(derive_id(time, TOOL, name), None, stamp_of(*files), size, str(agent), read, kept)
 
 
 def _messages_in(agent: Path) -> list[Path]:

@@ -39,6 +39,14 @@ class Job:
     sessions: Sequence[Found]
     take: Take
 
+    def do(self, manager: NativeSessionManager, report: ImportReport, advance: Callable[[int], bool]) -> None:
+        """Imports one session after the other; `advance` gets the size of each, and says whether to go on."""
+        with manager.workspace(self.workspace_id).bulk():
+            for found in self.sessions:
+                self.take(manager, found, self.workspace_id, report)
+                if not advance(found.size):
+                    break
+
     @property
     def size(self) -> int:
         """In bytes of the source."""
@@ -57,7 +65,7 @@ def import_by_several(
     jobs: Sequence[Job],
     processes: int,
     report: ImportReport,
-    advance: Callable[[int], None],
+    advance: Callable[[int], object],
 ) -> None:
     """Does all jobs, and adds to the report; `advance` is called with the bytes of the source that were done meanwhile.
 
@@ -94,9 +102,10 @@ def _work(data_dir: str, options: Options, report: ImportReport, job: Job) -> Im
     from nomad_sessions.manager import NativeSessionManager
 
     with NativeSessionManager(data_dir, **options._asdict()) as manager:
-        for found in job.sessions:
-            if _Told.stop.is_set():
-                break
-            job.take(manager, found, job.workspace_id, report)
-            _Told.done.put(found.size)
+        job.do(manager, report, _advance)
     return report
+
+
+def _advance(size: int) -> bool:
+    _Told.done.put(size)
+    return not _Told.stop.is_set()

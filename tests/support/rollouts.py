@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -54,39 +52,6 @@ def words(message: dict[str, Any]) -> str:
 
 def times(parsed: ParsedSession) -> list[int]:
     return [message["createdAt"] - T0 for message in parsed.messages]
-
-
-STRANGE: list[Any] = [
-    None,
-    True,
-    -1,
-    10**30,
-    1.5,
-    float("inf"),
-    "",
-    "\ud800",
-    "data:,",
-    [],
-    {},
-    [[]],
-    [{}],
-    "message",
-    "user",
-]
-
-
-def altered(data: bytes, chance: random.Random) -> bytes:
-    """The records with one to five values in them replaced."""
-    records = [json.loads(line) for line in data.splitlines()]
-    for _ in range(chance.randint(1, 5)):
-        at: Any = chance.choice(records)
-        while True:
-            key = chance.choice(list(at) if isinstance(at, dict) else range(len(at)))
-            if not at[key] or not isinstance(at[key], dict | list) or chance.random() < 0.2:
-                break
-            at = at[key]
-        at[key] = copy.deepcopy(chance.choice(STRANGE))
-    return b"\n".join(json.dumps(record).encode() for record in records).replace(b"Infinity", b"1e999")
 
 
 class Rollout:

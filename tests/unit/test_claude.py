@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import json
-import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nomad_sessions.formats import Computer, Found, ImportReport, ParsedSession
+from nomad_sessions.formats import Computer, ImportReport, ParsedSession
 from nomad_sessions.formats.claude import IMPORTER
 
 SAMPLES = Path(__file__).parents[1] / "fixtures" / "claude"
@@ -323,36 +320,3 @@ def test_the_place_is_the_home_folder_s_or_what_the_environment_says(tmp_path: P
     assert IMPORTER.locate(home) == [tmp_path / ".claude" / "projects"]
     moved = Computer(tmp_path, {"CLAUDE_CONFIG_DIR": "/elsewhere"}, "linux")
     assert IMPORTER.locate(moved) == [Path("/elsewhere/projects")]
-
-
-def mutated(data: bytes, chance: random.Random) -> bytes:
-    """The bytes with one to five mishaps."""
-    for _ in range(chance.randint(1, 5)):
-        at, length = chance.randrange(len(data) + 1), chance.choice([1, 1, 3, 40, 400])
-        mishaps = [b"", b"\0" * length, chance.randbytes(length), b"}{", b"\n", b'"', data[:length], b"[" * length]
-        insert = chance.choice(mishaps)
-        data = data[:at] + insert + data[at + chance.choice([0, 0, length]) :]
-    return data
-
-
-def cases(count: int) -> Iterator[tuple[int, bytes]]:
-    samples = [path.read_bytes() for path in (STRAIGHT, TREE, SAMPLES / "torn" / STRAIGHT.name)]
-    for seed, sample in zip(range(count), itertools.cycle(samples), strict=False):
-        chance = random.Random(seed)
-        yield seed, mutated(sample, chance) if seed % 10 else chance.randbytes(chance.randint(0, 3000))
-
-
-def test_whatever_a_file_holds_it_is_a_report_and_never_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "fuzzed.jsonl"
-    kept = 0
-    for seed, data in cases(1_000):
-        path.write_bytes(data)
-        report = ImportReport()
-        found: list[Found] = list(IMPORTER.sessions(path, report))
-        for each in found:
-            parsed = each.read(report)
-            assert parsed is not None, seed
-            assert len(parsed.messages) == len(parsed.places) == parsed.visible
-            assert len({message["id"] for message in parsed.messages}) == len(parsed.messages), seed
-            kept += len(parsed.messages)
-    assert kept > 2_000

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import random
 import shutil
 import sys
 from pathlib import Path
@@ -27,7 +25,6 @@ from tests.support.rollouts import (
     SECOND,
     TEST,
     Rollout,
-    altered,
     one,
     read,
     said,
@@ -210,35 +207,3 @@ def test_compressed_rollouts_are_read_whole_and_as_far_as_they_go(tmp_path: Path
         packed.write_bytes(content)
         _, report = read(packed)
         assert bool(content) == bool(report.skipped)
-
-
-def mutated(data: bytes, chance: random.Random) -> bytes:
-    """The bytes with one to five mishaps."""
-    for _ in range(chance.randint(1, 5)):
-        at, length = chance.randrange(len(data) + 1), chance.choice([1, 1, 3, 40, 400])
-        mishaps = [b"", b"\0" * length, chance.randbytes(length), b"}{", b"\n", b'"', b"null", b"[" * length]
-        data = data[:at] + chance.choice(mishaps) + data[at + chance.choice([0, 0, length]) :]
-    return data
-
-
-def fuzz(folder: Path, cases: int) -> int:
-    """Reads samples with mishaps, each among the others that it belongs to; how many messages were kept."""
-    samples = [GEN1, GEN2, GEN3, GEN4, GEN4_FORK]
-    whole = {path.name: path.read_bytes() for path in (GEN2, GEN3, GEN4, GEN4_FORK)}
-    kept = 0
-    for name, content in whole.items():
-        (folder / name).write_bytes(content)
-    for seed, sample in zip(range(cases), itertools.cycle(samples), strict=False):
-        chance = random.Random(seed)
-        struck = folder / sample.name
-        struck.write_bytes(chance.choice([mutated, altered])(sample.read_bytes(), chance))
-        for parsed in read(folder)[0]:
-            assert len(parsed.messages) == len(parsed.places) == parsed.visible
-            assert len({message["id"] for message in parsed.messages}) == len(parsed.messages), seed
-            kept += len(parsed.messages)
-        struck.write_bytes(whole[sample.name])
-    return kept
-
-
-def test_whatever_a_file_holds_it_is_a_report_and_never_an_error(tmp_path: Path) -> None:
-    assert fuzz(tmp_path, 300) > 300 * 20

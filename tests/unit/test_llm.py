@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -14,40 +13,12 @@ import pytest
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.formats import Computer, ImportReport, ParsedSession, import_history, importer_of
 from nomad_sessions.formats.llm import IMPORTER
-
-TABLES = """
-CREATE TABLE conversations (id TEXT PRIMARY KEY, name TEXT, model TEXT);
-CREATE TABLE responses (id TEXT PRIMARY KEY, model TEXT, prompt TEXT, system TEXT, prompt_json TEXT, options_json TEXT,
-  response TEXT, response_json TEXT, conversation_id TEXT, duration_ms INTEGER, datetime_utc TEXT, input_tokens INTEGER,
-  output_tokens INTEGER);
-CREATE TABLE tool_calls (id INTEGER PRIMARY KEY, response_id TEXT, name TEXT, arguments TEXT, tool_call_id TEXT);
-CREATE TABLE tool_results (id INTEGER PRIMARY KEY, response_id TEXT, name TEXT, output TEXT, tool_call_id TEXT,
-  exception TEXT);
-CREATE TABLE threads (id TEXT PRIMARY KEY, name TEXT, tip_message_hash TEXT, forked_from TEXT, created_at TEXT);
-CREATE TABLE messages (hash TEXT PRIMARY KEY, parent_hash TEXT, role TEXT);
-CREATE TABLE parts (message_hash TEXT, position INTEGER, type TEXT, text TEXT, tool_name TEXT, payload TEXT);
-INSERT INTO conversations VALUES ('c1', 'Slugs', 'gpt-x');
-INSERT INTO responses VALUES ('r1', 'gpt-x', 'Fix it', 'Be brief', NULL, NULL, 'Let me look', NULL, 'c1', 5,
-  '2026-01-01T10:00:00+00:00', 10, 5);
-INSERT INTO tool_calls VALUES (1, 'r1', 'read', '{"path": "slug.py"}', 't1');
-INSERT INTO tool_results VALUES (1, 'r2', 'read', 'import re', 't1', NULL);
-INSERT INTO responses VALUES ('r2', 'gpt-x', '', 'Be brief', NULL, NULL, 'Fixed', NULL, 'c1', 5,
-  '2026-01-01T10:00:09+00:00', NULL, NULL);
-INSERT INTO threads VALUES ('th', NULL, 'h3', 'old', '2026-02-01T10:00:00+00:00');
-INSERT INTO messages VALUES ('h1', NULL, 'user'), ('h2', 'h1', 'assistant'), ('h3', 'h2', 'tool'), ('x', 'h1', 'user');
-INSERT INTO parts VALUES ('h1', 0, 'text', 'What is in it?', NULL, NULL), ('x', 0, 'text', 'a branch', NULL, NULL),
-  ('h2', 0, 'reasoning', 'Hm', NULL, NULL),
-  ('h2', 1, 'tool_call', NULL, 'read', '{"tool_call_id": "t9", "arguments": {"path": "x"}}'),
-  ('h3', 0, 'tool_result', NULL, 'read', '{"tool_call_id": "t9", "output": "nothing"}');
-"""
+from tests.support.samples import make_llm_logs
 
 
 @pytest.fixture
 def logs(tmp_path: Path) -> Path:
-    path = tmp_path / "logs.db"
-    with contextlib.closing(sqlite3.connect(path)) as database, database:
-        database.executescript(TABLES)
-    return path
+    return make_llm_logs(tmp_path / "logs.db")
 
 
 def read(path: Path) -> tuple[list[ParsedSession], ImportReport]:
@@ -118,16 +89,3 @@ def test_twice_is_as_once_and_a_new_response_is_added(logs: Path, tmp_path: Path
 def test_where_it_keeps_its_logs(tmp_path: Path, platform: str, env: dict[str, str], place: str) -> None:
     assert IMPORTER.locate(Computer(tmp_path, env, platform)) == [tmp_path / place]
     assert IMPORTER.locate(Computer(tmp_path, {"LLM_USER_PATH": "/l"}, platform)) == [Path("/l/logs.db")]
-
-
-def test_mutated_databases_give_reports_and_nothing_else(logs: Path) -> None:
-    whole = logs.read_bytes()
-    for seed in range(150):
-        chance = random.Random(seed)
-        content = bytearray(whole)
-        for _ in range(chance.randint(1, 8)):
-            at = chance.randrange(len(content))
-            content[at : at + chance.randint(0, 40)] = chance.randbytes(chance.randint(0, 20))
-        logs.write_bytes(content)
-        for parsed in read(logs)[0]:
-            assert len(parsed.messages) == len(parsed.places)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import shutil
 import sqlite3
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from nomad_sessions.formats import (
 )
 from nomad_sessions.formats.opencode import to_export
 from nomad_sessions.formats.opencode_history import IMPORTER
+from tests.support.samples import share_of
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "opencode"
 SAMPLES = FIXTURES / "samples"
@@ -408,17 +407,9 @@ def test_a_place_that_holds_neither_is_said_to(tmp_path: Path) -> None:
     assert list(read(tmp_path)[1].skipped) == ["neither a database of OpenCode's nor its files"]
 
 
-def share(value: dict[str, Any]) -> list[dict[str, Any]]:
-    records = [{"type": "session", "data": value["info"]}, {"type": "model", "data": []}]
-    for message in value["messages"]:
-        records.append({"type": "message", "data": message["info"]})
-        records += [{"type": "part", "data": part} for part in message["parts"]]
-    return records
-
-
 def test_a_share_says_what_the_export_says(m: NativeSessionManager, data: Path, tmp_path: Path) -> None:
     path = data / "export" / "ses_46328704fffeh9UDkyYzKqT7v5.json"
-    records = share(json.loads(path.read_text(encoding="utf-8")))
+    records = share_of(json.loads(path.read_text(encoding="utf-8")))
     flat = tmp_path / "share.json"
     stray = [
         {"type": "message", "data": {"id": "msg_x", "sessionID": "ses_other"}},
@@ -440,34 +431,3 @@ def test_a_share_says_what_the_export_says(m: NativeSessionManager, data: Path, 
         return [(each.id, [part.content for part in each.parts]) for each in m.get_session_messages(ws, path.stem)]
 
     assert plain("shared") == plain("exported")
-
-
-def mutated(files: list[Path], seed: int) -> Iterator[tuple[Path, bytes]]:
-    chance = random.Random(seed)
-    for path in chance.sample(files, k=min(3, len(files))):
-        content = bytearray(path.read_bytes())
-        for _ in range(chance.randint(1, 8)):
-            at = chance.randrange(len(content) or 1)
-            content[at : at + chance.randint(0, 30)] = chance.randbytes(chance.randint(0, 20))
-        yield path, bytes(content)
-
-
-def fuzz(root: Path, cases: int, first: int = 0) -> None:
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    for seed in range(first, first + cases):
-        broken = list(mutated(files, seed))
-        whole = [(path, path.read_bytes()) for path, _ in broken]
-        for path, content in broken:
-            path.write_bytes(content)
-        for parsed in read(root)[0].values():
-            assert len(parsed.messages) == len(parsed.places)
-        for path, content in whole:
-            path.write_bytes(content)
-
-
-def test_mutated_files_and_databases_give_reports_and_nothing_else(tmp_path: Path) -> None:
-    shutil.copytree(SAMPLES / "data", tmp_path / "tree")
-    fuzz(tmp_path / "tree", 300)
-    (tmp_path / "database").mkdir()
-    shutil.copy(SAMPLES / "opencode-1.18.db", tmp_path / "database" / "opencode.db")
-    fuzz(tmp_path / "database", 100)

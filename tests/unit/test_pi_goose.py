@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import shutil
 import sqlite3
 from pathlib import Path
@@ -186,22 +185,3 @@ def test_twice_is_as_once_and_what_has_grown_is_added(importer: Importer, path: 
                 )
         third = import_history(m, importer, source, workspace_id="ws")
         assert (third.messages.imported, third.messages.updated) == (1, 0)
-
-
-def fuzz(importer: Importer, path: Path, folder: Path, cases: int) -> None:
-    whole = path.read_bytes()
-    target = folder / path.name
-    for seed in range(cases):
-        chance = random.Random(seed)
-        content = bytearray(whole)
-        for _ in range(chance.randint(1, 8)):
-            at = chance.randrange(len(content))
-            content[at : at + chance.randint(0, 40)] = chance.randbytes(chance.randint(0, 20))
-        target.write_bytes(content)
-        for parsed in read(importer, target)[0]:
-            assert len(parsed.messages) == len(parsed.places)
-
-
-@pytest.mark.parametrize(("importer", "path"), [(PI, V1), (PI, V3), (GOOSE, DATABASE)], ids=["v1", "v3", "goose"])
-def test_mutated_sources_give_reports_and_nothing_else(importer: Importer, path: Path, tmp_path: Path) -> None:
-    fuzz(importer, path, tmp_path, 200)
