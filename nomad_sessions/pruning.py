@@ -1,4 +1,4 @@
-"""Which sessions a rule would remove, and removing them."""
+"""Which sessions a rule would remove, and which attachments nothing names any more; and removing them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nomad_sessions.models import Session, dump
 from nomad_sessions.storage.codec import encode
+from nomad_sessions.workspace import sweeping
+from nomad_sessions.workspace.sweeping import Unreferenced
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
 
-__all__ = ["Rule", "Victim", "find_victims", "remove"]
+__all__ = [
+    "Rule",
+    "Unreferenced",
+    "Victim",
+    "find_unreferenced",
+    "find_victims",
+    "remove",
+    "remove_unreferenced",
+]
 
 
 class Rule(NamedTuple):
@@ -60,6 +70,23 @@ def remove(manager: NativeSessionManager, workspace_id: str, victims: Iterable[V
             if now is not None and now.rev == victim.session.rev:
                 gone += transaction.delete_session(workspace_id, victim.session.id)
     return gone
+
+
+def find_unreferenced(manager: NativeSessionManager, workspace_id: str, *, before: int) -> list[Unreferenced]:
+    """The attachments that nothing in the workspace names any more, and that nobody attached since `before` (ms), the
+    oldest first; changes nothing.
+
+    What a session or message names that was deleted is named by the journal for as long as that is kept, and by
+    `sessions.json.prev`. Reads every byte of the workspace but the attachments.
+    """
+    workspace = manager.workspace(workspace_id)
+    return sweeping.find(workspace.fs, workspace.folder, before)
+
+
+def remove_unreferenced(manager: NativeSessionManager, workspace_id: str, *, before: int) -> list[Unreferenced]:
+    """Removes them, and says which they were; safe while others write, as long as `before` is well in the past: what is
+    attached has its name written a moment later. Durable on return."""
+    return manager._use(workspace_id, lambda workspace: sweeping.sweep(workspace, before))
 
 
 def _size(manager: NativeSessionManager, workspace_id: str, session: Session) -> int:

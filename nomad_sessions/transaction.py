@@ -9,6 +9,7 @@ from nomad_sessions.errors import TransactionError
 from nomad_sessions.operations.reading import Looking
 from nomad_sessions.sessions_api import SessionCalls
 from nomad_sessions.storage import attachments
+from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.overlay import Overlay
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.store import Operation, Stamp, Workspace
@@ -25,6 +26,9 @@ def attach(workspace: Workspace, data: bytes) -> str:
     """Keeps the bytes of a file part, before any record names them; returns their SHA-256. Durable on return."""
     with workspace.syncing():
         workspace.make_parents()
+        if not attachments.is_kept(workspace.fs, workspace.folder, data):
+            return attachments.store(workspace.fs, workspace.folder, data)
+    with workspace.locked(), translated(workspace.folder):
         return attachments.store(workspace.fs, workspace.folder, data)
 
 

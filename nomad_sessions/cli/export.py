@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,9 @@ from nomad_sessions.cli.exits import guarded
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import DataDir, SessionId, Workspace, find_anywhere, open_store
 from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.formats import original_of
 from nomad_sessions.formats.exporting import EXPORTS, export_session
+from nomad_sessions.formats.keeping import is_outdated
 from nomad_sessions.formats.redaction import Redactor
 
 __all__ = ["register"]
@@ -38,12 +41,21 @@ def export(
     redact: Annotated[
         bool, typer.Option("--redact", help="Take out keys, passwords and home folders; says on stderr how many.")
     ] = False,
+    original: Annotated[
+        bool, typer.Option("--original", help="What the session was imported from, byte for byte, in place of a form.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     workspace: Workspace = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write a session as Markdown, as a page, for a model, for another tool."""
+    """Write a session as Markdown, as a page, for a model, for another tool; or as it was before it was imported."""
     output = None if output == Path("-") else output
+    if original:
+        if form is not None or redact:
+            reason = "gives what was there as it was: leave --format and --redact out"
+            raise InvalidInputError(field="original", value=form or "--redact", reason=reason)
+        _export_original(session, output, force, workspace, data_dir)
+        return
     with open_store(data_dir, workspace) as (manager, here), working("Exporting"):
         ws, found = find_anywhere(manager, here, session, named=workspace is not None)
         redactor = Redactor() if redact else None
@@ -51,14 +63,32 @@ def export(
     if redactor is not None:
         told = ", ".join(f"{kind}: {count}" for kind, count in redactor.found.most_common())
         print(f"redacted: {told or 'nothing'}", file=sys.stderr)
+    _write([data], output, force)
+
+
+def _export_original(
+    session: str, output: Path | None, force: bool, workspace: str | None, data_dir: Path | None
+) -> None:
+    with open_store(data_dir, workspace) as (manager, here):
+        with working("Exporting"):
+            ws, found = find_anywhere(manager, here, session, named=workspace is not None)
+            for _ in original_of(manager, ws, found.id):
+                pass  # Nothing is written of an original that is not whole.
+        if is_outdated(found):
+            print("nomad-sessions: the session was imported again since, without its original", file=sys.stderr)
+        _write(original_of(manager, ws, found.id), output, force)
+
+
+def _write(pieces: Iterable[bytes], output: Path | None, force: bool) -> None:
     if output is None:
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return
     try:
         with output.open("wb" if force else "xb") as file:
-            file.write(data)
+            file.writelines(pieces)
     except FileExistsError:
         raise InvalidInputError(
             field="output", value=str(output), reason="is there already: --force replaces"

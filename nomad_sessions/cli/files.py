@@ -64,6 +64,9 @@ def import_(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on, with what the tools write meanwhile, until Ctrl-C.")
     ] = False,
+    no_originals: Annotated[
+        bool, typer.Option("--no-originals", help="Do not keep what sessions are read from for `export --original`.")
+    ] = False,
     workspace: Workspace = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -80,12 +83,12 @@ def import_(
         _survey(sources, workspace, data_dir, as_json)
         return
     if follow:
-        _follow(sources, workspace, data_dir, as_json)
+        _follow(sources, workspace, data_dir, as_json, originals=not no_originals)
         return
     reports: list[ImportReport] = []
     try:
         for source in sources:
-            reports.append(_import(source, workspace, data_dir))
+            reports.append(_import(source, workspace, data_dir, originals=not no_originals))
     finally:  # when one cannot be read, those before it were imported all the same
         if reports or not sources:
             _print_reports(reports, as_json)
@@ -128,16 +131,26 @@ def _sources(what: list[str]) -> Iterator[_Source]:
                 yield _Source(importer_found, path)
 
 
-def _import(source: _Source, workspace: str | None, data_dir: Path | None) -> ImportReport:
+def _import(source: _Source, workspace: str | None, data_dir: Path | None, *, originals: bool) -> ImportReport:
     importer, path = source
     if importer is None:
         with open_store(data_dir, workspace, create=True) as (manager, ws), working(f"Importing {path.name}") as done:
             return import_file(manager, ws, path, anywhere=workspace is None, progress=done)
     with NativeSessionManager(data_dir) as manager, working(f"Importing {importer.label}") as done:
-        return import_history(manager, importer, path, workspace_id=workspace, progress=done, processes=_PROCESSES)
+        return import_history(
+            manager,
+            importer,
+            path,
+            workspace_id=workspace,
+            progress=done,
+            processes=_PROCESSES,
+            originals=originals,
+        )
 
 
-def _follow(sources: list[_Source], workspace: str | None, data_dir: Path | None, as_json: bool) -> None:
+def _follow(
+    sources: list[_Source], workspace: str | None, data_dir: Path | None, as_json: bool, *, originals: bool
+) -> None:
     """Imports again and again: what has not changed is not read. Says what each round brought."""
     if not sources:
         raise InvalidInputError(field="follow", value="auto", reason="no tool that we know keeps anything here")
@@ -149,7 +162,7 @@ def _follow(sources: list[_Source], workspace: str | None, data_dir: Path | None
         while True:
             for importer, path in sources:
                 assert importer is not None, "checked above"
-                report = import_history(manager, importer, path, workspace_id=workspace)
+                report = import_history(manager, importer, path, workspace_id=workspace, originals=originals)
                 news = [each for each in report.warnings if each not in told.get(path, ())]
                 told[path] = report.warnings
                 if report.messages.imported or report.messages.updated or news:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,10 +17,19 @@ from nomad_sessions.cli.store import AsJson, DataDir, Workspace, open_store
 from nomad_sessions.cli.times import span
 from nomad_sessions.clock import SystemClock
 from nomad_sessions.errors import InvalidInputError
-from nomad_sessions.pruning import Rule, Victim, find_victims, remove
+from nomad_sessions.pruning import (
+    Rule,
+    Victim,
+    find_unreferenced,
+    find_victims,
+    remove,
+    remove_unreferenced,
+)
 
 __all__ = ["register"]
 
+_GRACE = "14d"
+_LEAST_GRACE = "1h"  # What is attached is named a moment later: by a session that is being imported, say.
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -36,6 +46,9 @@ def prune(
         str | None, typer.Option(help="The oldest, until the rest takes at most so much: 500M, 2G.")
     ] = None,
     archived: Annotated[bool, typer.Option("--archived", help="Only archived sessions; the others stay.")] = False,
+    attachments: Annotated[
+        bool, typer.Option("--attachments", help=f"Not sessions but files that nothing names, for {_GRACE} or so long.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them. Without it nothing is removed, only shown.")] = False,
     workspace: Workspace = None,
     data_dir: DataDir = None,
@@ -43,8 +56,15 @@ def prune(
 ) -> None:
     """Show which sessions a rule would remove; with --yes, remove them.
 
-    The journal keeps what was removed for as long as it is kept (see config), attachments stay.
+    The journal keeps what was removed for as long as it is kept (see config), attachments stay. With --attachments:
+    which of those nothing names any more, neither a session nor the journal, and that are older than --older-than.
     """
+    if attachments:
+        if keep is not None or max_size is not None or archived:
+            reason = "goes with --older-than only: sessions are removed by themselves"
+            raise InvalidInputError(field="attachments", value=True, reason=reason)
+        _prune_attachments(older_than or _GRACE, yes, workspace, data_dir, as_json)
+        return
     if older_than is None and keep is None and max_size is None:
         raise InvalidInputError(field="prune", value=None, reason="say what goes: --older-than, --keep or --max-size")
     before = None if older_than is None else SystemClock().now() - span("older-than", older_than)
@@ -61,6 +81,21 @@ def prune(
             for v in victims
         ]
         write_json(rows)
+
+
+def _prune_attachments(grace: str, yes: bool, workspace: str | None, data_dir: Path | None, as_json: bool) -> None:
+    length = span("older-than", grace)
+    if length < span("older-than", _LEAST_GRACE):
+        raise InvalidInputError(field="older-than", value=grace, reason=f"{_LEAST_GRACE} at least, for attachments")
+    before = SystemClock().now() - length
+    with open_store(data_dir, workspace) as (manager, ws), working("Looking"):
+        found = (remove_unreferenced if yes else find_unreferenced)(manager, ws, before=before)
+    if not for_people(as_json):
+        write_json([{**each._asdict(), "removed": yes} for each in found])
+        return
+    whole = f"{len(found)} attachments, {size(sum(each.bytes for each in found))}, "
+    told = f"{whole}removed" if yes else f"{whole}would go: --yes removes them"
+    Console().print(Text(told if found else "nothing would go", style="yellow" if found else ""))
 
 
 def _print(console: Console, victims: list[Victim], gone: list[str], yes: bool) -> None:

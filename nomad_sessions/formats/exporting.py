@@ -24,7 +24,7 @@ from nomad_sessions.storage.codec import encode
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
 
-__all__ = ["EXPORTS", "Export", "export_session"]
+__all__ = ["EXPORTS", "Export", "export_session", "indented"]
 
 
 class Export(NamedTuple):
@@ -85,15 +85,15 @@ def _jsonl(whole: _Whole) -> bytes:
 
 def _nomadarch(whole: _Whole) -> bytes:
     messages = {message["id"]: message for message in whole.messages}
-    return _indented({"sessions": {whole.session["id"]: whole.session}, "messages": messages})
+    return indented({"sessions": {whole.session["id"]: whole.session}, "messages": messages})
 
 
 def _opencode(whole: _Whole) -> bytes:
-    return _indented(to_opencode(whole.session, whole.messages, visible=whole.visible, attachment=whole.attachment))
+    return indented(to_opencode(whole.session, whole.messages, visible=whole.visible, attachment=whole.attachment))
 
 
 def _for_model(form: ModelFormat, whole: _Whole) -> bytes:
-    return _indented(converted(whole.messages[: whole.visible], whole.attachment, form, "full"))
+    return indented(converted(whole.messages[: whole.visible], whole.attachment, form, "full"))
 
 
 def _resumable(make: Callable[..., bytes], whole: _Whole) -> bytes:
@@ -103,7 +103,8 @@ def _resumable(make: Callable[..., bytes], whole: _Whole) -> bytes:
     return make(whole.session, turns, whole.attachment)
 
 
-def _indented(value: Any) -> bytes:
+def indented(value: Any) -> bytes:
+    """JSON to be read by people too; what such JSON cannot have, as one line."""
     try:
         return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
     except (UnicodeEncodeError, RecursionError):  # lone surrogates, deep nesting

@@ -8,13 +8,16 @@ one transaction, so an import that was interrupted is completed by repeating it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nomad_sessions import workspaces
 from nomad_sessions.formats.homes import Homes
 from nomad_sessions.formats.importing import mark_of, store_session
+from nomad_sessions.formats.keeping import keep_missed, keep_original
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Found, Importer
 from nomad_sessions.formats.workers import Job, import_by_several
@@ -64,6 +67,7 @@ def import_history(
     workspace_id: str | None = None,
     progress: BytesDone | None = None,
     processes: int = 1,
+    originals: bool = True,
 ) -> ImportReport:
     """Imports every session of a source: into one workspace, or, without `workspace_id`, each where it is already, and
     new ones into that of their project folder (into one named after the tool, where the source does not say which).
@@ -72,6 +76,8 @@ def import_history(
     manager's setting says. Raises what the manager raises; what the source has wrong is in the report. Cost: sessions
     that are unchanged since the last import, by size and time of their files, are not read.
 
+    With `originals`, what each session was read from is kept as well: see `original_of`.
+
     With `processes`, a large import into several workspaces is done by up to so many at once. They are spawned, so a
     script that asks for it needs its `if __name__ == "__main__":`. Raises `ChildProcessError` when one was killed.
     """
@@ -79,34 +85,40 @@ def import_history(
     placed = list(_placed(manager, importer, path, workspace_id, report, create=True))
     total, done = sum(found.size for found, _ in placed), 0
 
-    def advance(size: int) -> None:
+    def advance(size: int) -> bool:
         nonlocal done
         done += size
         if progress is not None:
             progress(done, total)
+        return True
 
     jobs: dict[str, list[Found]] = {}
     for found, workspace in placed:
         if _is_unchanged(manager, found, workspace, report):
+            if originals:
+                keep_missed(manager, workspace, found, report)
             advance(found.size)
         else:
             jobs.setdefault(workspace, []).append(found)
-    several = [Job(workspace, sessions, _take) for workspace, sessions in jobs.items()]
+    take = partial(_take, originals=originals)
+    several = [Job(workspace, sessions, take) for workspace, sessions in jobs.items()]
     if processes > 1 and len(several) > 1 and sum(job.size for job in several) >= _WORTH_SEVERAL:
         import_by_several(manager, several, processes, report, advance)
         return report
     for job in several:
-        for found in job.sessions:
-            _take(manager, found, job.workspace_id, report)
-            advance(found.size)
+        job.do(manager, report, advance)
     return report
 
 
-def _take(manager: NativeSessionManager, found: Found, workspace_id: str, report: ImportReport) -> None:
+def _take(
+    manager: NativeSessionManager, found: Found, workspace_id: str, report: ImportReport, *, originals: bool = True
+) -> None:
     """Imports one session."""
     parsed = found.read(report)
     if parsed is not None:
         parsed.session["imported"] = {**mark_of(parsed.session), "stamp": found.stamp}
+        if originals:
+            keep_original(manager, workspace_id, found, parsed, report)
         _store(manager, workspace_id, parsed, report)
 
 
@@ -142,7 +154,7 @@ def _placed(
     """Each session of the source with the workspace it belongs into."""
     known: dict[str | None, str] = {}
     homes = Homes(manager, report)
-    for found in importer.sessions(path, report):
+    for found in _together(list(importer.sessions(path, report))):
         home = workspace_id or homes.of(found.id)
         if home is not None:
             yield found, home
@@ -152,8 +164,27 @@ def _placed(
         yield found, known[found.directory]
 
 
+def _together(sessions: Sequence[Found]) -> Iterator[Found]:
+    """The sessions of a source, with one stamp for all of one id: of a chat that it has twice, the second changes what
+    the first brought, so that neither alone tells whether anything is new."""
+    stamps: dict[str, list[str]] = {}
+    for found in sessions:
+        stamps.setdefault(found.id, []).append(found.stamp)
+    for found in sessions:
+        several = stamps[found.id]
+        yield replace(found, stamp=" ".join(several)) if len(several) > 1 else found
+
+
 def _workspace_of(manager: NativeSessionManager, directory: str | None, fallback: str, *, create: bool) -> str:
     if directory is None:
+        return fallback
+    try:
+        os.stat(directory)
+    except FileNotFoundError:
+        pass  # A project that was deleted or moved since.
+    except OSError:  # One that may not be looked into, or that no folder can be: below a file, longer than a path.
+        return workspaces.workspace_id_of(directory, {})
+    except ValueError:  # No text for a path, with half a character or a NUL in it.
         return fallback
     if not os.path.isabs(directory):  # A folder of another system, as C:\\project is here.
         return workspaces.workspace_id_of(directory, {})

@@ -22,7 +22,11 @@ from nomad_sessions.formats.homes import Homes
 from nomad_sessions.formats.placing import as_encoded, digest_of, place_new
 from nomad_sessions.formats.registry import recognise
 from nomad_sessions.formats.report import ImportReport, ParsedSession
-from nomad_sessions.models import Session, dump, normalise_fields, validate, validate_new_message
+from nomad_sessions.formats.values import finite
+from nomad_sessions.models import PROTECTED_SESSION, dump, normalise_fields, refuse_protected, validate_new_message
+from nomad_sessions.operations.plain import plain
+from nomad_sessions.operations.reading import check_new_id
+from nomad_sessions.operations.sessions import record_of
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
@@ -84,7 +88,7 @@ def store_session(
 ) -> None:
     """One session, in one transaction: its fields, the messages that are new or changed, and what a revert hides."""
     session_id: str = parsed.session["id"]
-    if not _is_acceptable(parsed, report):
+    if not _is_acceptable(workspace_id, parsed, report):
         return
     session = _stamped(parsed.session, report.format, visible=parsed.visible if parsed.reverted else None)
     session["imported"]["source"] = os.path.abspath(report.source)
@@ -96,13 +100,12 @@ def store_session(
     with manager.transaction(workspace_id) as tx:
         stored = tx.get_session(workspace_id, session_id)
         before = dump(stored) if stored is not None else None
+        if "original" in mark_of(before or {}):  # An import that kept none leaves the one of an earlier import.
+            session["imported"].setdefault("original", mark_of(before or {})["original"])
         if before is None:
             tx.create_session(workspace_id, session)
-        there = {} if before is None else _stored_marks(tx, workspace_id, session_id)
         behind = before is not None and _is_behind(session, before)
-        new, changed = _new_and_changed(parsed, there, report, keep=behind)
-        for message in changed:
-            tx.update_message(workspace_id, message["id"], _changeable(message))
+        new = _bring_changes(tx, workspace_id, parsed, before, report, keep=behind)
         mark, noted = mark_of(session), mark_of(before or {})
         changes = {} if before is None or behind or mark == noted else _changeable(session)
         rehide = before is None or bool(new) or (not behind and mark.get("visible") != noted.get("visible"))
@@ -110,7 +113,7 @@ def store_session(
             # Adding to a reverted session would make the revert final, and what it hides would be gone.
             tx.unrevert(workspace_id, session_id)
         if new:
-            _add(tx, workspace_id, parsed, new, report)
+            new = _add(tx, workspace_id, parsed, new, report)
         if rehide and parsed.reverted:
             _hide(tx, workspace_id, parsed, f"reverted in {report.format}")
         if before is None or changes or new:
@@ -121,16 +124,39 @@ def store_session(
     _count_session(report, is_new=before is None, is_changed=bool(changes))
 
 
+def _bring_changes(
+    tx: SessionCalls,
+    workspace_id: str,
+    parsed: ParsedSession,
+    before: Mapping[str, Any] | None,
+    report: ImportReport,
+    *,
+    keep: bool,
+) -> list[dict[str, Any]]:
+    """Changes the messages that are here and are another in the source; gives those that are to be added."""
+    there = {} if before is None else _stored_marks(tx, workspace_id, parsed.session["id"])
+    new, changed = _new_and_changed(parsed, there, report, keep=keep)
+    for message in changed:
+        # Parts that the source no longer has go: a new text would have no place among them.
+        tx.update_message(workspace_id, message["id"], {"parts": None, **_changeable(message)})
+    if new and before is not None and before.get("revert"):
+        return _free(tx, workspace_id, parsed, new, report)  # Nothing is shown again for what cannot be added.
+    return new
+
+
 def _is_behind(session: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Whether this is another source than the one that the session came from, and says nothing newer."""
     known = mark_of(before).get("source")
     return known not in (None, mark_of(session)["source"]) and bool(session["updatedAt"] <= before["updatedAt"])
 
 
-def _is_acceptable(parsed: ParsedSession, report: ImportReport) -> bool:
+def _is_acceptable(workspace_id: str, parsed: ParsedSession, report: ImportReport) -> bool:
     """Whether the store would take the session's own record."""
+    given = {key: value for key, value in parsed.session.items() if key != "imported"}
     try:
-        validate(Session, normalise_fields("session", parsed.session, {}))
+        given = normalise_fields("session", finite(given), {})
+        refuse_protected(given, PROTECTED_SESSION - {"id", "createdAt"})
+        record_of(workspace_id, given)
     except InvalidInputError as error:
         report.sessions.skipped += 1
         report.messages.skipped += len(parsed.messages)
@@ -159,7 +185,7 @@ def _new_and_changed(
         before = there.get(message["id"])
         if before is None or (not keep and before != mark_of(message)):
             try:
-                validate_new_message(normalise_fields("message", message, {}))
+                _check(message)
             except InvalidInputError as error:
                 reason = f"the message cannot be stored: {error.field}: {error.reason}"
                 report.skip_message(parsed.places[index], reason)
@@ -172,6 +198,15 @@ def _new_and_changed(
     return new, changed
 
 
+def _check(message: Mapping[str, Any]) -> None:
+    """Raises `InvalidInputError` for a message that the calls which store it would refuse."""
+    given = normalise_fields("message", message, {})
+    refuse_protected(given, frozenset({"sessionId", "rev"}))
+    validate_new_message(given)
+    check_new_id(given["id"])
+    plain(given)
+
+
 def _keep(parsed: ParsedSession, indexes: list[int]) -> None:
     """Leaves only these messages; the visible ones stay visible."""
     parsed.visible = sum(index < parsed.visible for index in indexes)
@@ -181,19 +216,27 @@ def _keep(parsed: ParsedSession, indexes: list[int]) -> None:
 
 def _add(
     tx: SessionCalls, workspace_id: str, parsed: ParsedSession, new: list[dict[str, Any]], report: ImportReport
-) -> None:
-    """Adds messages; those whose id another session has are reported, and leave `parsed`."""
+) -> list[dict[str, Any]]:
+    """Adds messages, and gives those that were added; the others are reported, and leave `parsed`."""
     try:
         tx.add_messages(workspace_id, parsed.session["id"], new)
     except AlreadyExistsError:  # rare, so the ids are looked up only now: a lookup for each costs as much as adding it
-        taken = {message["id"] for message in new if tx.get_message(workspace_id, message["id"]) is not None}
-        for message, place in zip(parsed.messages, parsed.places, strict=True):
-            if message["id"] in taken:
-                report.skip_message(place, "another session here has a message of that id")
-        new = [message for message in new if message["id"] not in taken]
-        _keep(parsed, [index for index, message in enumerate(parsed.messages) if message["id"] not in taken])
+        new = _free(tx, workspace_id, parsed, new, report)
         tx.add_messages(workspace_id, parsed.session["id"], new)
     report.messages.imported += len(new)
+    return new
+
+
+def _free(
+    tx: SessionCalls, workspace_id: str, parsed: ParsedSession, new: list[dict[str, Any]], report: ImportReport
+) -> list[dict[str, Any]]:
+    """Those of the new messages whose id no other session has; the others are reported, and leave `parsed`."""
+    taken = {message["id"] for message in new if tx.get_message(workspace_id, message["id"]) is not None}
+    for message, place in zip(parsed.messages, parsed.places, strict=True):
+        if message["id"] in taken:
+            report.skip_message(place, "another session here has a message of that id")
+    _keep(parsed, [index for index, message in enumerate(parsed.messages) if message["id"] not in taken])
+    return [message for message in new if message["id"] not in taken]
 
 
 def _hide(tx: SessionCalls, workspace_id: str, parsed: ParsedSession, reason: str) -> None:

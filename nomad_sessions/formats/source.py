@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 
-__all__ = ["Computer", "Found", "Importer", "stamp_of"]
+__all__ = ["Computer", "Found", "Importer", "Original", "stamp_of"]
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,26 @@ class Computer:
 
 
 @dataclass(frozen=True)
+class Original:
+    """What a session is read from, to be kept as it is: what to call it, and its bytes, in pieces of any size.
+
+    `read` begins anew at each call; what it gives raises `OSError`. An empty piece says that what follows changes more
+    often than what was before.
+    """
+
+    name: str
+    read: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True)
 class Found:
     """One session of a source, before it is read.
 
     `id` is the session's id here; `directory` the project folder it belongs to, None where the source does not say.
     `stamp` changes whenever what the session is read from changes: an import that finds it again reads nothing. `size`
     is in bytes, for progress. `read` gives the session, or None where nothing can be kept of it (then the report says
-    why); the counts of what it read go to the report.
+    why); the counts of what it read go to the report. `original` is None where what is stored says all that the source
+    does.
     """
 
     id: str
@@ -56,6 +69,7 @@ class Found:
     size: int
     place: str
     read: Callable[[ImportReport], ParsedSession | None]
+    original: Original | None = None
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,8 @@ def update(
         session = require_session(view, session_id)
         check_rev(session.rev, if_rev, lambda: session_model(session))
         difference = _difference(session, body)
+        if difference and body.get("updatedAt") is not None:  # Left out where it is the same, it would become now.
+            difference["set"] = {**difference.get("set", {}), "updatedAt": body["updatedAt"]}
         change = {"type": "session.updated", "sessionId": session_id, **difference}
         return ([change] if difference else []), _result(session_id)
 

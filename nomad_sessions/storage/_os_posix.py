@@ -102,6 +102,13 @@ class PosixFileSystem:
         except FileNotFoundError:
             return None
 
+    def renew(self, path: str, /) -> bool:
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+        return True
+
     def resolve(self, path: str, /) -> str:
         return os.path.realpath(path)
 

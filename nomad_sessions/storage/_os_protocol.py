@@ -67,6 +67,9 @@ class FileSystem(Protocol):
     def stat(self, path: str, /) -> FileStat | None:
         """The facts about a path, symlinks followed; None where there is nothing."""
 
+    def renew(self, path: str, /) -> bool:
+        """Give the file the time of a write that were now; False where there is nothing."""
+
     def resolve(self, path: str, /) -> str:
         """The path with symlinks followed: what to replace, so that a link stays a link."""
 

@@ -101,6 +101,13 @@ class WindowsFileSystem:
     def replace(self, src: str, dst: str, /) -> None:
         retry_sharing(lambda: os.replace(src, dst), self.sleep)
 
+    def renew(self, path: str, /) -> bool:
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+        return True
+
     def resolve(self, path: str, /) -> str:
         return os.path.realpath(path)
 

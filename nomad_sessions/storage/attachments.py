@@ -1,7 +1,8 @@
 """Bytes of files and images too large for a line, named by their SHA-256 and shared by whoever refers to them.
 
 Invariant: a file under `attachments/` is complete and synced before any record names it, and is never changed: its name
-says what it must contain, and `read` checks. Verified by `tests/unit/test_attachments.py`.
+says what it must contain, and `read` checks. Its time is that when somebody last asked for it to be kept: one that no
+record names, and that nobody will name any more, is old. Verified by `tests/unit/test_attachments.py`.
 """
 
 from __future__ import annotations
@@ -15,18 +16,29 @@ from nomad_sessions.errors import AttachmentMissingError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.files import read_whole
 
-__all__ = ["read", "store"]
+__all__ = ["FOLDER", "is_kept", "read", "store"]
 
+FOLDER = "attachments"
 _NAME = re.compile(r"[0-9a-f]{64}\Z")
 
 
+def is_kept(fs: FileSystem, workspace: str, data: bytes) -> bool:
+    """Whether a file of this name and size is there."""
+    known = fs.stat(f"{workspace}/{FOLDER}/{hashlib.sha256(data).hexdigest()}")
+    return known is not None and known.size == len(data)
+
+
 def store(fs: FileSystem, workspace: str, data: bytes) -> str:
-    """Keeps `data`; returns its SHA-256 in hex. Durable on return; one that is there costs the hash and two syncs."""
+    """Keeps `data`; returns its SHA-256 in hex. Durable on return; one that is there costs the hash and two syncs.
+
+    Where `is_kept` says that it is there, call it under the workspace's lock: else a sweep may find it old, and remove
+    it just after this said that it is needed.
+    """
     digest = hashlib.sha256(data).hexdigest()
-    folder = f"{workspace}/attachments"
+    folder = f"{workspace}/{FOLDER}"
     path = f"{folder}/{digest}"
     known = fs.stat(path)
-    if known is not None and known.size == len(data):
+    if known is not None and known.size == len(data) and fs.renew(path):
         # Whoever stored it may have died before its name was durable, and the caller's record will be.
         fs.sync_dir(folder)
         fs.sync_dir(workspace)
@@ -52,7 +64,7 @@ def store(fs: FileSystem, workspace: str, data: bytes) -> str:
 
 def read(fs: FileSystem, workspace: str, digest: str) -> bytes:
     """The bytes with this SHA-256. Raises `AttachmentMissingError` when they are not there or not those bytes."""
-    path = f"{workspace}/attachments/{digest}"
+    path = f"{workspace}/{FOLDER}/{digest}"
     if not _NAME.match(digest):
         raise AttachmentMissingError(path=path, sha256=digest)
     try:

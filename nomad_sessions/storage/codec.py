@@ -55,19 +55,24 @@ def encode(value: Any) -> bytes:
     return data
 
 
-def decode(data: bytes) -> Any:
-    """The value of one JSON text. Raises `ValueError` when it is not JSON."""
+def decode(data: bytes, *, deep: bool = True) -> Any:
+    """The value of one JSON text. Raises `ValueError` when it is not JSON.
+
+    What is nested too deep for Python is read a hundred times as slowly; without `deep` it is a `RecursionError`.
+    """
     try:
         return from_json(data, allow_inf_nan=False)
     except ValueError:
-        return decode_text(data.decode("utf-8", "surrogatepass"))
+        return decode_text(data.decode("utf-8", "surrogatepass"), deep=deep)
 
 
-def decode_text(text: str) -> Any:
+def decode_text(text: str, *, deep: bool = True) -> Any:
     """As `decode`, for text: takes lone surrogates and any depth. Raises `ValueError` when it is not JSON."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
+        if not deep:
+            raise
         return _DeepReader(text).read()
 
 

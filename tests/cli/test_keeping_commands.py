@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from nomad_sessions import NativeSessionManager
 
 from .conftest import EXAMPLES, Cli
 
@@ -39,6 +43,31 @@ def test_prune_takes_ages_and_sizes(filled: Cli) -> None:
     filled("prune", code=2)
     filled("prune", "--older-than", "soon", code=2)
     filled("prune", "--max-size", "big", code=2)
+
+
+def test_prune_takes_attachments_that_nothing_names_once_they_are_old(cli: Cli, terminal: Terminal) -> None:
+    cli("new")
+    with NativeSessionManager(cli.data_dir) as manager:
+        name = manager._attach("ws", b"loose" * 1000)
+    path = cli.data_dir / "ws" / "attachments" / name
+    assert cli("prune", "--attachments").json == []
+    assert terminal("prune", "--attachments").strip() == "nothing would go"
+    day = time.time() - 86_400
+    os.utime(path, (day, day))
+    assert cli("prune", "--attachments").json == []
+    (row,) = cli("prune", "--attachments", "--older-than", "12h").json
+    assert (row["name"], row["bytes"], row["removed"]) == (name, 5000, False)
+    assert "1 attachments, 4.9 KiB, would go: --yes" in terminal("prune", "--attachments", "--older-than", "12h")
+    assert path.exists()
+    assert cli("prune", "--attachments", "--older-than", "12h", "--yes").json[0]["removed"]
+    assert not path.exists()
+
+
+def test_prune_takes_attachments_by_themselves_and_none_that_are_new(cli: Cli) -> None:
+    cli("new")
+    for options in (("--keep", "2"), ("--max-size", "1G"), ("--archived",)):
+        assert "by themselves" in cli("prune", "--attachments", *options, code=2).err
+    assert "1h" in cli("prune", "--attachments", "--older-than", "5m", code=2).err
 
 
 def test_config_shows_and_changes_settings(cli: Cli, terminal: Terminal) -> None:

@@ -252,3 +252,17 @@ def test_the_monotonic_clock_covers_what_was_slept(place: Place) -> None:
     start = place.fs.monotonic()
     place.fs.sleep(0.001)
     assert place.fs.monotonic() - start >= 0.00099
+
+
+def test_a_file_that_is_renewed_has_the_time_of_now_and_its_bytes(place: Place) -> None:
+    path = place.put("f", b"as it was")
+    before = place.fs.stat(path)
+    place.fs.sleep(0.02)
+    assert place.fs.renew(path)
+    after = place.fs.stat(path)
+    assert before is not None
+    assert after is not None
+    assert after.mtime_ns > before.mtime_ns
+    assert after._replace(mtime_ns=before.mtime_ns) == before
+    assert place.get("f") == b"as it was"
+    assert not place.fs.renew(place.path("none"))

@@ -265,3 +265,13 @@ def test_compacting_adds_a_summary_and_removes_nothing(m: NativeSessionManager) 
     for bad in ("", None):
         with pytest.raises(InvalidInputError):
             m.compact_session(WS, session.id, bad)  # type: ignore[arg-type]
+
+
+def test_a_time_that_an_update_gives_stays_also_where_it_is_the_same(
+    m: NativeSessionManager, clock: ManualClock
+) -> None:
+    session = m.create_session("ws")
+    clock.advance(5000)
+    again = m.update_session("ws", session.id, title="new", updated_at=session.updated_at)
+    assert (again.title, again.updated_at) == ("new", session.updated_at)
+    assert m.update_session("ws", session.id, parent_id="x", agent=None).updated_at == session.updated_at + 5000
