@@ -14,6 +14,7 @@ from nomad_sessions.errors import (
     DataDirError,
     DiskFullError,
     DurabilityLostError,
+    EventsPrunedError,
     InvalidCursorError,
     InvalidInputError,
     InvalidWorkspaceIdError,
@@ -24,6 +25,7 @@ from nomad_sessions.errors import (
     MessageNotFoundError,
     NomadSessionsError,
     NotFoundError,
+    OriginalNotFoundError,
     ProtectedFieldError,
     SessionNotFoundError,
     SnapshotUnreadableError,
@@ -61,6 +63,7 @@ from nomad_sessions.transaction import Transaction
 if TYPE_CHECKING:
     from nomad_sessions.aio import AsyncMessageStream, AsyncSessionManager
     from nomad_sessions.doctor import DoctorReport, Finding
+    from nomad_sessions.events import EventFilter, Subscription
     from nomad_sessions.workspace.check import CheckReport, Problem
     from nomad_sessions.workspace.repair import RepairReport
 
@@ -79,6 +82,8 @@ __all__ = [
     "DoctorReport",
     "DurabilityLostError",
     "Event",
+    "EventFilter",
+    "EventsPrunedError",
     "FileRef",
     "Finding",
     "ForkedFrom",
@@ -99,6 +104,7 @@ __all__ = [
     "NativeSessionManager",
     "NomadSessionsError",
     "NotFoundError",
+    "OriginalNotFoundError",
     "Page",
     "Problem",
     "ProtectedFieldError",
@@ -110,6 +116,7 @@ __all__ = [
     "StorageError",
     "StoreClosedError",
     "StoreReadOnlyError",
+    "Subscription",
     "SystemClock",
     "Task",
     "TaskNotFoundError",
@@ -133,9 +140,11 @@ _LATER = {
     "AsyncSessionManager": "nomad_sessions.aio",
     "CheckReport": "nomad_sessions.workspace.check",
     "DoctorReport": "nomad_sessions.doctor",
+    "EventFilter": "nomad_sessions.events",
     "Finding": "nomad_sessions.doctor",
     "Problem": "nomad_sessions.workspace.check",
     "RepairReport": "nomad_sessions.workspace.repair",
+    "Subscription": "nomad_sessions.events",
 }
 
 

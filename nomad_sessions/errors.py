@@ -8,7 +8,8 @@ An error also subclasses the built-in that callers catch already, carries its fa
     │   ├── SessionNotFoundError                 session_id
     │   ├── MessageNotFoundError                 message_id
     │   ├── WorkspaceNotFoundError               workspace_id
-    │   └── TaskNotFoundError                    task_id
+    │   ├── TaskNotFoundError                    task_id
+    │   └── OriginalNotFoundError                session_id
     ├── InvalidInputError (ValueError)           field, value, reason
     │   ├── InvalidWorkspaceIdError              workspace_id
     │   ├── ProtectedFieldError
@@ -17,6 +18,7 @@ An error also subclasses the built-in that callers catch already, carries its fa
     ├── AlreadyExistsError                       kind, id, current
     ├── TransactionError (RuntimeError)
     ├── StoreClosedError (RuntimeError)          path
+    ├── EventsPrunedError (LookupError)          path, since, first
     └── StorageError                             path
         ├── DiskFullError (OSError)              errno
         ├── DurabilityLostError (OSError)        errno
@@ -128,6 +130,14 @@ class TaskNotFoundError(NotFoundError):
         super().__init__(kind="task", id=task_id)
 
 
+class OriginalNotFoundError(NotFoundError):
+    """What the session `session_id` was imported from is not kept here, if it was imported at all; `hint` says why."""
+
+    def __init__(self, *, session_id: str, hint: str) -> None:
+        self.session_id = session_id
+        super().__init__(kind="original of session", id=session_id, hint=hint)
+
+
 class InvalidInputError(NomadSessionsError, ValueError):
     """A value given by the caller cannot be stored; nothing was written.
 
@@ -195,6 +205,19 @@ class StoreClosedError(NomadSessionsError, RuntimeError):
     def __init__(self, *, path: str = "") -> None:
         self.path = path
         super().__init__(message=f"the store{_at(path)} is closed: open a new manager")
+
+
+class EventsPrunedError(NomadSessionsError, LookupError):
+    """Changes after the seq `since` are no longer kept, or the workspace began anew; `first` is the first that is."""
+
+    def __init__(self, *, path: str, since: int, first: int) -> None:
+        self.path = path
+        self.since = since
+        self.first = first
+        super().__init__(
+            message=f"{_plain(path)} no longer has the changes after {since}: the first that it has is {first}; "
+            "read the state afresh, and go on from there"
+        )
 
 
 class StorageError(NomadSessionsError):

@@ -26,6 +26,7 @@ from nomad_sessions.errors import (
     StoreClosedError,
     TransactionError,
 )
+from nomad_sessions.events_api import EventCalls
 from nomad_sessions.models import Message, Session
 from nomad_sessions.operations import sessions
 from nomad_sessions.operations.reading import Looking
@@ -34,6 +35,7 @@ from nomad_sessions.storage import attachments
 from nomad_sessions.storage._os import REAL, FileSystem
 from nomad_sessions.streaming import MessageStream, interrupted
 from nomad_sessions.transaction import Transaction, attach
+from nomad_sessions.workspace.attached import attachments_of
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.options import Durability, Options
 from nomad_sessions.workspace.store import Operation, Workspace
@@ -41,6 +43,7 @@ from nomad_sessions.workspaces_api import WorkspaceCalls
 
 # What is seldom asked for is loaded when it is: a program that only adds messages starts faster.
 if TYPE_CHECKING:
+    from nomad_sessions.events.hub import Hub
     from nomad_sessions.operations.movement import Luggage
 
 __all__ = ["NativeSessionManager"]
@@ -50,7 +53,7 @@ T = TypeVar("T")
 _MOVES = 5
 
 
-class NativeSessionManager(SessionCalls, WorkspaceCalls):
+class NativeSessionManager(SessionCalls, WorkspaceCalls, EventCalls):
     """Sessions and messages in plain files, one folder a workspace, under `data_dir`.
 
     `data_dir` defaults to NOMAD_SESSIONS_DIR or the user's data folder. `durability`: "full" (synced before a call
@@ -83,6 +86,7 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls):
         self._workspaces: dict[str, Workspace] = {}
         self._in_transaction = threading.local()
         self._closed = False
+        self._hub: Hub | None = None
         with translated(self.data_dir):
             stat = self._fs.stat(self.data_dir)
         if stat is not None and not stat_bits.S_ISDIR(stat.mode):
@@ -92,6 +96,9 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls):
     def _after_fork(self) -> None:
         """In a forked child: another thread, which is not here, may have held the mutex."""
         self._mutex = threading.Lock()
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            hub.after_fork()
 
     # The three that all calls come down to
 
@@ -123,7 +130,10 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls):
         return self._use(workspace_id, lambda workspace: workspace.read(look))
 
     def _commit(self, workspace_id: str, operation: Operation[T], *, lazy: bool = False) -> T:
-        return self._use(workspace_id, lambda workspace: workspace.commit(operation, lazy=lazy))
+        result = self._use(workspace_id, lambda workspace: workspace.commit(operation, lazy=lazy))
+        if self._hub is not None:
+            self._hub.wake()
+        return result
 
     def _attach(self, workspace_id: str, data: bytes) -> str:
         return self._use(workspace_id, lambda workspace: attach(workspace, data))
@@ -149,6 +159,8 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls):
             raise
         else:
             transaction.commit()
+            if self._hub is not None:
+                self._hub.wake()
         finally:
             self._in_transaction.active = False
 
@@ -213,11 +225,9 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls):
         return moved
 
     def _carry_attachments(self, workspace_id: str, to_workspace: str, luggage: Luggage) -> None:
-        for body in [*luggage.messages, *luggage.detached]:
-            for part in body.get("parts") or ():
-                digest = (part.get("file") or {}).get("sha256") if isinstance(part, dict) else None
-                if digest is not None:
-                    self._attach(to_workspace, self.read_attachment(workspace_id, digest))
+        for body in [luggage.fields, *luggage.messages, *luggage.detached]:
+            for digest in attachments_of(body):
+                self._attach(to_workspace, self.read_attachment(workspace_id, digest))
 
     # Life
 
@@ -235,6 +245,9 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls):
         with self._mutex:
             self._closed = True
             open_ones = list(self._workspaces.values())
+            hub = self._hub
+        if hub is not None:
+            hub.close()
         with contextlib.ExitStack() as ending:
             for workspace in open_ones:
                 ending.callback(workspace.close, checkpoint=checkpoint)

@@ -309,11 +309,13 @@ class Journal:
         self._create(self.live_first)
         return Sealed(live, Seal(self.last_seq, covers, places, note))
 
+    def below(self, keep_from: int) -> list[int]:
+        """The first seqs of the sealed segments all of whose records are below `keep_from`."""
+        return [first for first, successor in pairwise(self.first_seqs()) if successor <= keep_from]
+
     def prune(self, keep_from: int) -> list[int]:
-        """Removes the sealed segments all of whose records are below `keep_from`; returns their first seqs."""
-        firsts = self.first_seqs()
-        gone = [first for first, successor in pairwise(firsts) if successor <= keep_from]
-        for first in gone:
+        """Removes the segments that are `below`; returns their first seqs."""
+        for first in (gone := self.below(keep_from)):
             try:
                 self._fs.unlink(f"{self.folder}/{name_of(first)}")
             except PermissionError:  # Windows: somebody still reads it. The next checkpoint tries again.

@@ -18,6 +18,8 @@ from nomad_sessions.storage.files import read_whole
 from nomad_sessions.storage.journal import Journal, Sealed
 from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace import recovery
+from nomad_sessions.workspace.archive import archived
+from nomad_sessions.workspace.attached import attachments_of
 from nomad_sessions.workspace.foreign import normalise
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT
 from nomad_sessions.workspace.state import Body
@@ -53,11 +55,16 @@ class CheckReport(NamedTuple):
 
 
 def check_workspace(fs: FileSystem, folder: str) -> CheckReport:
-    """Verifies snapshot, `.prev`, journal, every message, every attachment that one names."""
+    """Verifies snapshot, `.prev`, journal, every message, every attachment that a record names."""
     problems: list[Problem] = []
     problems += _journal(fs, folder)
     for name in (SNAPSHOT, PREVIOUS):
         problems += _snapshot(fs, f"{folder}/{name}")
+    try:
+        for _ in archived(fs, folder):
+            pass  # Each is verified as it is read.
+    except (CorruptionError, OSError) as error:
+        problems.append(_problem("events-damaged", folder, error))
     sessions = messages = seq = torn = 0
     try:
         opened = recovery.load(fs, folder, wait=False, trust_tables=False)
@@ -187,8 +194,9 @@ def _foreign(fs: FileSystem, path: str) -> Iterator[Problem]:
 
 
 def _messages(fs: FileSystem, folder: str, view: View) -> Iterator[tuple[Problem | None, int]]:
-    """Every message and attachment: a problem or none, and whether a visible message was read."""
+    """Every message, original and attachment: a problem or none, and whether a visible message was read."""
     for session in [*view.load_all(), view.workspace()]:
+        yield from _attachments(fs, folder, session.fields, f"the original of session {session.id} is in it")
         visible = set(session.order)
         for message_id in session.ids():
             state = session.message(message_id)
@@ -202,16 +210,12 @@ def _messages(fs: FileSystem, folder: str, view: View) -> Iterator[tuple[Problem
                 yield _problem("journal-damaged", folder, error), 0
                 continue
             yield None, int(message_id in visible)
-            for part in body.get("parts") or ():
-                yield from _attachment(fs, folder, message_id, part)
+            yield from _attachments(fs, folder, body, f"message {message_id} names it")
 
 
-def _attachment(fs: FileSystem, folder: str, message_id: str, part: object) -> Iterator[tuple[Problem | None, int]]:
-    file = part.get("file") if isinstance(part, dict) else None
-    digest = file.get("sha256") if isinstance(file, dict) else None
-    if not isinstance(digest, str):
-        return
-    try:
-        attachments.read(fs, folder, digest)
-    except AttachmentMissingError as error:
-        yield Problem("attachment-missing", str(error.path), 0, 0, f"message {message_id} names it"), 0
+def _attachments(fs: FileSystem, folder: str, record: Body, detail: str) -> Iterator[tuple[Problem | None, int]]:
+    for digest in attachments_of(record):
+        try:
+            attachments.read(fs, folder, digest)
+        except AttachmentMissingError as error:
+            yield Problem("attachment-missing", str(error.path), 0, 0, detail), 0

@@ -14,6 +14,7 @@ from nomad_sessions.storage.segment import Entry, name_of
 from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace import checkpoint
 from nomad_sessions.workspace.adopt import Given
+from nomad_sessions.workspace.archive import carry_over
 from nomad_sessions.workspace.check import CheckReport, check_workspace
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, identity
 from nomad_sessions.workspace.state import WORKSPACE, Body, Ref
@@ -106,6 +107,8 @@ def _retire(fs: FileSystem, workspace: Workspace) -> list[str]:
     for first in journal.first_seqs():
         name = name_of(first)
         quarantine.keep(fs, folder, f"{name}.repair", read_whole(fs, f"{journal.folder}/{name}"))
+    carry_over(fs, folder, map(journal.segment, journal.first_seqs()), salvage=True)
+    journal.close()
     _still_alone(workspace)
     for first in journal.first_seqs():
         fs.unlink(f"{journal.folder}/{name_of(first)}")

@@ -1,19 +1,24 @@
 """How long folded journal segments are kept for replay.
 
 Invariant: no segment goes that holds a record above `.prev`'s seq, nor any while there is no `.prev`: from it and them
-our state can always be rebuilt without `sessions.json`.
+our state can always be rebuilt without `sessions.json`. What somebody recorded does not go with its segment.
 """
 
 from __future__ import annotations
 
+import logging
+
+from nomad_sessions.errors import CorruptionError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.segment import name_of
 from nomad_sessions.storage.snapshot import Snapshot
+from nomad_sessions.workspace.archive import carry_over
 from nomad_sessions.workspace.recovery import PREVIOUS
 from nomad_sessions.workspace.view import View
 
 __all__ = ["BUDGET_BYTES", "BUDGET_DAYS", "prune"]
 
+_LOG = logging.getLogger("nomad_sessions")
 BUDGET_BYTES = 64 << 20
 BUDGET_DAYS = 30
 
@@ -41,4 +46,11 @@ def prune(fs: FileSystem, folder: str, view: View, now: int) -> list[int]:
         if kept > budget or stat.mtime_ns // 1_000_000 < oldest:
             keep_from = successor
             break
-    return view.journal.prune(min(keep_from, previous.seq + 1))
+    keep_from = min(keep_from, previous.seq + 1)
+    gone = view.journal.below(keep_from)
+    try:
+        carry_over(fs, folder, map(view.journal.segment, gone))
+    except CorruptionError as error:
+        _LOG.warning("%s: kept, for what was recorded in it cannot be read: %s", view.journal.folder, error)
+        return []
+    return view.journal.prune(keep_from)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from nomad_sessions.workspace.bodies import Body, join_parts, patch, text_kind
 
 __all__ = [
+    "RECORDED",
     "WORKSPACE",
     "Body",
     "MessageState",
@@ -210,6 +211,10 @@ def _message_in(record: bytes, rev: int) -> bytes | None:
 def copy_message(source: MessageState, message_id: str, session_id: str, origin: str, seq: int) -> MessageState:
     """A fork's copy: the same places, its own id, session and history from here on."""
     return MessageState(source.ref, seq, seq, tuple(source.patches), (message_id, session_id, origin))
+
+
+RECORDED = "event.recorded"
+"""The type of a record that changes nothing: somebody told the store what happened. It is of no session's history."""
 
 
 def apply(

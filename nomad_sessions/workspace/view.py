@@ -18,7 +18,7 @@ from nomad_sessions.storage.table import Region
 from nomad_sessions.workspace.live import Live
 from nomad_sessions.workspace.places import LazySegment, Place, Summary
 from nomad_sessions.workspace.replay import History, replay
-from nomad_sessions.workspace.state import WORKSPACE, Body, MessageState, Ref, SessionState, apply
+from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body, MessageState, Ref, SessionState, apply
 from nomad_sessions.workspace.stored import stored_session, stored_workspace
 
 __all__ = ["View"]
@@ -168,13 +168,21 @@ class View:
             self.live.expand(record, self.owner)
         if self.limit is not None and seq > self.limit:
             return
+        if record["type"] == RECORDED:
+            if seq > self.floor:
+                self.seq = seq
+                self._reach(entry)
+            return
         if seq <= self.floor:
             self.live.folded.append((entry, segment))
             return
         self.take(record, Ref(self._source(segment), entry.offset, entry.length))
         self.live.add(entry, segment)
+        self._reach(entry)
+
+    def _reach(self, entry: Entry) -> None:
         self.pending_bytes += entry.length
-        self.last_id = record.get("id", self.last_id)
+        self.last_id = entry.record.get("id", self.last_id)
 
     def take(self, record: Body, ref: Ref) -> None:
         """Applies a record that lies at `ref`, wherever that is."""

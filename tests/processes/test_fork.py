@@ -20,6 +20,13 @@ ROOT = Path(nomad_sessions.__file__).parent
 LOCKS = {
     ("aio.py", "ThreadPoolExecutor"): "AsyncSessionManager._after_fork",
     ("aio.py", "_one_at_a_time"): "AsyncMessageStream._after_fork",
+    ("events/delivery.py", "done"): "of one turn, by a thread that is not in the child",
+    ("events/delivery.py", "event"): "no lock: the type of what happened",
+    ("events/feed.py", "_mutex"): "NativeSessionManager._after_fork lets go of the hub with its feeds",
+    ("events/hub.py", "_due"): "the same",
+    ("events/hub.py", "_mutex"): "Hub.after_fork",
+    ("events/subscription.py", "_condition"): "Subscription.after_fork",
+    ("formats/workers.py", "Event"): "of an import, by processes that are spawned",
     ("manager.py", "_mutex"): "NativeSessionManager._after_fork",
     ("search/index.py", "mutex"): "Searcher._after_fork opens new indexes",
     ("search/searcher.py", "_mutex"): "Searcher._after_fork",
@@ -85,8 +92,12 @@ manager.configure_workspace("w", fold="always")
 manager.checkpoint("w")
 searcher = Searcher(manager)
 searcher.find("parent")
+subscription = manager.subscribe("w", cursor="c")
 held = [
     manager._mutex,
+    manager._hub._mutex,
+    manager._hub.feed("w")._mutex,
+    subscription._condition,
     searcher._mutex,
     searcher._indexes["w"].mutex,
     shared._default.mutex,
@@ -127,6 +138,10 @@ if not pid:
             assert (await aio.get_session("w", "s")).title == "t"
             await aio.create_session("third", title="of the inherited one, with await")
         asyncio.run(child())
+        assert subscription.closed and subscription.next() is None
+        subscription.close()
+        with manager.subscribe("third", since=0) as own:
+            assert own.next(5).properties["info"]["title"].endswith("with await")
         os.write(ready[1], b"x")
         os.read(go[0], 1)  # The parent has given its lock back.
         async def streaming():
@@ -145,6 +160,8 @@ for thread in threads:
     thread.join()
 os.write(go[1], b"x")
 _, status = os.waitpid(pid, 0)
+assert subscription.next(5).properties["info"]["content"] == "child"
+subscription.close()
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 

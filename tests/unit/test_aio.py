@@ -23,7 +23,7 @@ from tests.support.there import there
 
 WS = "ws"
 NOT_ASYNC = {"workspace", "closed", "data_dir"}
-OF_ITS_OWN = {"transaction", "stream_message", "close"}
+OF_ITS_OWN = {"transaction", "stream_message", "close", "events"}
 
 
 def public(cls: type) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def test_every_method_has_its_twin_with_the_same_signature() -> None:
     for name in set(theirs) - NOT_ASYNC - OF_ITS_OWN:
         assert inspect.iscoroutinefunction(ours[name]), name
         assert inspect.signature(ours[name]) == inspect.signature(theirs[name]), name
-    for name in ("transaction", "stream_message", "close"):
+    for name in OF_ITS_OWN:
         mine, other = (inspect.signature(each[name]).parameters for each in (ours, theirs))
         assert list(mine.values()) == list(other.values()), name
 
@@ -88,6 +88,10 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert (await call("get_session", WS, session)).title == "t"
         assert await call("interrupted_messages", WS) == []
         assert await call("get_active_session_count") == 2
+        seq = await call("record_event", WS, "noted")
+        assert [event.seq async for event in m.events(WS, recorded=True)] == [seq]
+        with await call("subscribe", WS, since=seq - 1) as subscription:
+            assert subscription.next(5).seq == seq
         file = await m.add_message(WS, session, role="user", parts=[{"type": "f", "file": {"data": bytes(99_999)}}])
         assert await call("read_attachment", WS, there(file.parts[0].file).sha256) == bytes(99_999)
         assert (await call("configure_workspace", WS, fold="auto"))["fold"] == "auto"
@@ -112,7 +116,9 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
             await s.text("x")
 
     run(tmp_path, body)
-    assert called | {"transaction", "stream_message", "close"} == set(public(NativeSessionManager)) - NOT_ASYNC
+    assert (
+        called | {"transaction", "events", "stream_message", "close"} == set(public(NativeSessionManager)) - NOT_ASYNC
+    )
 
 
 def test_errors_come_as_they_are(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_change_is_durable_and_a_look_writes_nothing() -> None:
 def test_what_a_transaction_has_is_what_the_page_says() -> None:
     calls = {name for name in vars(SessionCalls) if not name.startswith("_")}
     assert calls <= set(dir(Transaction))
-    first, _, rest = DOC.partition("## Workspaces and the manager")
+    first, _, rest = DOC.partition("## Events")
     tables = {match[1] for match in ROW.finditer(first)}
     assert tables - calls == {"move_session", "stream_message", "interrupted_messages", "read_attachment"}
     assert not calls & {match[1] for match in ROW.finditer(rest)}

@@ -117,5 +117,5 @@ def test_every_kind_of_record_has_the_fields_that_the_files_have() -> None:
         "agent usage error metadata rev",
         "task": "id sessionId agentId taskType status progress inputData outputData errorMessage startTime "
         "lastActivity createdAt updatedAt rev",
-        "event": "seq id timestamp type sessionId messageId properties",
+        "event": "seq id timestamp type sessionId messageId properties workspaceId recorded",
     }

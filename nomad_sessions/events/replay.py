@@ -1,0 +1,86 @@
+"""What happened, read from the log again: what was carried over to `events/`, and then the journal.
+
+Invariant: events come in the order of seq (or the reverse of it), each once, and all that are kept between the two
+ends; where some of them are not, it is said before the first is given. Verified by `tests/unit/test_replay.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from nomad_sessions.errors import EventsPrunedError
+from nomad_sessions.events.filters import EventFilter
+from nomad_sessions.events.translation import event_of
+from nomad_sessions.models import Event
+from nomad_sessions.workspace.archive import archived
+from nomad_sessions.workspace.state import Body
+
+if TYPE_CHECKING:
+    from nomad_sessions.events.hub import Hub
+
+__all__ = ["replay"]
+
+
+def replay(
+    hub: Hub,
+    workspace_id: str,
+    wanted: EventFilter,
+    since: int | None,
+    until: int | None,
+    limit: int | None,
+    *,
+    newest_first: bool,
+) -> Iterator[Event]:
+    """The events of a workspace after a seq, up to another. Raises `EventsPrunedError`."""
+    log = hub.reader(workspace_id, 0)
+    goal = log.goal() if until is None else min(until, log.goal())
+    firsts = log.segments()
+    first = firsts[0] if firsts else log.goal() + 1
+    if since is not None and since + 1 < first and since < goal and wanted.recorded is not True:
+        raise EventsPrunedError(path=log.folder, since=since, first=first)
+    records = _Records(hub, workspace_id, firsts, since or 0, goal)
+    found = records.newest_first() if newest_first else records.oldest_first()
+    events = (event_of(workspace_id, record) for record in found)
+    return islice(filter(wanted.matches, events), limit)
+
+
+class _Records:
+    """The records between two seqs (the first exclusive), in the segments that begin with these."""
+
+    def __init__(self, hub: Hub, workspace_id: str, firsts: list[int], since: int, goal: int) -> None:
+        self._hub = hub
+        self._workspace_id = workspace_id
+        self._firsts = firsts
+        self._since = since
+        self._goal = goal
+        self._begin = max(since, firsts[0] - 1) if firsts else goal
+
+    def oldest_first(self) -> Iterator[Body]:
+        yield from self._archived(newest_first=False)
+        yield from self._from_journal(self._begin, self._goal)
+
+    def newest_first(self) -> Iterator[Body]:
+        """A segment at a time."""
+        upper = self._goal
+        for first in reversed(self._firsts):
+            lower = max(self._since, first - 1)
+            if lower < upper:
+                yield from reversed(list(self._from_journal(lower, upper)))
+                upper = lower
+        yield from self._archived(newest_first=True)
+
+    def _from_journal(self, after: int, goal: int) -> Iterator[Body]:
+        reader = self._hub.reader(self._workspace_id, after)
+        try:
+            while reader.after < goal and (entries := reader.read()):
+                yield from (entry.record for entry in entries if entry.record["seq"] <= goal)
+        finally:
+            reader.close()
+
+    def _archived(self, *, newest_first: bool) -> Iterator[Body]:
+        """What was carried over, and is not in the journal any more."""
+        reader = self._hub.reader(self._workspace_id, 0)
+        found = archived(reader.fs, reader.folder, after=self._since, newest_first=newest_first)
+        return (record for record in found if record["seq"] <= min(self._begin, self._goal))

@@ -1,0 +1,80 @@
+"""Recorded events that outlive the journal: carried over to `events/` before the segment that holds them goes.
+
+Invariant: whoever recorded an event finds it in the journal or in `events/`, and in both for a moment at most; it goes
+when a policy for it says so, never with the journal's retention. Verified by `tests/unit/test_recorded_events.py` and
+`tests/crash/`.
+
+A file of `events/` is named as the segment it comes from, and holds those of its lines that are recorded events, byte
+for byte.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+
+from nomad_sessions.errors import CorruptionError
+from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.codec import decode, frame, unframe
+from nomad_sessions.storage.files import make_folder, read_whole
+from nomad_sessions.storage.segment import Segment, name_of
+from nomad_sessions.workspace.state import RECORDED, Body
+
+__all__ = ["FOLDER", "archived", "carry_over"]
+
+FOLDER = "events"
+_NAME = re.compile(r"[0-9]+\.jsonl")
+
+
+def carry_over(fs: FileSystem, folder: str, segments: Iterable[Segment], *, salvage: bool = False) -> None:
+    """Keeps the recorded events of these segments, which are about to go. Durable on return. Under the lock.
+
+    With `salvage`, whatever of a damaged segment can be read. Cost: the bytes of the segments, read once. Raises
+    `OSError`, and without `salvage` `CorruptionError`.
+    """
+    made = False
+    for segment in segments:
+        entries = segment.salvage()[0] if salvage else segment.scan().entries
+        places = [(each.offset, each.length) for each in entries if each.record.get("type") == RECORDED]
+        if not places:
+            continue
+        if not made:
+            make_folder(fs, f"{folder}/{FOLDER}")
+            made = True
+        lines = b"".join(frame(segment.raw(*place)) for place in places)
+        _write(fs, f"{folder}/{FOLDER}/{name_of(segment.first_seq)}", lines)
+    if made:
+        fs.sync_dir(f"{folder}/{FOLDER}")
+
+
+def archived(fs: FileSystem, folder: str, *, after: int = 0, newest_first: bool = False) -> Iterator[Body]:
+    """The records that were carried over, from the first with a seq above `after`. Raises `CorruptionError`."""
+    firsts = sorted(int(name[:-6]) for name in fs.listdir(f"{folder}/{FOLDER}") if _NAME.fullmatch(name))
+    for first in reversed(firsts) if newest_first else firsts:
+        path = f"{folder}/{FOLDER}/{name_of(first)}"
+        records = [record for record in _records(path, read_whole(fs, path)) if record["seq"] > after]
+        yield from reversed(records) if newest_first else records
+
+
+def _records(path: str, data: bytes) -> Iterator[Body]:
+    at = 0
+    for line in data.split(b"\n")[:-1]:
+        body = unframe(line)
+        if body is None:
+            reason = f"a recorded event at offset {at} does not match its checksum"
+            raise CorruptionError(path=path, reason=reason, hint="the others are intact: see its lines")
+        yield decode(body)
+        at += len(line) + 1
+
+
+def _write(fs: FileSystem, path: str, data: bytes) -> None:
+    temporary = f"{path}.tmp"
+    fs.unlink(temporary)
+    fd = fs.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        fs.pwrite_all(fd, data, 0)
+        fs.sync(fd)
+    finally:
+        fs.close(fd)
+    fs.replace(temporary, path)

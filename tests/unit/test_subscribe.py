@@ -1,0 +1,418 @@
+"""Subscriptions: everything, in order, once, however it is taken, and whoever is slow."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from nomad_sessions import AsyncSessionManager, NativeSessionManager
+from nomad_sessions.errors import EventsPrunedError, InvalidInputError, InvalidWorkspaceIdError
+from nomad_sessions.events import Subscription, feed, hub
+from nomad_sessions.models import Event
+from tests.support.there import there
+
+WS = "ws"
+
+
+@pytest.fixture
+def m(tmp_path: Path) -> Iterator[NativeSessionManager]:
+    with NativeSessionManager(tmp_path / "data", durability="os") as manager:
+        manager.create_session(WS, id="s")
+        yield manager
+
+
+def add(m: NativeSessionManager, count: int, session: str = "s") -> list[int]:
+    return [there(m.add_message(WS, session, role="user", content=str(n)).rev) for n in range(count)]
+
+
+def take(subscription: Subscription, count: int) -> list[Event]:
+    return [there(subscription.next(5)) for _ in range(count)]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.002)
+
+
+def test_what_happens_from_now_on_arrives_in_order(m: NativeSessionManager) -> None:
+    with m.subscribe(WS) as subscription:
+        seqs = add(m, 20)
+        assert [event.seq for event in take(subscription, 20)] == seqs
+        assert subscription.next(0.02) is None
+
+
+def test_each_change_is_an_event_of_the_name_that_opencode_has_for_it(m: NativeSessionManager) -> None:
+    with m.subscribe(WS) as subscription:
+        one = m.add_message(WS, "s", role="user", content="a")
+        two = m.add_message(WS, "s", role="assistant", content="b")
+        m.append_to_message(WS, two.id, "c")
+        m.update_message(WS, one.id, content="A")
+        m.update_session(WS, "s", title="t")
+        m.revert(WS, "s", one.id)
+        m.unrevert(WS, "s")
+        fork = m.fork_session(WS, "s")
+        m.delete_message(WS, two.id)
+        m.delete_session(WS, fork.id)
+        m.configure_workspace(WS, fold="auto")
+        m.record_event(WS, "session.idle", {"why": "done"}, session_id="s", message_id=one.id)
+        events = take(subscription, 12)
+    told = [(event.type, event.session_id, event.message_id, event.recorded) for event in events]
+    assert told == [
+        ("message.updated", "s", one.id, False),
+        ("message.updated", "s", two.id, False),
+        ("message.part.delta", "s", two.id, False),
+        ("message.updated", "s", one.id, False),
+        ("session.updated", "s", None, False),
+        ("session.updated", "s", None, False),
+        ("session.updated", "s", None, False),
+        ("session.created", fork.id, None, False),
+        ("message.removed", "s", two.id, False),
+        ("session.deleted", fork.id, None, False),
+        ("workspace.updated", None, None, False),
+        ("session.idle", "s", one.id, True),
+    ]
+    assert events[0].properties["info"]["content"] == "a"
+    assert events[0].properties["created"] is True
+    assert events[2].properties == {"delta": "c"}
+    assert events[3].properties["set"]["content"] == "A"
+    assert events[7].properties["forkedFrom"] == "s"
+    assert events[-1].properties == {"why": "done"}
+    assert all(event.workspace_id == WS for event in events)
+    assert [event.timestamp for event in events] == sorted(event.timestamp for event in events)
+
+
+def test_the_filter_lets_through_what_it_says(m: NativeSessionManager) -> None:
+    m.create_session(WS, id="other")
+    ours = m.subscribe(WS, types=["session.*", "message.remo?ed"], session_id="s")
+    tools = m.subscribe(WS, has_tool=True)
+    recorded = m.subscribe(WS, recorded=True, types="session.idle")
+    message = m.add_message(WS, "s", role="user", content="x")
+    m.update_session(WS, "other", title="not ours")
+    m.update_session(WS, "s", title="ours")
+    m.record_event(WS, "session.error", session_id="s")
+    m.record_event(WS, "session.idle", session_id="other")
+    call = {"id": "c", "type": "function", "function": {"name": "read", "arguments": "{}"}}
+    m.add_message(WS, "other", role="assistant", parts=[{"type": "tool_call", "toolCall": call}])
+    m.add_message(WS, "other", role="tool", content="x", tool_call_id="c")
+    m.delete_message(WS, message.id)
+    assert [event.type for event in take(ours, 3)] == ["session.updated", "session.error", "message.removed"]
+    assert [event.properties["info"]["role"] for event in take(tools, 2)] == ["assistant", "tool"]
+    assert [event.session_id for event in take(recorded, 1)] == ["other"]
+    assert [each.next(0.01) for each in (ours, tools, recorded)] == [None] * 3
+
+
+def test_since_a_seq_what_was_before_comes_first(m: NativeSessionManager) -> None:
+    seqs = add(m, 5)
+    with m.subscribe(WS, since=seqs[1]) as subscription:
+        seqs += add(m, 2)
+        assert [event.seq for event in take(subscription, 5)] == seqs[2:]
+
+
+def test_all_workspaces_and_those_that_come(m: NativeSessionManager) -> None:
+    m.create_session("old", id="o")
+    with m.subscribe() as subscription:
+        m.update_session("old", "o", title="x")
+        m.create_session("new", id="n")
+        m.add_message("new", "n", role="user", content="x")
+        events = take(subscription, 3)
+    assert sorted((event.workspace_id, event.type) for event in events) == [
+        ("new", "message.updated"),
+        ("new", "session.created"),
+        ("old", "session.updated"),
+    ]
+
+
+def test_who_is_slow_misses_nothing(m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "_MOST", 10)
+    slow, quick = m.subscribe(WS), m.subscribe(WS)
+    seqs = add(m, 100)
+    assert [event.seq for event in take(quick, 100)] == seqs
+    seqs += add(m, 50)
+    first = take(slow, 60)
+    seqs += add(m, 50)
+    assert [event.seq for event in first + take(slow, 140)] == seqs
+    assert [event.seq for event in take(quick, 100)] == seqs[100:]
+
+
+def test_large_events_are_not_kept_but_read_again(m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "_MOST_BYTES", 1_000)
+    with m.subscribe(WS) as subscription:
+        for size in (10, 5_000, 10, 5_000):
+            m.add_message(WS, "s", role="user", content="x" * size)
+        sizes = [len(event.properties["info"]["content"]) for event in take(subscription, 4)]
+    assert sizes == [10, 5_000, 10, 5_000]
+
+
+def test_it_goes_on_across_folds_and_rotations(m: NativeSessionManager) -> None:
+    with m.subscribe(WS) as subscription:
+        seqs: list[int] = []
+        for _ in range(5):
+            seqs += add(m, 3)
+            m.checkpoint(WS)
+            seqs.append(there(m.add_message(WS, "s", role="user", content="x" * (2 << 20)).rev))
+        assert [event.seq for event in take(subscription, len(seqs))] == seqs
+
+
+def test_of_what_was_pruned_the_subscriber_is_told_and_goes_on(m: NativeSessionManager) -> None:
+    m.configure_workspace(WS, retention={"bytes": 0})
+    begin = m.status(WS).seq
+    for _ in range(4):
+        add(m, 200)
+        m.checkpoint(WS)
+    with m.subscribe(WS, since=begin) as subscription:
+        with pytest.raises(EventsPrunedError) as told:
+            subscription.next(5)
+        assert told.value.since == begin
+        assert there(subscription.next(5)).seq == told.value.first
+    got: list[Event] = []
+    with m.subscribe(WS, since=begin, callback=got.append):
+        until(lambda: len(got) > 1)
+    assert got[0].type == "events.pruned"
+    assert got[0].properties == {"since": begin, "first": told.value.first}
+    assert got[1].seq == told.value.first
+
+
+def test_deltas_name_their_message_wherever_reading_begins(m: NativeSessionManager) -> None:
+    message = m.add_message(WS, "s", role="assistant", content="")
+    m.append_to_message(WS, message.id, "a")
+    middle = m.status(WS).seq
+    m.append_to_message(WS, message.id, "b")
+    m.checkpoint(WS)
+    m.append_to_message(WS, message.id, "c")
+    with m.subscribe(WS, since=middle) as subscription:
+        events = take(subscription, 2)
+    assert [(event.message_id, event.session_id, event.properties) for event in events] == [
+        (message.id, "s", {"delta": "b"}),
+        (message.id, "s", {"delta": "c"}),
+    ]
+    assert all(event.timestamp for event in events)
+
+
+def test_closing_ends_who_waits_and_the_thread_of_the_library(m: NativeSessionManager) -> None:
+    subscription = m.subscribe(WS)
+    ended = threading.Thread(target=lambda: list(subscription))
+    ended.start()
+    subscription.close()
+    subscription.close()
+    ended.join(5)
+    assert not ended.is_alive()
+    assert subscription.next() is None
+    until(lambda: not [each for each in threading.enumerate() if each.name == "nomad-sessions-events"])
+    with m.subscribe(WS) as again:
+        seqs = add(m, 2)
+        assert [event.seq for event in take(again, 2)] == seqs
+
+
+def test_closing_the_manager_ends_them(tmp_path: Path) -> None:
+    m = NativeSessionManager(tmp_path)
+    subscription = m.subscribe()
+    m.close()
+    assert list(subscription) == []
+
+
+def test_a_callback_is_called_for_one_event_after_the_other(m: NativeSessionManager) -> None:
+    got: list[int] = []
+    busy = threading.Lock()
+
+    def callback(event: Event) -> None:
+        assert busy.acquire(blocking=False), "two at once"
+        assert m.get_session(WS, "s") is not None, "no lock is held"
+        got.append(event.seq)
+        busy.release()
+
+    with m.subscribe(WS, callback=callback), ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(lambda _: add(m, 25), range(4)))
+        until(lambda: len(got) == 100)
+    assert got == sorted(seq for each in made for seq in each)
+
+
+def test_a_callback_that_fails_is_called_for_the_next(
+    m: NativeSessionManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    got: list[int] = []
+
+    def callback(event: Event) -> None:
+        got.append(event.seq)
+        if len(got) == 1:
+            raise RuntimeError("the first time")
+
+    with m.subscribe(WS, callback=callback):
+        seqs = add(m, 3)
+        until(lambda: len(got) == 3)
+    assert got == seqs
+    assert "the first time" in caplog.text
+
+
+def test_a_callback_may_close_its_subscription(m: NativeSessionManager) -> None:
+    got: list[Event] = []
+
+    def callback(event: Event) -> None:
+        got.append(event)
+        subscription.close()
+
+    subscription = m.subscribe(WS, callback=callback)
+    add(m, 5)
+    until(lambda: subscription.closed)
+    time.sleep(0.02)
+    assert len(got) == 1
+
+
+def test_a_callback_runs_where_it_is_told_to(m: NativeSessionManager) -> None:
+    names: set[str] = set()
+    got: list[Event] = []
+
+    def callback(event: Event) -> None:
+        names.add(threading.current_thread().name)
+        got.append(event)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="pool") as pool, m.subscribe(WS, callback=callback, deliver=pool):
+        add(m, 10)
+        until(lambda: len(got) == 10)
+    assert {name.split("_")[0] for name in names} == {"pool"}
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with m.subscribe(WS, callback=callback, deliver=loop):
+            await loop.run_in_executor(None, add, m, 10)
+            while len(got) < 20:
+                await asyncio.sleep(0.005)
+
+    names.clear()
+    asyncio.run(main())
+    assert names == {threading.current_thread().name}
+
+    jobs: list[Callable[[], None]] = []
+    with m.subscribe(WS, callback=callback, deliver=jobs.append):
+        add(m, 10)
+        until(lambda: bool(jobs))
+        time.sleep(0.02)
+        assert len(got) == 20, "only when it is called"
+        while len(got) < 30:
+            until(lambda: bool(jobs))
+            jobs.pop(0)()
+
+
+def test_a_turn_on_a_loop_is_short(m: NativeSessionManager) -> None:
+    turns: list[float] = []
+    got: list[Event] = []
+
+    def callback(event: Event) -> None:
+        got.append(event)
+        time.sleep(0.001)
+
+    def deliver(job: Callable[[], None]) -> None:
+        start = time.perf_counter()
+        job()
+        turns.append(time.perf_counter() - start)
+
+    add(m, 200)
+    with m.subscribe(WS, since=1, callback=callback, deliver=deliver):
+        until(lambda: len(got) == 200)
+    assert len(turns) >= 20
+
+
+def test_asyncio_iterates_and_cancelling_loses_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncSessionManager(tmp_path) as m:
+            await m.create_session(WS, id="s")
+            subscription = await m.subscribe(WS)
+            got: list[str] = []
+
+            async def collect(count: int) -> None:
+                async for event in subscription:
+                    got.append(event.properties["info"]["content"])
+                    if len(got) == count:
+                        return
+
+            waiting = asyncio.create_task(collect(99))
+            await asyncio.sleep(0.02)
+            for n in range(10):
+                await m.add_message(WS, "s", role="user", content=str(n))
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            for n in range(10, 20):
+                await m.add_message(WS, "s", role="user", content=str(n))
+            await asyncio.wait_for(collect(20), 10)
+            assert got == [str(n) for n in range(20)]
+            waiting = asyncio.create_task(collect(99))
+            await asyncio.sleep(0.02)
+            subscription.close()
+            await asyncio.wait_for(waiting, 5)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("watch", [True, False])
+def test_what_another_handle_writes_arrives_with_and_without_word_of_it(
+    m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch, watch: bool
+) -> None:
+    if not watch:
+        monkeypatch.setattr(hub.Watcher, "watch", lambda *_: None)
+    with m.subscribe(WS) as subscription, NativeSessionManager(m.data_dir, durability="os") as other:
+        seqs = add(other, 50)
+        assert [event.seq for event in take(subscription, 50)] == seqs
+
+
+def test_after_its_event_nothing_older_is_read(m: NativeSessionManager) -> None:
+    stale: list[str] = []
+
+    def callback(event: Event) -> None:
+        session = m.get_session(WS, "s")
+        if event.type == "session.updated" and (session is None or (session.rev or 0) < event.seq):
+            stale.append(f"{event.seq}")
+        got.append(event)
+
+    got: list[Event] = []
+    with m.subscribe(WS, callback=callback), NativeSessionManager(m.data_dir, durability="os") as other:
+        for n in range(100):
+            other.update_session(WS, "s", title=str(n))
+        until(lambda: len(got) == 100)
+    assert stale == []
+
+
+def test_a_workspace_that_is_not_there_yet_can_be_watched(tmp_path: Path) -> None:
+    with NativeSessionManager(tmp_path / "data") as m, m.subscribe("later") as subscription:
+        assert subscription.next(0.01) is None
+        m.create_session("later", id="s")
+        assert take(subscription, 1)[0].type == "session.created"
+
+
+def test_one_that_was_deleted_begins_anew(m: NativeSessionManager) -> None:
+    with m.subscribe(WS) as subscription:
+        add(m, 30)
+        take(subscription, 30)
+        m.delete_workspace(WS)
+        m.create_session(WS, id="again")
+        with pytest.raises(EventsPrunedError):
+            subscription.next(5)
+        event = take(subscription, 1)[0]
+        assert (event.seq, event.session_id) == (1, "again")
+
+
+def test_what_cannot_be_subscribed_to_is_named(m: NativeSessionManager) -> None:
+    with pytest.raises(InvalidWorkspaceIdError):
+        m.subscribe("../x")
+    with pytest.raises(InvalidInputError, match="since"):
+        m.subscribe(WS, since=-1)
+    with pytest.raises(InvalidInputError, match="of one workspace"):
+        m.subscribe(since=3)
+    with pytest.raises(InvalidInputError, match="of one workspace"):
+        m.subscribe(cursor="c")
+    with pytest.raises(InvalidInputError, match="types"):
+        m.subscribe(WS, types=["", "x"])
+    with pytest.raises(InvalidInputError, match="deliver"):
+        m.subscribe(WS, deliver=print)
+    with pytest.raises(InvalidInputError, match="deliver"):
+        m.subscribe(WS, callback=print, deliver=3)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="callback"):
+        m.subscribe(WS, callback=3)  # type: ignore[arg-type]
+    with m.subscribe(WS) as subscription, pytest.raises(InvalidInputError, match="cursor"):
+        subscription.ack()
