@@ -9,6 +9,7 @@
 | message.updated | `message.updated` | `set`, `unset` |
 | message.delta | `message.part.delta` | `delta`, the text; `part`, where not the last; `new`, a part that begins |
 | message.deleted | `message.removed` | |
+| task.created, .merged, .updated, .deleted; mail.… | the same | `id` of the row; `info`, the row; `set`, `unset` |
 | workspace.configured, .updated | `workspace.updated` | `settings`, `set`, `unset` |
 | event.recorded | as it was recorded | as they were recorded |
 
@@ -24,7 +25,7 @@ from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
 
 __all__ = ["event_of"]
 
-_ENVELOPE = frozenset({"seq", "id", "ts", "type", "sessionId", "messageId", "durable", "until", "delta", "to"})
+_ENVELOPE = frozenset({"seq", "id", "ts", "type", "sessionId", "messageId", "durable", "until", "delta", "to", "about"})
 _NAMES = {
     "session.forked": "session.created",
     "session.reverted": "session.updated",
@@ -46,7 +47,7 @@ def event_of(workspace_id: str, record: Body) -> Event:
         "id": record.get("id", ""),
         "timestamp": record.get("ts", 0),
         "type": _NAMES.get(kind, kind),
-        "session_id": None if session_id == WORKSPACE else session_id,
+        "session_id": record.get("about") if session_id == WORKSPACE else session_id,
         "message_id": record.get("messageId") if isinstance(record.get("messageId"), str) else None,
         "properties": {},
         "workspace_id": workspace_id,
@@ -63,6 +64,9 @@ def event_of(workspace_id: str, record: Body) -> Event:
 
 def _properties(kind: str, record: Body) -> dict[str, Any]:
     rest = {key: value for key, value in record.items() if key not in _ENVELOPE}
+    if "rowId" in rest:
+        row = {"info": rest.pop("row")} if "row" in rest else {}
+        return {"id": rest.pop("rowId"), **row, **rest}
     info = rest.pop("session", None) or rest.pop("message", None)
     if info is not None:
         rest = {"info": info}

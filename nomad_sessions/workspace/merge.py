@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from nomad_sessions.storage.codec import encode
 from nomad_sessions.workspace.foreign import Content, millis, put_copy
+from nomad_sessions.workspace.rows import TABLES, rows_in
 from nomad_sessions.workspace.state import WORKSPACE, Body
 
 __all__ = ["ABSENT", "TIME", "Merged", "merge", "same"]
@@ -292,6 +293,8 @@ class _Merge:
     def _extras(self) -> None:
         changed: Body = {}
         for key, value in self.theirs.extras.items():
+            if self._rows(key):
+                continue
             own = self.ours.extras.get(key, ABSENT)
             before = [each.extras[key] for each in (self.last, self.base) if each is not None and key in each.extras]
             was = before[0] if before else ABSENT
@@ -303,6 +306,26 @@ class _Merge:
             changed[key] = value
         if changed:
             self.changes.append({"type": "workspace.updated", "sessionId": WORKSPACE, "set": changed})
+
+    def _rows(self, key: str) -> bool:
+        """Merges a table of rows, each by itself; False where the key is none on both sides. None is ever deleted: a
+        writer that knows nothing of rows gives back those that it once read."""
+        kind = next((kind for kind, table in TABLES.items() if table == key), None)
+        theirs, ours = rows_in(self.theirs.extras, key), rows_in(self.ours.extras, key)
+        if kind is None or theirs is None or ours is None:
+            return False
+        known = [rows_in(each.extras, key) or {} for each in (self.last, self.base) if each is not None]
+        for row_id, row in theirs.items():
+            own = ours.get(row_id, ABSENT)
+            was = next((rows[row_id] for rows in known if row_id in rows), ABSENT)
+            if same(row, own) or same(row, was):
+                continue
+            if own is not ABSENT and not same(own, was):
+                self._displace("changed by us and by another program", kind, row_id, row)
+                continue
+            change = {"type": f"{kind}.merged", "sessionId": WORKSPACE, "rowId": row_id, "row": row}
+            self.changes.append(change)
+        return True
 
     def _displace(self, reason: str, kind: str, identifier: str, record: Any) -> None:
         self.displaced.append({"reason": reason, "kind": kind, "id": identifier, "record": record})

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 from nomad_sessions.workspace.bodies import Body, join_parts, patch, text_kind
+from nomad_sessions.workspace.rows import TABLES, apply_to
 
 __all__ = [
     "RECORDED",
@@ -176,6 +177,10 @@ class SessionState:
     def copy(self) -> SessionState:
         """One that can be changed without this one noticing; the places of messages are shared."""
         made = SessionState(self.id, dict(self.fields), self.created, self.rev, self.run)
+        if self.id == WORKSPACE:  # Rows are put into their tables, and never changed.
+            made.fields |= {
+                key: dict(rows) for key in TABLES.values() if isinstance(rows := self.fields.get(key), dict)
+            }
         made.order, made.hidden, made.detached = list(self.order), list(self.hidden), list(self.detached)
         made.changed = {key: state and state.copy() for key, state in self.changed.items()}
         made.settings = self.settings
@@ -360,6 +365,10 @@ def _workspace_updated(session: SessionState, record: Body, ref: Ref, source: An
         session.fields.pop(key, None)
 
 
+def _row_changed(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
+    apply_to(session.fields, record)
+
+
 _HANDLERS: dict[str, Callable[..., Any]] = {
     "session.created": _created,
     "session.forked": _forked,
@@ -374,5 +383,6 @@ _HANDLERS: dict[str, Callable[..., Any]] = {
     "message.deleted": _message_deleted,
     "workspace.configured": _configured,
     "workspace.updated": _workspace_updated,
+    **{f"{kind}.{what}": _row_changed for kind in TABLES for what in ("created", "merged", "updated", "deleted")},
 }
 _CREATING = {_created, _forked, _deleted}

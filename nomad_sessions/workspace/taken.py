@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from nomad_sessions.storage.codec import repeats_keys
 from nomad_sessions.workspace.foreign import Content, ForeignFile, millis
 from nomad_sessions.workspace.merge import ABSENT, TIME, Merged, same
+from nomad_sessions.workspace.rows import TABLES, rows_in
 from nomad_sessions.workspace.state import Body
 
 __all__ = ["took_all"]
@@ -33,7 +34,7 @@ def took_all(foreign: ForeignFile, theirs: Content, merged: Merged, known: Seque
     return (
         _has(theirs.sessions, sessions, [each.sessions for each in known])
         and _has(theirs.messages, messages, [each.messages for each in known])
-        and _is_told(theirs.extras, [*extras, *(each.extras for each in known)])
+        and _is_told(theirs.extras, [*extras, *(each.extras for each in known), _with_rows(merged, known[0])])
         # What we deleted stands nowhere any more: its place is nobody's loss.
         and all(
             _follows([one for one in order if one in alive], orders.get(name, ()))
@@ -71,6 +72,18 @@ def _said(
             sessions.setdefault(session_id, []).append(change["session" if kind == "session.created" else "set"])
             orders.setdefault(session_id, []).append(change.get("messageIds", []))
     return sessions, messages, extras, orders
+
+
+def _with_rows(merged: Merged, ours: Content) -> Body:
+    """The tables of rows that the merge changed, as they are after it: what is told of a row is told of its table."""
+    tables: Body = {}
+    for change in merged.changes:
+        kind, _, what = change["type"].partition(".")
+        if what == "merged" and kind in TABLES:
+            key = TABLES[kind]
+            rows = tables.setdefault(key, dict(rows_in(ours.extras, key) or {}))
+            rows[change["rowId"]] = change["row"]
+    return tables
 
 
 def _has(records: Mapping[str, Body], said: Mapping[str, list[Body]], known: Sequence[Mapping[str, Body]]) -> bool:
