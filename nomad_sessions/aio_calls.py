@@ -273,6 +273,7 @@ class AsyncCalls:
         message_id: str | None = None,
         recorded: bool | None = None,
         has_tool: bool | None = None,
+        is_agent_task: bool | None = None,
         since: int | None = None,
         cursor: str | None = None,
         callback: Callback | None = None,
@@ -287,6 +288,7 @@ class AsyncCalls:
             message_id=message_id,
             recorded=recorded,
             has_tool=has_tool,
+            is_agent_task=is_agent_task,
             since=since,
             cursor=cursor,
             callback=callback,
@@ -304,6 +306,7 @@ class AsyncCalls:
         message_id: str | None = None,
         recorded: bool | None = None,
         has_tool: bool | None = None,
+        is_agent_task: bool | None = None,
         after: int | None = None,
         before: int | None = None,
         limit: int | None = None,
@@ -320,6 +323,7 @@ class AsyncCalls:
             message_id=message_id,
             recorded=recorded,
             has_tool=has_tool,
+            is_agent_task=is_agent_task,
             after=after,
             before=before,
             limit=limit,
@@ -342,6 +346,10 @@ class AsyncCalls:
         return await self._run(
             self._manager.record_event, workspace_id, type, properties, session_id=session_id, message_id=message_id
         )
+
+    async def record_events(self, workspace_id: str, items: Iterable[Mapping[str, Any]]) -> list[int]:
+        """The same for several events, with one sync: all of them, or none."""
+        return await self._run(self._manager.record_events, workspace_id, items)
 
     async def checkpoint(self, workspace_id: str) -> bool:
         """Folds the journal into a fresh `sessions.json`; False when it has everything already. Durable on return."""

@@ -60,6 +60,7 @@ class EventCalls:
         message_id: str | None = None,
         recorded: bool | None = None,
         has_tool: bool | None = None,
+        is_agent_task: bool | None = None,
         since: int | None = None,
         cursor: str | None = None,
         callback: Callback | None = None,
@@ -85,7 +86,7 @@ class EventCalls:
         from nomad_sessions.events.filters import EventFilter
         from nomad_sessions.events.subscription import Subscription
 
-        wanted = EventFilter(types, session_id, message_id, recorded, has_tool)
+        wanted = EventFilter(types, session_id, message_id, recorded, has_tool, is_agent_task)
         if workspace_id is None and (since is not None or cursor is not None):
             field, value = ("since", since) if since is not None else ("cursor", cursor)
             raise InvalidInputError(field=field, value=value, reason="is of one workspace: say which")
@@ -123,6 +124,7 @@ class EventCalls:
         message_id: str | None = None,
         recorded: bool | None = None,
         has_tool: bool | None = None,
+        is_agent_task: bool | None = None,
         after: int | None = None,
         before: int | None = None,
         limit: int | None = None,
@@ -138,7 +140,7 @@ class EventCalls:
         from nomad_sessions.events.filters import EventFilter
         from nomad_sessions.events.replay import replay
 
-        wanted = EventFilter(types, session_id, message_id, recorded, has_tool, after, before)
+        wanted = EventFilter(types, session_id, message_id, recorded, has_tool, is_agent_task, after, before)
         validate_workspace_id(workspace_id)
         _check_numbers(since=since, until=until, limit=limit)
         return replay(self._events(), workspace_id, wanted, since, until, limit, newest_first=newest_first)
@@ -157,9 +159,18 @@ class EventCalls:
         Any type (`"session.idle"`, a tool's run, …) and any JSON. What is recorded is data of the user's: it outlives
         the journal's retention. Raises `InvalidInputError`, `StorageError`.
         """
+        event = {"type": type, "properties": properties, "session_id": session_id, "message_id": message_id}
+        return self.record_events(workspace_id, [event])[0]
+
+    def record_events(self, workspace_id: str, items: Iterable[Mapping[str, Any]]) -> list[int]:
+        """The same for several events, with one sync: all of them, or none. Durable on return.
+
+        Each has a `type`, and may have `properties`, `session_id`, `message_id`, and, from another store, an `id` and a
+        `timestamp` (ms) of its own. Raises `InvalidInputError`, `ProtectedFieldError`, `StorageError`.
+        """
         from nomad_sessions.operations.recording import record
 
-        return self._commit(workspace_id, record(type, properties, session_id, message_id))
+        return self._commit(workspace_id, record(items))
 
     def _events(self) -> Hub:
         from nomad_sessions.events.hub import Hub

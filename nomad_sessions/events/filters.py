@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.models import Event
 
-__all__ = ["EventFilter"]
+__all__ = ["EventFilter", "concerns_task", "has_tool"]
 
 _TOOL_PARTS = frozenset({"tool", "tool_call", "tool_result"})
 
@@ -21,8 +21,9 @@ class EventFilter:
     """What an event has to be. None, and no type, is whatever it be.
 
     `types` are names, in which `*`, `?` and `[…]` match as in file names: one, or several. `recorded` tells what was
-    recorded from the store's own changes; `has_tool` whether it is about a message with a tool's call or result.
-    `since` and `until` are times in ms, the second exclusive.
+    recorded from the store's own changes; `has_tool` whether it is about a message with a tool's call or result,
+    `is_agent_task` whether it is about an agent's task, or a session that has one. `after` and `before` are times in
+    ms, the second exclusive.
     """
 
     types: str | Iterable[str] = ()
@@ -30,8 +31,9 @@ class EventFilter:
     message_id: str | None = None
     recorded: bool | None = None
     has_tool: bool | None = None
-    since: int | None = None
-    until: int | None = None
+    is_agent_task: bool | None = None
+    after: int | None = None
+    before: int | None = None
     _pattern: re.Pattern[str] | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
@@ -45,21 +47,35 @@ class EventFilter:
             pattern = "|".join(fnmatch.translate(each) for each in types)
             object.__setattr__(self, "_pattern", re.compile(pattern))
 
-    def matches(self, event: Event) -> bool:
-        """Whether it is one of those wanted."""
+    def names(self, kind: str) -> bool:
+        """Whether events of this type are among those wanted."""
+        return self._pattern is None or self._pattern.match(kind) is not None
+
+    def matches(self, event: Event, is_of_task: Callable[[Event], bool]) -> bool:
+        """Whether it is one of those wanted. `is_of_task` says whether an event's session is worked on as a task."""
         return (
-            (self._pattern is None or self._pattern.match(event.type) is not None)
+            self.names(event.type)
             and self.session_id in (None, event.session_id)
             and self.message_id in (None, event.message_id)
             and self.recorded in (None, event.recorded)
-            and (self.since is None or event.timestamp >= self.since)
-            and (self.until is None or event.timestamp < self.until)
-            and (self.has_tool is None or self.has_tool == _has_tool(event.properties))
+            and (self.after is None or event.timestamp >= self.after)
+            and (self.before is None or event.timestamp < self.before)
+            and (self.has_tool is None or self.has_tool == has_tool(event))
+            and (self.is_agent_task is None or self.is_agent_task == (concerns_task(event) or is_of_task(event)))
         )
 
 
-def _has_tool(properties: Mapping[str, Any]) -> bool:
-    """Ours say it in the message or what is set of it, OpenCode's in `part` or `info`."""
+def concerns_task(event: Event) -> bool:
+    """Whether an event says itself that it is about an agent's task."""
+    return event.type.startswith("task.") or event.properties.get("isAgentTask") is True
+
+
+def has_tool(event: Event) -> bool:
+    """Whether an event is about a tool's call or result. Ours say it in the message or what is set of it, OpenCode's in
+    `part` or `info`, those that somebody recorded in `tool` or `hasTool`."""
+    properties = event.properties
+    if properties.get("hasTool") is True or isinstance(properties.get("tool"), str):
+        return True
     for name in ("info", "set", "part", "new"):
         value = properties.get(name)
         if isinstance(value, dict) and _is_of_tool(value):

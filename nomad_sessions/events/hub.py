@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Any
 from nomad_sessions.errors import EventsPrunedError, NomadSessionsError, StoreClosedError
 from nomad_sessions.events.cursors import Cursor, Position
 from nomad_sessions.events.feed import Feed
+from nomad_sessions.events.translation import event_of
+from nomad_sessions.models import Event
+from nomad_sessions.operations.reading import Looking
 from nomad_sessions.workspace.log import LogReader
+from nomad_sessions.workspace.rows import TABLES, rows_in, sessions_in
+from nomad_sessions.workspace.state import WORKSPACE
 
 if TYPE_CHECKING:
     from nomad_sessions.events.subscription import Subscription
@@ -37,6 +42,7 @@ class Hub:
         self._mutex = threading.Lock()
         self._feeds: dict[str, Feed] = {}
         self._subscriptions: list[Subscription] = []
+        self._of_tasks: dict[str, tuple[int, frozenset[str]]] = {}
         self._due = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -86,10 +92,28 @@ class Hub:
             if first > position.seq + 1 and goal > position.seq:
                 raise EventsPrunedError(path=reader.folder, since=position.seq, first=first)
             entries = reader.read() if position.id and first <= position.seq else []
-            if entries and entries[0].record.get("id", position.id) != position.id:
+            if entries and event_of(workspace_id, entries[0].record).id != position.id:
                 raise EventsPrunedError(path=reader.folder, since=position.seq, first=1)
         finally:
             reader.close()
+
+    def sessions_with_tasks(self, workspace_id: str) -> frozenset[str]:
+        """The ids of the sessions that are worked on as an agent's task. Cheap while nothing of the workspace's own has
+        changed."""
+
+        def look(view: Looking) -> tuple[int, frozenset[str]]:
+            state = view.session(WORKSPACE)
+            known = self._of_tasks.get(workspace_id)
+            if state is None or (known is not None and known[0] == state.rev):
+                return known or (0, frozenset())
+            return state.rev, sessions_in(rows_in(state.fields, TABLES["task"]))
+
+        self._of_tasks[workspace_id] = self._manager._read(workspace_id, look)
+        return self._of_tasks[workspace_id][1]
+
+    def is_of_task(self, event: Event) -> bool:
+        """Whether the event's session is one of those."""
+        return event.session_id is not None and event.session_id in self.sessions_with_tasks(event.workspace_id)
 
     def feed(self, workspace_id: str) -> Feed:
         """The feed of a workspace, which begins now if there was none."""

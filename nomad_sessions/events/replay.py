@@ -43,7 +43,7 @@ def replay(
     records = _Records(hub, workspace_id, firsts, since or 0, goal)
     found = records.newest_first() if newest_first else records.oldest_first()
     events = (event_of(workspace_id, record) for record in found)
-    return islice(filter(wanted.matches, events), limit)
+    return islice((event for event in events if wanted.matches(event, hub.is_of_task)), limit)
 
 
 class _Records:

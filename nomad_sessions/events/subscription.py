@@ -151,7 +151,7 @@ class Subscription:
             more = True
             try:
                 events = self._events_of(workspace_id)
-                self._ready += filter(self.filter.matches, events)
+                self._ready += [event for event in events if self.filter.matches(event, self._hub.is_of_task)]
                 more = bool(events) or workspace_id in self._logs
             finally:
                 if more:

@@ -57,6 +57,7 @@ def event_of(workspace_id: str, record: Body) -> Event:
         told = record["event"]
         fields |= {"type": told["type"], "properties": told["properties"]}
         fields |= {"session_id": told.get("sessionId"), "message_id": told.get("messageId")}
+        fields |= {"id": told.get("id", fields["id"]), "timestamp": told.get("timestamp", fields["timestamp"])}
     else:
         fields["properties"] = _properties(kind, record)
     return Event.model_construct(_fields_set=None, **fields)

@@ -1,12 +1,13 @@
-"""Operations on what happened outside of the store: recording an event."""
+"""Operations on what happened outside of the store: recording events."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.errors import InvalidInputError, ProtectedFieldError
+from nomad_sessions.models import normalise_fields
 from nomad_sessions.operations.plain import plain
 from nomad_sessions.operations.reading import Looking, Stamping
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
@@ -15,26 +16,34 @@ from nomad_sessions.workspace.store import Operation
 __all__ = ["record"]
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]{0,127}")
+_OURS = frozenset({"seq", "workspaceId", "recorded"})
+_TEXTS = ("id", "sessionId", "messageId")
 
 
-def record(
-    kind: str, properties: Mapping[str, Any] | None, session_id: str | None, message_id: str | None
-) -> Operation[int]:
-    """Records an event; the seq that it got. Whether there is such a session is not asked: it may be another tool's."""
+def record(items: Iterable[Mapping[str, Any]]) -> Operation[list[int]]:
+    """Records events, in order; the seqs that they got. Whether there is such a session is not asked: it may be another
+    tool's. A field that an event has not is none of its."""
+    changes = [{"type": RECORDED, "sessionId": WORKSPACE, "event": _event(each)} for each in items]
+
+    def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Callable[..., list[int]]]:
+        return changes, lambda after: list(range(after.seq - len(changes) + 1, after.seq + 1))
+
+    return operation
+
+
+def _event(item: Mapping[str, Any]) -> Body:
+    event = {key: value for key, value in normalise_fields("event", item, {}).items() if value is not None}
+    for field in event.keys() & _OURS:
+        raise ProtectedFieldError(field=field)
+    kind, properties, time = event.get("type"), event.setdefault("properties", {}), event.get("timestamp", 0)
     if type(kind) is not str or not _TYPE.fullmatch(kind):
         reason = "must be up to 128 letters, digits, '.', '_', ':' or '-', and begin with a letter or digit"
         raise InvalidInputError(field="type", value=kind, reason=reason)
-    if properties is not None and not isinstance(properties, Mapping):
+    if not isinstance(properties, Mapping):
         raise InvalidInputError(field="properties", value=properties, reason="must be a mapping")
-    event: Body = {"type": kind, "properties": plain({"properties": dict(properties or {})})["properties"]}
-    for name, value in (("sessionId", session_id), ("messageId", message_id)):
-        if value is not None and (type(value) is not str or not value):
-            raise InvalidInputError(field=name, value=value, reason="must be text")
-        if value is not None:
-            event[name] = value
-    change = {"type": RECORDED, "sessionId": WORKSPACE, "event": event}
-
-    def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
-        return [change], lambda after: after.seq
-
-    return operation
+    if type(time) is not int or time < 0:
+        raise InvalidInputError(field="timestamp", value=time, reason="must be a time in ms")
+    for field in _TEXTS:
+        if type(event.get(field, "x")) is not str or not event.get(field, "x"):
+            raise InvalidInputError(field=field, value=event[field], reason="must be text")
+    return plain({**event, "properties": dict(properties)})

@@ -7,7 +7,8 @@ waits for it.
 Tables: `session` says what sessions there are, `entry` what can be found, a message or (with `id` NULL) a session's own
 fields, and what to filter by; `doc` has the texts. Messages of several sessions with the same text and the same time
 share a doc: that is what forks copy, ours and those of other tools. `words` is the index of words; `grams`, of three
-characters in succession, is made when a part of a word is first searched for, since it costs four times as much.
+characters in succession, is made when a part of a word is first searched for, since it costs four times as much. What
+there is for events, `event_rows.py` says.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from nomad_sessions.search.text import COLUMNS, Doc
 __all__ = ["INDEX", "Index"]
 
 INDEX = "index.sqlite"
-_VERSION = 1
+_VERSION = 2
 _WAIT = 30.0
 _NAMES = ", ".join(COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
@@ -44,6 +45,24 @@ _SCHEMA = (
     "INSERT INTO words (words, rank) VALUES ('hashsize', 16000000)",
     f"CREATE VIRTUAL TABLE grams USING fts5({_EXTERNAL}, tokenize='trigram', detail='none', columnsize=0)",
     f"INSERT INTO meta VALUES ('version', {_VERSION}), ('seq', 0), ('last', ''), ('grams', 0)",
+)
+_EVENT_TABLES = ("event_words", "event", "kind", "about", "tally", "daily")
+_EVENT_SCHEMA = (
+    "CREATE TABLE event (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, kind INTEGER NOT NULL, about INTEGER NOT NULL,"
+    " flags INTEGER NOT NULL, message TEXT, segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,"
+    " archived INTEGER NOT NULL)",
+    "CREATE INDEX event_kind ON event (kind, flags, seq)",
+    "CREATE INDEX event_about ON event (about, seq)",
+    "CREATE INDEX event_time ON event (time, kind, about, flags)",
+    "CREATE INDEX event_message ON event (message) WHERE message NOT NULL",
+    "CREATE TABLE kind (number INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL)",
+    "CREATE TABLE about (number INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL)",
+    "CREATE TABLE tally (about INTEGER, kind INTEGER, flags INTEGER, count INTEGER NOT NULL,"
+    " PRIMARY KEY (about, kind, flags)) WITHOUT ROWID",
+    "CREATE TABLE daily (day INTEGER, kind INTEGER, flags INTEGER, count INTEGER NOT NULL,"
+    " PRIMARY KEY (day, kind, flags)) WITHOUT ROWID",
+    "CREATE VIRTUAL TABLE event_words USING fts5(text, content='', tokenize='unicode61 remove_diacritics 2')",
+    "INSERT OR REPLACE INTO meta VALUES ('event_seq', 0), ('event_last', ''), ('event_first', 0), ('event_words', 0)",
 )
 
 
@@ -108,6 +127,11 @@ class Index:
         """Empties it: it is of another past than the store's."""
         with self.mutex:
             self._prepare(self.connection, again=True)
+
+    def forget_events(self) -> None:
+        """The same for what it has of events."""
+        with self.changing() as connection:
+            _make_events(connection)
 
     def replace(self) -> None:
         """Throws the file away, which is damaged."""
@@ -197,6 +221,14 @@ def _make(connection: sqlite3.Connection) -> None:
     for name in [*virtual, "meta", "session", "entry", "doc"]:
         connection.execute(f"DROP TABLE IF EXISTS {name}")
     for statement in _SCHEMA:
+        connection.execute(statement)
+    _make_events(connection)
+
+
+def _make_events(connection: sqlite3.Connection) -> None:
+    for name in _EVENT_TABLES:
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
+    for statement in _EVENT_SCHEMA:
         connection.execute(statement)
 
 

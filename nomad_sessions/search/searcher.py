@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from nomad_sessions.config import validate_workspace_id
 from nomad_sessions.errors import InvalidInputError, StoreClosedError
+from nomad_sessions.events.filters import EventFilter
 from nomad_sessions.search.catch_up import Progress, catch_up
+from nomad_sessions.search.event_finding import EventQuestion, EventResults, count_events, find_events, load_events
+from nomad_sessions.search.event_rows import catch_up_events, catch_up_words
 from nomad_sessions.search.finding import Filters, Found, Question, find, shown
 from nomad_sessions.search.hits import Hit, Results
 from nomad_sessions.search.index import INDEX, Index
+from nomad_sessions.workspace.faults import translated
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Searcher"]
 
 T = TypeVar("T")
+_ATTEMPTS = 4
 _TEXTS = ("session_id", "role", "agent", "model", "tool")
 _TIMES = ("since", "until")
 _LIVING: weakref.WeakSet[Searcher] = weakref.WeakSet()
@@ -84,17 +89,21 @@ class Searcher:
         Raises `InvalidInputError`, `StoreClosedError`, and what reading the store raises.
         """
         filters = Filters(session_id, role, agent, model, tool, since, until, archived)
-        _check(query, filters, limit, offset)
+        _check_filters(filters)
+        _check_page(query, limit, offset)
         question = Question(query, substring, filters)
         there = self._manager.list_workspaces()
         if workspace_id is not None:
             validate_workspace_id(workspace_id)
             there = [each for each in there if each == workspace_id]
-        stale = [each for each in there if not self._up_to_date(each, progress)]
+        stale = []
+        for each in there:
+            if not self._brought_up(each, self._catch_up(each, progress)):
+                stale.append(each)
         found: list[tuple[Found, str]] = []
         total = 0
         for each in there:
-            count, best = self._ask(each, lambda index: find(index, question, offset + limit))
+            count, best = self._ask(each, lambda index: find(index, question, offset + limit), self._catch_up(each))
             total += count
             found += [(one, each) for one in best]
         page = sorted(found, key=lambda each: each[0][:2])[offset : offset + limit]
@@ -102,29 +111,82 @@ class Searcher:
         following = offset + limit if total > offset + limit else None
         return Results(tuple(hits), total, following, tuple(stale))
 
+    def events(
+        self,
+        workspace_id: str,
+        wanted: EventFilter | None = None,
+        *,
+        query: str = "",
+        limit: int = 20,
+        offset: int = 0,
+        newest_first: bool = True,
+    ) -> EventResults:
+        """The events of a workspace that pass a filter and have the words of `query`, with their total.
+
+        `query` is in the language of `find`; searched are types, ids, and every text that an event has. Through the
+        index: a page and its total cost what they hold, not what the log does; the first question costs reading the
+        log once, and so does the first one with words. What the log no longer has is not counted.
+
+        Raises `InvalidInputError`, `StoreClosedError`, and what reading the store raises.
+        """
+        wanted = EventFilter() if wanted is None else wanted
+        _check_page(query, limit, offset)
+        validate_workspace_id(workspace_id)
+        if workspace_id not in self._manager.list_workspaces():
+            return EventResults((), 0, None)
+        workspace = self._manager.workspace(workspace_id)
+        hub = self._manager._events()
+        with_tasks = hub.sessions_with_tasks(workspace_id) if wanted.is_agent_task is not None else ()
+        question = EventQuestion.of(query, wanted, with_tasks)
+
+        def bring_up(index: Index) -> None:
+            catch_up_events(workspace, index)
+            if question.match is not None:
+                catch_up_words(workspace, index)
+
+        page = partial(find_events, question=question, limit=limit, offset=offset, newest_first=newest_first)
+        for attempt in range(_ATTEMPTS):
+            stale = not self._brought_up(workspace_id, bring_up)
+            total = self._ask(workspace_id, lambda index: count_events(index, question), bring_up)
+            found = partial(page, total=total)
+            places = self._ask(workspace_id, found, bring_up) if total > offset else []
+            try:
+                with translated(workspace.folder):
+                    events = load_events(workspace, places)
+                break
+            except FileNotFoundError:  # Gone since, with the retention.
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        following = offset + limit if total > offset + limit else None
+        return EventResults(tuple(events), total, following, stale)
+
     def _shown(self, question: Question, page: list[tuple[Found, str]]) -> list[Hit]:
         wanted: dict[str, list[Found]] = {}
         for found, workspace in page:
             wanted.setdefault(workspace, []).append(found)
         hits: dict[tuple[str, int], Hit] = {}
         for workspace, docs in wanted.items():
-            shows = self._ask(workspace, partial(shown, question=question, workspace_id=workspace, found=docs))
+            show = partial(shown, question=question, workspace_id=workspace, found=docs)
+            shows = self._ask(workspace, show, self._catch_up(workspace))
             hits |= {(workspace, doc): hit for doc, hit in shows.items()}
         keys = [(workspace, found.doc) for found, workspace in page]
         return [hits[key] for key in keys if key in hits]
 
-    def _up_to_date(self, workspace_id: str, progress: Progress | None) -> bool:
+    def _catch_up(self, workspace_id: str, progress: Progress | None = None) -> Callable[[Index], None]:
+        return partial(catch_up, self._manager.workspace(workspace_id), progress=progress)
+
+    def _brought_up(self, workspace_id: str, bring_up: Callable[[Index], None]) -> bool:
         """Brings an index up to date; False when another process was at it for too long, so that it may be behind."""
         try:
-            self._ask(workspace_id, lambda index: catch_up(self._manager.workspace(workspace_id), index, progress))
+            self._ask(workspace_id, bring_up, lambda index: None)
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 raise
             return False
         return True
 
-    def _ask(self, workspace_id: str, ask: Callable[[Index], T]) -> T:
-        """An answer from an index; one that turns out to be damaged is made again."""
+    def _ask(self, workspace_id: str, ask: Callable[[Index], T], bring_up: Callable[[Index], None]) -> T:
+        """An answer from an index; one that turns out to be damaged is made again, and brought up to date."""
         index = self._index(workspace_id)
         with index.mutex:
             try:
@@ -133,7 +195,7 @@ class Searcher:
                 raise
             except sqlite3.DatabaseError:
                 index.replace()
-                catch_up(self._manager.workspace(workspace_id), index)
+                bring_up(index)
                 return ask(index)
 
     def _index(self, workspace_id: str) -> Index:
@@ -169,9 +231,7 @@ def _opened(path: str) -> Index:
     return Index(None)
 
 
-def _check(query: object, filters: Filters, limit: object, offset: object) -> None:
-    if not isinstance(query, str):
-        raise InvalidInputError(field="query", value=query, reason="must be a str")
+def _check_filters(filters: Filters) -> None:
     for name in _TEXTS:
         value = getattr(filters, name)
         if value is not None and not isinstance(value, str):
@@ -182,6 +242,11 @@ def _check(query: object, filters: Filters, limit: object, offset: object) -> No
             raise InvalidInputError(field=name, value=value, reason="must be a time in ms")
     if filters.archived is not None and not isinstance(filters.archived, bool):
         raise InvalidInputError(field="archived", value=filters.archived, reason="must be True, False or None")
+
+
+def _check_page(query: object, limit: object, offset: object) -> None:
+    if not isinstance(query, str):
+        raise InvalidInputError(field="query", value=query, reason="must be a str")
     for name, number, least in (("limit", limit, 1), ("offset", offset, 0)):
         if not isinstance(number, int) or isinstance(number, bool) or number < least:
             raise InvalidInputError(field=name, value=number, reason=f"must be a whole number, {least} or more")

@@ -18,10 +18,10 @@ from nomad_sessions.errors import CorruptionError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, frame, unframe
 from nomad_sessions.storage.files import make_folder, read_whole
-from nomad_sessions.storage.segment import Segment, name_of
+from nomad_sessions.storage.segment import Entry, Segment, name_of
 from nomad_sessions.workspace.state import RECORDED, Body
 
-__all__ = ["FOLDER", "archived", "carry_over"]
+__all__ = ["FOLDER", "archived", "archives", "carry_over", "entries_of"]
 
 FOLDER = "events"
 _NAME = re.compile(r"[0-9]+\.jsonl")
@@ -50,21 +50,27 @@ def carry_over(fs: FileSystem, folder: str, segments: Iterable[Segment], *, salv
 
 def archived(fs: FileSystem, folder: str, *, after: int = 0, newest_first: bool = False) -> Iterator[Body]:
     """The records that were carried over, from the first with a seq above `after`. Raises `CorruptionError`."""
-    firsts = sorted(int(name[:-6]) for name in fs.listdir(f"{folder}/{FOLDER}") if _NAME.fullmatch(name))
+    firsts = archives(fs, folder)
     for first in reversed(firsts) if newest_first else firsts:
-        path = f"{folder}/{FOLDER}/{name_of(first)}"
-        records = [record for record in _records(path, read_whole(fs, path)) if record["seq"] > after]
+        records = [each.record for each in entries_of(fs, folder, first) if each.record["seq"] > after]
         yield from reversed(records) if newest_first else records
 
 
-def _records(path: str, data: bytes) -> Iterator[Body]:
+def archives(fs: FileSystem, folder: str) -> list[int]:
+    """The first seqs of the segments from which records were carried over, sorted."""
+    return sorted(int(name[:-6]) for name in fs.listdir(f"{folder}/{FOLDER}") if _NAME.fullmatch(name))
+
+
+def entries_of(fs: FileSystem, folder: str, first: int) -> Iterator[Entry]:
+    """The records that were carried over from the segment with this first seq. Raises `CorruptionError`."""
+    path = f"{folder}/{FOLDER}/{name_of(first)}"
     at = 0
-    for line in data.split(b"\n")[:-1]:
+    for line in read_whole(fs, path).split(b"\n")[:-1]:
         body = unframe(line)
         if body is None:
             reason = f"a recorded event at offset {at} does not match its checksum"
             raise CorruptionError(path=path, reason=reason, hint="the others are intact: see its lines")
-        yield decode(body)
+        yield Entry(decode(body), at, len(line) + 1)
         at += len(line) + 1
 
 

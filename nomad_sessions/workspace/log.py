@@ -109,6 +109,11 @@ class LogReader:
         firsts = self.segments()
         return firsts[0] if firsts else self.goal() + 1
 
+    @property
+    def segment(self) -> int:
+        """The first seq of the segment that the records came from which were read last."""
+        return self._segment.first_seq if self._segment is not None else 0
+
     def segments(self) -> list[int]:
         """The first seq of each segment that there is."""
         return Journal(self.fs, self.folder).first_seqs()

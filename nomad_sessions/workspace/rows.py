@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["TABLES", "apply_to", "rows_in"]
+__all__ = ["TABLES", "apply_to", "rows_in", "sessions_in"]
 
 Row = dict[str, Any]
 TABLES = {"task": "tasks", "mail": "mailbox"}
@@ -33,6 +33,12 @@ def rows_in(fields: Mapping[str, Any], key: str) -> Mapping[str, Row] | None:
     if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
         return None
     return rows
+
+
+def sessions_in(rows: Mapping[str, Row] | None) -> frozenset[str]:
+    """The ids of the sessions that rows are of."""
+    named = (row.get("sessionId") for row in (rows or {}).values())
+    return frozenset(each for each in named if isinstance(each, str))
 
 
 def apply_to(fields: dict[str, Any], record: Mapping[str, Any]) -> None:

@@ -89,6 +89,7 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert await call("interrupted_messages", WS) == []
         assert await call("get_active_session_count") == 2
         seq = await call("record_event", WS, "noted")
+        assert await call("record_events", WS, []) == []
         assert [event.seq async for event in m.events(WS, recorded=True)] == [seq]
         with await call("subscribe", WS, since=seq - 1) as subscription:
             assert subscription.next(5).seq == seq

@@ -1,0 +1,218 @@
+"""What happened in a workspace, in `index.sqlite`: to be counted and listed by filters without reading the log.
+
+Tables: `event` has a row for each event that is kept, and where its record lies: in the segment, or, where `archived`,
+in the file of `events/`, with this first seq. `kind` and `about` number the types and the sessions. `tally` counts the
+events by session, kind and flags, `daily` by day, kind and flags: a count reads one of them, and not the rows. The
+words of `event_words` are looked up when there is something to be looked for, and not before.
+
+Invariant: when `catch_up_events` returns, there is a row for each event that the log has, and for no other, as they
+were at one look that is not older than the call. Verified by `tests/unit/test_event_search.py`, against a replay.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from nomad_sessions.events.filters import concerns_task, has_tool
+from nomad_sessions.events.translation import event_of
+from nomad_sessions.models import Event
+from nomad_sessions.search.index import Index
+from nomad_sessions.search.text import clean
+from nomad_sessions.storage.segment import Entry
+from nomad_sessions.workspace.archive import archived, archives, entries_of
+from nomad_sessions.workspace.log import LogReader
+from nomad_sessions.workspace.store import Workspace
+
+__all__ = ["AGENT_TASK", "DAY", "RECORDED", "TOOL", "catch_up_events", "catch_up_words"]
+
+RECORDED, TOOL, AGENT_TASK = 1, 2, 4
+"""The flags of a row."""
+DAY = 86_400_000
+_GROUP = 20_000
+_MOST_TEXT = 20_000
+_ADD = (
+    "INSERT OR IGNORE INTO event (seq, time, kind, about, flags, message, segment, offset, length, archived) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_COUNTS = {"tally": "about", "daily": "day"}
+
+
+class _Found(NamedTuple):
+    """An event, and where its record lies."""
+
+    event: Event
+    segment: int
+    offset: int
+    length: int
+    archived: bool
+
+
+def log_of(workspace: Workspace, after: int) -> LogReader:
+    """A reader of a workspace's log, from a seq on."""
+    return LogReader(workspace.fs, workspace.folder, workspace.read, after)
+
+
+def catch_up_events(workspace: Workspace, index: Index) -> None:
+    """Makes the rows what the log is. Cost when nothing has changed: one look at the files; else what is new, and a
+    group of rows for a transaction each, so that what was done stays done when this is interrupted.
+
+    Raises what reading the log does, and `sqlite3.Error`.
+    """
+    seq, last = workspace.read(lambda view: (view.seq, view.last_id))
+    first = log_of(workspace, 0).first()
+    if (index.meta("event_seq"), index.meta("event_last"), index.meta("event_first")) == (seq, last, first):
+        return
+    if seq < index.meta("event_seq") or last < index.meta("event_last"):
+        index.forget_events()  # Somebody put an older state back: what this index knows is of another past.
+    while _next_group(workspace, index):
+        pass
+    with index.changing():
+        _drop_pruned(workspace, index, first)
+        if seq >= index.meta("event_seq"):  # Another process may have come further.
+            index.note(event_seq=seq, event_last=last)
+
+
+def _next_group(workspace: Workspace, index: Index) -> bool:
+    """Adds the next rows; False when there are no more."""
+    with index.changing():
+        found: list[_Found] = []
+        for each in _from(workspace, index.meta("event_seq")):
+            found += each
+            if len(found) >= _GROUP:
+                break
+        if found:
+            _add(index, found)
+            index.note(event_seq=found[-1].event.seq)
+    return bool(found)
+
+
+def _from(workspace: Workspace, after: int) -> Iterator[list[_Found]]:
+    """The events after a seq: of those that the journal no longer has, the recorded ones."""
+    name = workspace.folder.rpartition("/")[2]
+    log = log_of(workspace, after)
+    try:
+        first = log.first()
+        if after + 1 < first:
+            for number in archives(workspace.fs, workspace.folder):
+                carried = entries_of(workspace.fs, workspace.folder, number)
+                kept = [each for each in carried if after < each.record["seq"] < first]
+                yield [_found(name, each, number, archived=True) for each in kept]
+            log.after = first - 1
+        while entries := log.read():
+            yield [_found(name, each, log.segment, archived=False) for each in entries]
+    finally:
+        log.close()
+
+
+def _found(workspace_id: str, entry: Entry, segment: int, *, archived: bool) -> _Found:
+    return _Found(event_of(workspace_id, entry.record), segment, entry.offset, entry.length, archived)
+
+
+def _add(index: Index, found: Iterable[_Found]) -> None:
+    kinds, abouts = _Numbers(index, "kind"), _Numbers(index, "about")
+    rows = []
+    tally: Counter[tuple[int, int, int]] = Counter()
+    daily: Counter[tuple[int, int, int]] = Counter()
+    for event, *place in found:
+        flags = RECORDED * event.recorded | TOOL * has_tool(event) | AGENT_TASK * concerns_task(event)
+        kind, about = kinds.of(event.type), abouts.of(clean(event.session_id or ""))
+        message = None if event.message_id is None else clean(event.message_id)
+        rows.append((event.seq, event.timestamp, kind, about, flags, message, *place))
+        tally[about, kind, flags] += 1
+        daily[event.timestamp // DAY, kind, flags] += 1
+    index.connection.executemany(_ADD, rows)
+    for table, counts in (("tally", tally), ("daily", daily)):
+        _count(index, table, ((*key, count) for key, count in counts.items()))
+
+
+def _count(index: Index, table: str, rows: Iterable[tuple[int, ...]]) -> None:
+    query = (
+        f"INSERT INTO {table} ({_COUNTS[table]}, kind, flags, count) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET count = count + excluded.count"
+    )
+    index.connection.executemany(query, rows)
+
+
+class _Numbers:
+    """The numbers of names in a table, given when they are first asked for. For one transaction."""
+
+    def __init__(self, index: Index, table: str) -> None:
+        self._connection = index.connection
+        self._table = table
+        self._known: dict[str, int] = dict(self._connection.execute(f"SELECT name, number FROM {table}").fetchall())
+
+    def of(self, name: str) -> int:
+        if name not in self._known:
+            done = self._connection.execute(f"INSERT INTO {self._table} (name) VALUES (?)", (name,))
+            self._known[name] = int(done.lastrowid or 0)
+        return self._known[name]
+
+
+def _drop_pruned(workspace: Workspace, index: Index, first: int) -> None:
+    """Takes out what went with the journal's retention, and notes where the recorded ones are now."""
+    if first <= index.meta("event_first"):
+        return
+    execute = index.connection.execute
+    gone = f"seq < ? AND archived = 0 AND NOT flags & {RECORDED}"
+    for table, key in (("tally", "about"), ("daily", f"time / {DAY}")):
+        counted = f"SELECT {key}, kind, flags, -count(*) FROM event WHERE {gone} GROUP BY 1, 2, 3"
+        _count(index, table, execute(counted, (first,)).fetchall())
+        execute(f"DELETE FROM {table} WHERE count = 0")
+    execute(f"DELETE FROM event WHERE {gone}", (first,))
+    moved = execute("SELECT DISTINCT segment FROM event WHERE seq < ? AND archived = 0", (first,)).fetchall()
+    for (number,) in moved:
+        entries = entries_of(workspace.fs, workspace.folder, number)
+        places = [(each.offset, each.length, each.record["seq"]) for each in entries]
+        query = "UPDATE event SET offset = ?, length = ?, archived = 1 WHERE seq = ?"
+        index.connection.executemany(query, places)
+    index.note(event_first=first)
+
+
+def catch_up_words(workspace: Workspace, index: Index) -> None:
+    """Makes the words of all events findable, those of `catch_up_events`. Cost: what is new, read once more."""
+    while (after := index.meta("event_words")) < index.meta("event_seq"):
+        with index.changing():
+            number = 0
+            for number, event in enumerate(_events(workspace, after), 1):
+                row = (event.seq, _text(event))
+                index.connection.execute("INSERT INTO event_words (rowid, text) VALUES (?, ?)", row)
+                index.note(event_words=event.seq)
+                if number == _GROUP:
+                    break
+            if number < _GROUP:
+                index.note(event_words=max(index.meta("event_seq"), index.meta("event_words")))
+
+
+def _events(workspace: Workspace, after: int) -> Iterator[Event]:
+    name = workspace.folder.rpartition("/")[2]
+    log = log_of(workspace, after)
+    first = log.first()
+    if after + 1 < first:
+        for record in archived(workspace.fs, workspace.folder, after=after):
+            if record["seq"] < first:
+                yield event_of(name, record)
+        log.after = first - 1
+    try:
+        for record in log.all():
+            yield event_of(name, record)
+    finally:
+        log.close()
+
+
+def _text(event: Event) -> str:
+    """What is searched of an event: its type, and every text in it, up to a length."""
+    texts = [event.type, event.session_id or "", event.message_id or ""]
+    size = 0
+    pending: list[Any] = [event.properties]
+    while pending and size < _MOST_TEXT:
+        value = pending.pop()
+        if isinstance(value, str):
+            texts.append(value[: _MOST_TEXT - size])
+            size += len(value)
+        elif isinstance(value, Mapping):
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+    return clean(" ".join(texts))
