@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nomad_sessions.cli import demo, export, files, keeping, messages, organise, search, sessions, upkeep
+from nomad_sessions.cli import demo, events, export, files, keeping, messages, organise, search, sessions, upkeep
 from nomad_sessions.cli.exits import EXIT_CODES
 
 __all__ = ["app"]
@@ -41,6 +41,7 @@ sessions.register(app)
 messages.register(app)
 files.register(app)
 search.register(app)
+events.register(app)
 export.register(app)
 organise.register(app)
 upkeep.register(app)

@@ -226,21 +226,14 @@ def _listed(names: list[str]) -> str:
 
 
 def report_table(reports: list[ImportReport]) -> object:
-    """One line for each source: what became of its sessions and messages."""
+    """One line for each source: what became of its sessions and messages, or events."""
     columns = ("file", "format", "sessions", "messages", "new", "changed", "same", "left out")
-    rows = (
-        (
-            Path(report.source).name,
-            report.format,
-            str(report.sessions.read),
-            str(report.messages.read),
-            str(report.messages.imported),
-            str(report.messages.updated),
-            str(report.messages.unchanged),
-            str(sum(report.skipped.values())),
-        )
-        for report in reports
-    )
+    rows = []
+    for report in reports:
+        records = report.events if report.events.read else report.messages
+        counts = (report.sessions.read, records.read, records.imported, records.updated, records.unchanged)
+        numbers = map(str, (*counts, sum(report.skipped.values())))
+        rows.append((Path(report.source).name, report.format, *numbers))
     return table(columns, rows, right=columns[2:], tight=True)
 
 

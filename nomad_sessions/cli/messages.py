@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -29,7 +28,6 @@ from nomad_sessions.models import Message, Session, dump
 __all__ = ["register"]
 
 _UNFINISHED = ("streaming", "pending")
-_LOOK_EVERY = 0.2  # seconds
 
 
 def register(app: typer.Typer) -> None:
@@ -106,12 +104,12 @@ def show(
 def _following(manager: NativeSessionManager, workspace_id: str, session: Session) -> Iterator[Message]:
     """The messages that are added from now on, each once it is whole; ends when the session is gone."""
     seen = set(session.message_ids)
-    current: Session | None = session
-    while current is not None:
-        for message_id in current.message_ids:
-            message = manager.get_message(workspace_id, message_id) if message_id not in seen else None
-            if message is not None and message.status not in _UNFINISHED:
-                seen.add(message_id)
-                yield message
-        time.sleep(_LOOK_EVERY)
-        current = manager.get_session(workspace_id, session.id)
+    with manager.subscribe(workspace_id, session_id=session.id) as subscription:
+        while (current := manager.get_session(workspace_id, session.id)) is not None:
+            for message_id in current.message_ids:
+                message = manager.get_message(workspace_id, message_id) if message_id not in seen else None
+                if message is not None and message.status not in _UNFINISHED:
+                    seen.add(message_id)
+                    yield message
+            subscription.next()
+            subscription.at_hand()  # What they say is in the session.

@@ -55,9 +55,8 @@ def event_of(workspace_id: str, record: Body) -> Event:
     }
     if kind == RECORDED:
         told = record["event"]
-        fields |= {"type": told["type"], "properties": told["properties"]}
         fields |= {"session_id": told.get("sessionId"), "message_id": told.get("messageId")}
-        fields |= {"id": told.get("id", fields["id"]), "timestamp": told.get("timestamp", fields["timestamp"])}
+        fields |= {key: value for key, value in told.items() if key not in ("sessionId", "messageId")}
     else:
         fields["properties"] = _properties(kind, record)
     return Event.model_construct(_fields_set=None, **fields)

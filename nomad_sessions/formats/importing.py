@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
+from nomad_sessions.formats import event_documents
 from nomad_sessions.formats.homes import Homes
 from nomad_sessions.formats.placing import as_encoded, digest_of, place_new
 from nomad_sessions.formats.registry import recognise
@@ -68,6 +69,11 @@ def import_bytes(
     progress: Progress | None = None,
 ) -> ImportReport:
     """As `import_file`, for bytes that are at hand already; `source` names them in the report."""
+    events = event_documents.documents(data)
+    if events is not None:
+        report = ImportReport(source=source, format=event_documents.NAME)
+        event_documents.import_events(manager, workspace_id, events, report)
+        return report
     found, value = recognise(data, source)
     report = ImportReport(source=source, format=found.name)
     sessions = found.parse(value, report)[::-1]

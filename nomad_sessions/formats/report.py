@@ -27,7 +27,7 @@ class Tally:
 
 @dataclass
 class ImportReport:
-    """One import: counts of sessions and messages, what was left out and why, and where.
+    """One import: counts of sessions, messages and recorded events, what was left out and why, and where.
 
     `workspaces` says how many of the sessions are in which workspace. `skipped` maps a reason to how many records it
     cost; each of them has its place in `warnings` as well (the first thousand: `warnings_omitted` counts the rest).
@@ -40,6 +40,7 @@ class ImportReport:
     workspaces: dict[str, int] = field(default_factory=dict)
     sessions: Tally = field(default_factory=Tally)
     messages: Tally = field(default_factory=Tally)
+    events: Tally = field(default_factory=Tally)
     skipped: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -85,6 +86,7 @@ class ImportReport:
             (self.ignored, other.ignored),
             (vars(self.sessions), vars(other.sessions)),
             (vars(self.messages), vars(other.messages)),
+            (vars(self.events), vars(other.events)),
         ):
             for name, count in theirs.items():
                 mine[name] = mine.get(name, 0) + count
@@ -101,6 +103,7 @@ class ImportReport:
             "workspaces": dict(self.workspaces),
             "sessions": vars(self.sessions).copy(),
             "messages": vars(self.messages).copy(),
+            "events": vars(self.events).copy(),
             "skipped": dict(self.skipped),
             "ignored": dict(self.ignored),
             "warnings": list(self.warnings),

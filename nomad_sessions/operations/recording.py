@@ -13,9 +13,9 @@ from nomad_sessions.operations.reading import Looking, Stamping
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
 from nomad_sessions.workspace.store import Operation
 
-__all__ = ["record"]
+__all__ = ["EVENT_TYPE", "record"]
 
-_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]{0,127}")
+EVENT_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]{0,127}")
 _OURS = frozenset({"seq", "workspaceId", "recorded"})
 _TEXTS = ("id", "sessionId", "messageId")
 
@@ -36,7 +36,7 @@ def _event(item: Mapping[str, Any]) -> Body:
     for field in event.keys() & _OURS:
         raise ProtectedFieldError(field=field)
     kind, properties, time = event.get("type"), event.setdefault("properties", {}), event.get("timestamp", 0)
-    if type(kind) is not str or not _TYPE.fullmatch(kind):
+    if type(kind) is not str or not EVENT_TYPE.fullmatch(kind):
         reason = "must be up to 128 letters, digits, '.', '_', ':' or '-', and begin with a letter or digit"
         raise InvalidInputError(field="type", value=kind, reason=reason)
     if not isinstance(properties, Mapping):
