@@ -1,7 +1,8 @@
 """What happened, read from the log again: what was carried over to `events/`, and then the journal.
 
 Invariant: events come in the order of seq (or the reverse of it), each once, and all that are kept between the two
-ends; where some of them are not, it is said before the first is given. Verified by `tests/unit/test_replay.py`.
+ends; where some of them are not, it is said before the first is given. Verified by
+`tests/unit/test_recorded_events.py`.
 """
 
 from __future__ import annotations

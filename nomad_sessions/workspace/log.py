@@ -2,7 +2,7 @@
 
 Invariant: records come in the order of their seqs, each once, and none that the workspace's view has not vouched for: a
 torn tail, or half of a group, is never given. Reading takes no lock, and holds up neither writers nor other readers.
-Verified by `tests/unit/test_log.py` and `tests/processes/test_subscribers.py`.
+Verified by `tests/unit/test_subscribe.py` and `tests/processes/test_subscribers.py`.
 """
 
 from __future__ import annotations

@@ -15,17 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from nomad_sessions.storage.codec import encode
+from nomad_sessions.workspace.comparing import ABSENT, same
 from nomad_sessions.workspace.foreign import Content, millis, put_copy
-from nomad_sessions.workspace.rows import TABLES, rows_in
+from nomad_sessions.workspace.merge_extras import displacement, merge_extras
 from nomad_sessions.workspace.state import WORKSPACE, Body
 
-__all__ = ["ABSENT", "TIME", "Merged", "merge", "same"]
+__all__ = ["TIME", "Merged", "merge"]
 
 Kind = Literal["session", "message"]
 _OURS = frozenset({"rev", "messageIds"})
 TIME = "updatedAt"
-ABSENT = object()
 
 
 class Merged(NamedTuple):
@@ -86,7 +85,10 @@ class _Merge:
         for session_id, changes in messages.items():
             if session_id == WORKSPACE or (session_id in self.ours.sessions and session_id not in self.gone):
                 self.changes += changes
-        self._extras()
+        known = [each.extras for each in (self.last, self.base) if each is not None]
+        changes, displaced = merge_extras(self.ours.extras, self.theirs.extras, known)
+        self.changes += changes
+        self.displaced += displaced
         return Merged(self.changes, self.displaced)
 
     # What they deleted
@@ -290,45 +292,8 @@ class _Merge:
                 return content.order[session_id]
         return None
 
-    def _extras(self) -> None:
-        changed: Body = {}
-        for key, value in self.theirs.extras.items():
-            if self._rows(key):
-                continue
-            own = self.ours.extras.get(key, ABSENT)
-            before = [each.extras[key] for each in (self.last, self.base) if each is not None and key in each.extras]
-            was = before[0] if before else ABSENT
-            if same(value, own) or same(value, was):
-                continue
-            if own is not ABSENT and not same(own, was):
-                self._displace("changed by us and by another program", "key", key, value)
-                continue
-            changed[key] = value
-        if changed:
-            self.changes.append({"type": "workspace.updated", "sessionId": WORKSPACE, "set": changed})
-
-    def _rows(self, key: str) -> bool:
-        """Merges a table of rows, each by itself; False where the key is none on both sides. None is ever deleted: a
-        writer that knows nothing of rows gives back those that it once read."""
-        kind = next((kind for kind, table in TABLES.items() if table == key), None)
-        theirs, ours = rows_in(self.theirs.extras, key), rows_in(self.ours.extras, key)
-        if kind is None or theirs is None or ours is None:
-            return False
-        known = [rows_in(each.extras, key) or {} for each in (self.last, self.base) if each is not None]
-        for row_id, row in theirs.items():
-            own = ours.get(row_id, ABSENT)
-            was = next((rows[row_id] for rows in known if row_id in rows), ABSENT)
-            if same(row, own) or same(row, was):
-                continue
-            if own is not ABSENT and not same(own, was):
-                self._displace("changed by us and by another program", kind, row_id, row)
-                continue
-            change = {"type": f"{kind}.merged", "sessionId": WORKSPACE, "rowId": row_id, "row": row}
-            self.changes.append(change)
-        return True
-
     def _displace(self, reason: str, kind: str, identifier: str, record: Any) -> None:
-        self.displaced.append({"reason": reason, "kind": kind, "id": identifier, "record": record})
+        self.displaced.append(displacement(reason, kind, identifier, record))
 
 
 def _three_way(was: Body, mine: Body, other: Body) -> tuple[Body, bool]:
@@ -350,27 +315,6 @@ def _three_way(was: Body, mine: Body, other: Body) -> tuple[Body, bool]:
         if value is not ABSENT:
             merged[key] = value
     return merged, conflict
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal as JSON. Python's `==` takes True for 1, which is a change all the same."""
-    try:
-        return _equal(one, other)
-    except RecursionError:  # Deeper than Python compares: then by its text.
-        return encode(one) == encode(other)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
-        both_numbers = type(one) in (int, float) and type(other) in (int, float)
-        return one is other or (both_numbers and bool(one == other))
-    if one != other:
-        return False
-    if isinstance(one, dict):
-        return all(_equal(value, other[key]) for key, value in one.items())
-    if isinstance(one, list):
-        return all(map(_equal, one, other))
-    return True
 
 
 def _plain(record: Body) -> Body:

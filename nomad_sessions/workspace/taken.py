@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from nomad_sessions.storage.codec import repeats_keys
+from nomad_sessions.workspace.comparing import ABSENT, same
 from nomad_sessions.workspace.foreign import Content, ForeignFile, millis
-from nomad_sessions.workspace.merge import ABSENT, TIME, Merged, same
+from nomad_sessions.workspace.merge import TIME, Merged
 from nomad_sessions.workspace.rows import TABLES, rows_in
 from nomad_sessions.workspace.state import Body
 

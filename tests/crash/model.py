@@ -27,6 +27,8 @@ class Chat:
 
 
 State: TypeAlias = dict[str, Chat]
+RECORDED = ""
+"""In place of a title: the events that were recorded, in order, as the shown texts of a chat that is none."""
 
 
 class Step(NamedTuple):
@@ -51,11 +53,12 @@ class Names:
 
 def draw_step(draw: Draw, state: State, names: Names) -> Step:
     """A step that does something in this state."""
-    if not state:
+    titles = sorted(state.keys() - {RECORDED})
+    if not titles:
         return Step("create", names.fresh(draw, "s"))
-    title = draw(sorted(state))
+    title = draw(titles)
     chat = state[title]
-    kinds = ["add", "add", "add", "add_many", "create", "group", "describe", "fork", "delete"]
+    kinds = ["add", "add", "add", "add_many", "create", "group", "describe", "fork", "delete", "record"]
     if chat.shown:
         kinds += ["append", "append", "edit", "remove", "revert"]
     if chat.hidden:
@@ -121,7 +124,12 @@ def _described(state: State, title: str, text: str) -> None:
     state[title] = Chat(chat.shown, chat.hidden, text)
 
 
+def _recorded(state: State, title: str, text: str) -> None:
+    state[RECORDED] = Chat((*state.get(RECORDED, Chat()).shown, text))
+
+
 _EXPECTED: dict[str, Callable[..., None]] = {
+    "record": _recorded,
     "create": lambda state, title: state.__setitem__(title, Chat()),
     "add": _added,
     "add_many": lambda state, title, first, second, _: _added(state, title, first, second),
@@ -141,6 +149,9 @@ def perform(manager: NativeSessionManager, step: Step) -> None:
     """The step on a store."""
     if step.name == "create":
         manager.create_session(WS, title=step.title)
+        return
+    if step.name == "record":
+        manager.record_event(WS, "noted", {"text": step.args[0]})
         return
     session = next(each for each in manager.list_sessions(WS) if each.title == step.title)
     _PERFORMED[step.name](manager, session.id, *step.args)
@@ -189,4 +200,5 @@ def contents(manager: NativeSessionManager) -> State:
         assert session.title not in found, "two sessions with one title"
         assert list(session.message_ids) == [each.id for each in manager.get_session_messages(WS, session.id)]
         found[session.title] = Chat(tuple(shown), tuple(everything[len(shown) :]), session.description)
-    return found
+    recorded = tuple(event.properties["text"] for event in manager.events(WS, recorded=True))
+    return found | ({RECORDED: Chat(recorded)} if recorded else {})

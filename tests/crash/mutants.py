@@ -16,7 +16,7 @@ from nomad_sessions.storage import codec, quarantine, sealed, segment, snapshot_
 from nomad_sessions.storage.group_sync import GroupSync
 from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.snapshot import Snapshot
-from nomad_sessions.workspace import checkpoint, folding, recovery, retention
+from nomad_sessions.workspace import archive, checkpoint, folding, recovery, retention
 from nomad_sessions.workspace.view import View
 
 
@@ -176,6 +176,17 @@ def no_prune_floor(patch: pytest.MonkeyPatch) -> None:
     original = Journal.prune
     patch.setattr(Journal, "prune", lambda self, keep_from: original(self, self.live_first))
     patch.setattr(retention, "BUDGET_BYTES", 0)
+
+
+@mutant("what was recorded is carried over before its segment is pruned")
+def no_carrying_over(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(retention, "carry_over", lambda *_: None)
+
+
+@mutant("what was carried over is synced before its segment is pruned")
+def carried_over_unsynced(patch: pytest.MonkeyPatch) -> None:
+    original = archive.carry_over
+    patch.setattr(retention, "carry_over", lambda fs, *rest: original(_Without(fs, "sync"), *rest))
 
 
 @mutant("the file to be replaced is the one that was read")

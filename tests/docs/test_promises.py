@@ -32,7 +32,7 @@ def test_the_page_names_every_mutant_and_no_other() -> None:
 
 def _mutants_of(row: str) -> list[str]:
     cells = row.split("|")
-    return re.findall(r"`(\w+)`", cells[4]) if len(cells) > 5 and cells[1].strip().isdigit() else []
+    return re.findall(r"`(\w+)`", cells[4]) if len(cells) > 5 and re.fullmatch(r" (\d+|[a-z]) ", cells[1]) else []
 
 
 def test_every_file_that_the_page_names_is_there() -> None:

@@ -6,11 +6,13 @@ Each line it prints is a fact that outlives it: an acknowledged write, a lock th
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Any
 
 from nomad_sessions import NativeSessionManager
+from nomad_sessions.events import hub
 from nomad_sessions.storage._os import REAL
 from nomad_sessions.storage.lock import StoreLock
 
@@ -74,6 +76,32 @@ def pair(data_dir: str, count: str) -> None:
                 transaction.add_message("ws", "pairs", role="user", content=f"one {number}")
                 transaction.add_message("ws", "pairs", role="assistant", content=f"two {number}")
     say(int(count))
+
+
+def tell(data_dir: str, name: str) -> None:
+    """Records events, and folds now and then, until it is ended."""
+    with NativeSessionManager(data_dir, durability="os", lock_timeout=30) as manager:
+        say("ready")
+        for number in range(1_000_000):
+            manager.record_event("ws", "told", {"by": name, "number": number})
+            if number % 60 == 59:
+                manager.checkpoint("ws")
+            time.sleep(0.004)
+
+
+def listen(data_dir: str, cursor: str, path: str, asleep: str) -> None:
+    """Writes down the seq of each event of a durable cursor, and then acknowledges it, until it is ended. With `asleep`
+    nothing of the file system's wakes it."""
+    if asleep == "asleep":
+        hub.Watcher.watch = lambda *_: None  # type: ignore[method-assign]
+    written = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    manager = NativeSessionManager(data_dir, durability="os")
+    with manager, manager.subscribe("ws", cursor=cursor, since=0) as subscription:
+        say("ready")
+        for event in subscription:
+            os.write(written, b"%d\n" % event.seq)
+            if event.seq % 3:  # Of three, one is acknowledged with the next.
+                subscription.ack(event)
 
 
 def hold(path: str) -> None:

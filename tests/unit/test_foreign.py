@@ -142,7 +142,7 @@ def test_unknown_keys_survive_at_every_depth_and_in_order(tmp_path: Path) -> Non
             [session("s1", ["m1"], model={"providerId": "p", "modelId": "m", "variant": deep}, custom=deep)],
             [message("m1", "s1", parts=[part], toolCalls=[call], custom=deep, metadata=deep)],
             zeta=deep,
-            tasks={"t": deep},
+            others={"t": deep},
             alpha=[deep],
         ),
     )
@@ -153,7 +153,7 @@ def test_unknown_keys_survive_at_every_depth_and_in_order(tmp_path: Path) -> Non
         manager.update_message("ws", "m1", status="error")
         manager.checkpoint("ws")
     for after in (data, plain(tmp_path)):
-        for key in ("zeta", "tasks", "alpha"):
+        for key in ("zeta", "others", "alpha"):
             assert json.dumps(after[key]) == json.dumps(before[key])
         for table, name in (("sessions", "s1"), ("messages", "m1")):
             kept = {key: after[table][name][key] for key in before[table][name] if key not in ("title", "updatedAt")}
