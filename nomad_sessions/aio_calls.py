@@ -28,6 +28,7 @@ from nomad_sessions.workspace.state import Body
 if TYPE_CHECKING:
     from nomad_sessions.events.delivery import Callback, Deliver
     from nomad_sessions.events.subscription import Subscription
+    from nomad_sessions.metrics import Metrics
 
 __all__ = ["AsyncCalls"]
 
@@ -350,6 +351,14 @@ class AsyncCalls:
     async def record_events(self, workspace_id: str, items: Iterable[Mapping[str, Any]]) -> list[int]:
         """The same for several events, with one sync: all of them, or none."""
         return await self._run(self._manager.record_events, workspace_id, items)
+
+    async def warm(self, workspace_id: str, *, sessions: int = 20) -> int:
+        """Reads what a program will ask for first; gives the number of messages."""
+        return await self._run(self._manager.warm, workspace_id, sessions=sessions)
+
+    async def metrics(self) -> Metrics:
+        """Numbers on the workspaces that are open, since they were, and on the subscriptions."""
+        return await self._run(self._manager.metrics)
 
     async def checkpoint(self, workspace_id: str) -> bool:
         """Folds the journal into a fresh `sessions.json`; False when it has everything already. Durable on return."""

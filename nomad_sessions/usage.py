@@ -42,31 +42,39 @@ class Amounts(NamedTuple):
 class Usage(NamedTuple):
     """Over all visible messages of a workspace. `tools` counts calls by name. `days` are local dates, "2026-11-20";
     `agents` and `models` ("provider/model") are those of answers that name one. A fork's copies were said once, and are
-    counted once."""
+    counted once. `durations` has the ms from the first message of each session to its last, the shortest first."""
 
     total: Amounts
     tools: dict[str, int]
     days: dict[str, Amounts]
     agents: dict[str, Amounts]
     models: dict[str, Amounts]
+    durations: list[int]
 
 
 def usage_of(view: View) -> Usage:
     """Adds everything up. Reads every message."""
     sums: dict[str, dict[str, Amounts]] = {name: defaultdict(Amounts) for name in ("total", "days", "agents", "models")}
     tools: Counter[str] = Counter()
+    durations: list[int] = []
     for session in view.load_all():
+        times: list[int] = []
         for state in map(session.message, session.order):
             body = state.body() if state is not None else {}
             if not body or isinstance(body.get("originId"), str):
                 continue
+            times += [time for name in ("createdAt", "updatedAt") if type(time := body.get(name)) is int and time > 0]
             amounts = _amounts(body)
             for kind, name in _names(body):
                 sums[kind][name] = sums[kind][name].plus(amounts)
             tools.update(_tools(body))
+        if times:
+            durations.append(max(times) - min(times))
     total = sums["total"].get("", Amounts())
     agents, models = (dict(sorted(sums[name].items(), key=_most)) for name in ("agents", "models"))
-    return Usage(total, dict(tools.most_common()), dict(sorted(sums["days"].items())), agents, models)
+    return Usage(
+        total, dict(tools.most_common()), dict(sorted(sums["days"].items())), agents, models, sorted(durations)
+    )
 
 
 def _most(item: tuple[str, Amounts]) -> tuple[int, str]:

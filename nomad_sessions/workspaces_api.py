@@ -16,6 +16,7 @@ from nomad_sessions import workspaces
 from nomad_sessions.clock import Clock
 from nomad_sessions.config import validate_workspace_id
 from nomad_sessions.errors import WorkspaceNotFoundError
+from nomad_sessions.operations import listing
 from nomad_sessions.operations.plain import plain
 from nomad_sessions.operations.reading import Looking
 from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus, stats_of, status_of
@@ -29,6 +30,8 @@ from nomad_sessions.workspace.store import Operation, Workspace
 # What is seldom asked for is loaded when it is: a program that only adds messages starts faster.
 if TYPE_CHECKING:
     from nomad_sessions.doctor import DoctorReport
+    from nomad_sessions.events.hub import Hub
+    from nomad_sessions.metrics import Metrics
     from nomad_sessions.usage import Usage
     from nomad_sessions.workspace.check import CheckReport
     from nomad_sessions.workspace.repair import RepairReport
@@ -47,6 +50,7 @@ class WorkspaceCalls:
     _options: Options
     _mutex: threading.Lock
     _workspaces: dict[str, Workspace]
+    _hub: Hub | None
 
     def workspace(self, workspace_id: str) -> Workspace:
         """The open workspace of this id, opened when it is first asked for."""
@@ -194,6 +198,19 @@ class WorkspaceCalls:
         from nomad_sessions.usage import usage_of
 
         return self._use(workspace_id, lambda each: each.read(usage_of))
+
+    def warm(self, workspace_id: str, *, sessions: int = 20) -> int:
+        """Reads what a program will ask for first: the list of sessions, and of the newest the messages that lie in
+        pieces. Gives the number of messages. Cost: an open, and those messages."""
+        return self._read(workspace_id, lambda view: listing.warm(view, sessions))
+
+    def metrics(self) -> Metrics:
+        """Numbers on the workspaces that are open, since they were, and on the subscriptions. Costs no I/O."""
+        from nomad_sessions.metrics import metrics_of
+
+        with self._mutex:
+            workspaces, hub = dict(self._workspaces), self._hub
+        return metrics_of(workspaces, hub)
 
     def status(self, workspace_id: str) -> WorkspaceStatus:
         """How the files stand: what the snapshot has, what only the journal has yet. Costs an open."""

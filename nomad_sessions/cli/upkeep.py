@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -141,6 +143,7 @@ def stats(
                 ("parts", str(found.parts)),
                 ("tokens", _tokens(usage.total)),
                 ("cost", f"${usage.total.cost:,.2f}"),
+                ("a session lasts", _lasting(usage.durations)),
                 ("oldest, newest", f"{when(found.oldest or 0)}, {when(found.newest or 0)}"),
                 ("sessions.json", size(found.bytes_snapshot)),
                 ("journal", size(found.bytes_journal)),
@@ -149,6 +152,14 @@ def stats(
         )
     )
     _print_usage(console, usage)
+
+
+def _lasting(durations: list[int]) -> str:
+    """From its first message to its last: the median, and the longest."""
+    if not durations:
+        return "-"
+    middle, longest = (timedelta(seconds=ms // 1000) for ms in (statistics.median_low(durations), durations[-1]))
+    return f"{middle}, the longest {longest}"
 
 
 def _tokens(amounts: Amounts) -> str:
@@ -178,7 +189,7 @@ def _usage_as_json(usage: Usage) -> dict[str, Any]:
         return {name: _camel(each._asdict()) for name, each in found.items()}
 
     parts = {name: plain(getattr(usage, name)) for name in ("days", "agents", "models")}
-    return {"total": _camel(usage.total._asdict()), "tools": usage.tools, **parts}
+    return {"total": _camel(usage.total._asdict()), "tools": usage.tools, **parts, "durations": usage.durations}
 
 
 def doctor(

@@ -41,6 +41,7 @@ class Cursor:
             reason = "must be 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or digit"
             raise InvalidInputError(field="cursor", value=name, reason=reason)
         self.workspace_id = workspace_id
+        self.name = name
         self._fs = fs
         self._folder = f"{folder}/cursors"
         self._path = f"{self._folder}/{name}.json"

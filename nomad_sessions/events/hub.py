@@ -140,7 +140,7 @@ class Hub:
 
     def close(self) -> None:
         """Ends all subscriptions."""
-        for each in self._those_who_listen():
+        for each in self.listening():
             each.close()
 
     def after_fork(self) -> None:
@@ -149,7 +149,8 @@ class Hub:
         for each in self._subscriptions:
             each.after_fork()
 
-    def _those_who_listen(self) -> list[Subscription]:
+    def listening(self) -> list[Subscription]:
+        """The subscriptions that there are."""
         with self._mutex:
             return list(self._subscriptions)
 
@@ -164,14 +165,14 @@ class Hub:
             watcher.close()
 
     def _look(self, watcher: Watcher) -> None:
-        for each in self._those_who_listen():
+        for each in self.listening():
             each.look_for_workspaces()
         with self._mutex:
             feeds = list(self._feeds.values())
         watcher.watch([feed.workspace_id for feed in feeds])
         moved = {feed.workspace_id for feed in feeds if self._read_on(feed)}
         if moved:  # Also those who came while we read: they may have looked just before.
-            for each in self._those_who_listen():
+            for each in self.listening():
                 each.notify(moved)
 
     def _goes_on(self) -> bool:

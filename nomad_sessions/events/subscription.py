@@ -213,6 +213,14 @@ class Subscription:
         if self._cursor is not None:
             self._cursor.close()
 
+    def behind(self) -> list[tuple[str, str | None, int]]:
+        """For each workspace: its id, the cursor's name, and how many events lie ahead, as far as was read."""
+        cursor = self._cursor.name if self._cursor is not None else None
+        with self._condition:
+            places = [(feed, self._at[name]) for name, feed in self._feeds.items()]
+        ready = len(self._ready)
+        return [(feed.workspace_id, cursor, max(0, feed.seq - at) + ready) for feed, at in places]
+
     def after_fork(self) -> None:
         """In a forked child: it has ended here. The cursor's lock is the parent's."""
         self._condition = threading.Condition()

@@ -19,7 +19,7 @@ from nomad_sessions.operations.reading import Looking, check_text, listed_messag
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.places import Summary
 
-__all__ = ["UNSET", "MessageQuery", "SessionQuery", "Unset", "messages", "sessions", "with_status"]
+__all__ = ["UNSET", "MessageQuery", "SessionQuery", "Unset", "messages", "sessions", "warm", "with_status"]
 
 
 class Unset(Enum):
@@ -91,7 +91,7 @@ def messages(view: Looking, query: MessageQuery, limit: int | None, cursor: str 
     else:
         start = _after(session.id, ids, cursor) if cursor is not None else 0
         stop = total if limit is None else min(start + limit, total)
-    page = [listed_message(state) for state in map(session.message, ids[start:stop]) if state is not None]
+    page = [listed_message(view, state) for state in map(session.message, ids[start:stop]) if state is not None]
     following = None
     if start < stop < total:
         following = _closed("m", (session.id, ids[stop - 1], ids[stop], stop))
@@ -110,6 +110,20 @@ def with_status(view: Looking, status: str) -> list[Message]:
             if body.get("status") == status:
                 found.append(message_model(body))
     return found
+
+
+def warm(view: Looking, count: int) -> int:
+    """Puts together the messages of the newest sessions, so many; how many messages there are in them."""
+    _check_count("sessions", count)
+    newest = sorted(view.summaries().values(), key=_order)[:count]
+    view.prepare(row.id for row in newest)
+    total = 0
+    for session in filter(None, map(view.session, (row.id for row in newest))):
+        for state in filter(None, map(session.message, session.order)):
+            total += 1
+            if state.patches:
+                view.message_json(state)
+    return total
 
 
 def _after(session_id: str, ids: list[str], cursor: str) -> int:

@@ -61,6 +61,10 @@ class Looking(Protocol):
         """A message as JSON."""
         ...
 
+    def message_json(self, state: MessageState) -> bytes:
+        """A message as JSON, not decoded."""
+        ...
+
     def summaries(self) -> dict[str, Summary]:
         """What lists sort and filter by, by session id."""
         ...
@@ -136,10 +140,9 @@ def listed_session(view: Looking, session_id: str) -> Session | None:
     return _parsed(Session, raw)
 
 
-def listed_message(state: MessageState) -> Message:
-    """A message for a list, as a model: straight from the snapshot's bytes where those are all there is to know."""
-    raw = state.json()
-    return message_model(state.body()) if raw is None else _parsed(Message, raw)
+def listed_message(view: Looking, state: MessageState) -> Message:
+    """A message for a list, as a model: straight from the bytes, wherever they lie."""
+    return _parsed(Message, view.message_json(state))
 
 
 def _parsed(cls: type[M], raw: bytes) -> M:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from nomad_sessions.errors import DurabilityLostError, StoreClosedError
 from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.counters import Counters
 from nomad_sessions.storage.segment import Segment
 
 __all__ = ["GroupSync", "Position"]
@@ -30,8 +31,9 @@ class Position(NamedTuple):
 class GroupSync:
     """The syncs of one workspace handle. Safe for any number of threads."""
 
-    def __init__(self, fs: FileSystem) -> None:
+    def __init__(self, fs: FileSystem, counters: Counters) -> None:
         self._fs = fs
+        self._counters = counters
         self._changed = threading.Condition(threading.Lock())
         self._written: tuple[Segment, int] | None = None
         self._synced = Position(0, 0)
@@ -98,6 +100,7 @@ class GroupSync:
                     self._busy = True
                     break
                 self._changed.wait()
+        began = self._fs.monotonic()
         try:
             self._fs.datasync(segment.fd)
         except BaseException as error:
@@ -107,6 +110,8 @@ class GroupSync:
             if isinstance(error, OSError) and self.error is not None:
                 raise self.error from error
             raise
+        self._counters.syncs += 1
+        self._counters.sync_seconds += self._fs.monotonic() - began
         self._finish(Position(segment.first_seq, end), None, segment.path)
 
     def _write_again(self, segment: Segment, end: int) -> None:

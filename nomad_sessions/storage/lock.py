@@ -19,6 +19,7 @@ from types import TracebackType
 
 from nomad_sessions.errors import DiskFullError, LockTimeoutError, LockUnsupportedError, StoreReadOnlyError
 from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.counters import Counters
 
 __all__ = ["StoreLock"]
 
@@ -38,13 +39,14 @@ class StoreLock:
     child's copy is not held; it opens the file itself when it first acquires.
     """
 
-    __slots__ = ("__weakref__", "_fd", "_fs", "_held", "_inode", "_path", "_timeout")
+    __slots__ = ("__weakref__", "_fd", "_fs", "_held", "_inode", "_path", "_timeout", "counters")
 
     def __init__(self, fs: FileSystem, path: str, timeout: float = 10.0) -> None:
         """Touches nothing yet. `path` lies in an existing folder; `timeout` is in seconds, for `acquire`."""
         self._fs = fs
         self._path = path
         self._timeout = timeout
+        self.counters: Counters | None = None
         self._fd = -1
         self._inode = (0, 0)
         self._held = False
@@ -128,12 +130,17 @@ class StoreLock:
         start = fs.monotonic()
         pause = _FIRST_PAUSE
         waited = 0.0
-        while waited < timeout:
-            fs.sleep(min(pause, timeout - waited))
-            pause = min(pause * 2, _LONGEST_PAUSE)
-            if self._attempt():
-                return
-            waited = fs.monotonic() - start
+        try:
+            while waited < timeout:
+                fs.sleep(min(pause, timeout - waited))
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                if self._attempt():
+                    return
+                waited = fs.monotonic() - start
+        finally:
+            if self.counters is not None:
+                self.counters.lock_waits += 1
+                self.counters.lock_wait_seconds += fs.monotonic() - start
         raise LockTimeoutError(path=self._path, waited=waited)
 
     def _guards_path(self) -> bool:

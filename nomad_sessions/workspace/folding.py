@@ -118,7 +118,8 @@ class Folding:
         `SnapshotUnreadableError` when that takes too long: the journal has everything.
         """
         workspace, fs = self._workspace, self._workspace.fs
-        until = fs.monotonic() + (_PATIENCE if patient else 0.0)
+        began = fs.monotonic()
+        until = began + (_PATIENCE if patient else 0.0)
         workspace.look()
         checkpoint.refuse_target(fs, workspace.folder)
         while True:
@@ -131,6 +132,8 @@ class Folding:
                         reason = error.reason
                         break
                     if done is not None:
+                        workspace.counters.checkpoints += done
+                        workspace.counters.checkpoint_seconds += (fs.monotonic() - began) * done
                         return done
             if fs.monotonic() >= until:
                 raise SnapshotUnreadableError(path=f"{workspace.folder}/{SNAPSHOT}", reason=reason)

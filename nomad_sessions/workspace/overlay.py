@@ -75,6 +75,11 @@ class Overlay:
         found = self.message(message_id)
         return found[1].body() if found is not None else None
 
+    def message_json(self, state: MessageState) -> bytes:
+        """A message of this overlay as JSON."""
+        raw = state.json()
+        return encode(state.body()) if raw is None else raw
+
     def summaries(self) -> dict[str, Summary]:
         """The summaries with the pending changes."""
         merged = dict(self._view.summaries())

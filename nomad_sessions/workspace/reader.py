@@ -14,11 +14,13 @@ from typing import TypeVar
 
 from nomad_sessions.errors import DataDirError, SnapshotUnreadableError, StoreClosedError
 from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.counters import Counters
 from nomad_sessions.storage.group_sync import GroupSync
 from nomad_sessions.storage.journal import TablesDamaged
 from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace import recovery
 from nomad_sessions.workspace.adopt import absorb_foreign
+from nomad_sessions.workspace.cache import BodyCache
 from nomad_sessions.workspace.recovery import SNAPSHOT, Opened, identity
 from nomad_sessions.workspace.view import View
 
@@ -40,12 +42,14 @@ class Reader:
         self._snapshot_path = f"{folder}/{SNAPSHOT}"
         self._closed = False
         self._trust_tables = True
+        self.counters = Counters()
         self._forget()
 
     def _forget(self) -> None:
         """Forgets all that was read."""
         self._mutex = threading.RLock()
-        self._sync = GroupSync(self.fs)
+        self._sync = GroupSync(self.fs, self.counters)
+        self.bodies = BodyCache(self.counters)
         self._view: View | None = None
         self._opened: Opened | None = None
         self._borrowed = False
@@ -117,6 +121,8 @@ class Reader:
             raise DataDirError(path=self.folder) from error
         opened = self._still(opened)
         self._opened, self._view = opened, opened.view
+        self.bodies.clear()
+        opened.view.bodies = self.bodies
         self._borrowed = False
         self.distrusts = distrust
         self._note_written(opened.view)

@@ -62,10 +62,11 @@ class MessageState:
     """Where a message's body is: a base, patches in order, and, in a fork, the message's own id, its session's and that
     of the message it was copied from.
 
-    `created` and `rev` are seqs; None means "as the snapshot says" (the table row, the body).
+    `created` and `rev` are seqs; None means "as the snapshot says" (the table row, the body). `whole` is what a cache
+    put together of the patches.
     """
 
-    __slots__ = ("copied", "created", "patches", "ref", "rev", "shape")
+    __slots__ = ("copied", "created", "patches", "ref", "rev", "shape", "whole")
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class MessageState:
         self.patches = patches
         self.copied = copied
         self.shape: list[str] | None = None
+        self.whole: bytes | None = None
 
     def body(self) -> Body:
         """The message as JSON: reads the base and each patch."""
@@ -117,7 +119,7 @@ class MessageState:
         """This message after one more patch. Appends to the list that it already owns: a stream of n deltas is O(n)."""
         patches = self.patches if isinstance(self.patches, list) else list(self.patches)
         patches.append(ref)
-        self.patches, self.rev = patches, record["seq"]
+        self.patches, self.rev, self.whole = patches, record["seq"], None
         if record["type"] != "message.delta":
             self.shape = None
         elif self.shape is not None and "new" in record:

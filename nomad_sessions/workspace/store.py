@@ -58,6 +58,7 @@ class Workspace(Reader):
         self._clock = clock
         super().__init__(fs, folder)
         self._lock = StoreLock(fs, f"{folder}/lock", options.lock_timeout)
+        self._lock.counters = self.counters
         self._folding = Folding(self)
         self._wrote = False
         _OPEN.add(self)
@@ -253,6 +254,7 @@ class Workspace(Reader):
         except StorageError:
             self._applying = False
             raise
+        self.counters.appended(len(records), journal.end - offset)
         journal.last_seq = view.seq + len(records)
         for record, line in zip(records, lines, strict=True):
             view.absorb(Entry(record, offset, len(line)), journal.live_first)

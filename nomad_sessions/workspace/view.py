@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from nomad_sessions.storage.codec import encode
+from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.storage.journal import Journal, Sealed
 from nomad_sessions.storage.segment import Entry
 from nomad_sessions.storage.snapshot import GroupRow, Snapshot
 from nomad_sessions.storage.table import Region
+from nomad_sessions.workspace.cache import BodyCache
 from nomad_sessions.workspace.live import Live
 from nomad_sessions.workspace.places import LazySegment, Place, Summary
 from nomad_sessions.workspace.replay import History, replay
@@ -40,6 +41,7 @@ class View:
     ) -> None:
         self.base = base
         self.journal = journal
+        self.bodies: BodyCache | None = None
         self.sealed = sealed
         self.limit = limit
         self.floor = base.seq if base is not None else 0
@@ -110,7 +112,14 @@ class View:
                 body: Body = self.base.value(item.line)
                 return body
         found = self.message(message_id)
-        return found[1].body() if found is not None else None
+        return decode(self.message_json(found[1])) if found is not None else None
+
+    def message_json(self, state: MessageState) -> bytes:
+        """A message of this view as JSON."""
+        raw = state.json()
+        if raw is None:
+            raw = encode(state.body()) if self.bodies is None else self.bodies.json(state)
+        return raw
 
     def session_json(self, session_id: str) -> bytes | None:
         """A session as the snapshot has it, where that is all there is to know and nothing of it is loaded, else None:

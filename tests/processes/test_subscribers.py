@@ -13,6 +13,7 @@ import pytest
 
 from nomad_sessions import Event, NativeSessionManager
 from tests.processes.children import Child
+from tests.support.there import there
 
 pytestmark = pytest.mark.processes
 EVENTS, EACH = 2_000, 4
@@ -55,6 +56,21 @@ def test_a_durable_cursor_skips_nothing_though_writers_and_listeners_are_killed(
                 furthest = max(furthest, seq)
             assert set(seen) == set(range(1, last + 1))
         assert manager.check("ws").ok
+
+
+def test_after_its_event_a_change_by_another_process_is_never_read_stale(data_dir: Path) -> None:
+    seen = 0
+    with NativeSessionManager(data_dir) as manager, manager.subscribe("ws", types="message.updated") as subscription:
+        manager.get_session_messages("ws", "shared")
+        with Child("add", data_dir, "other", 300, 40) as other:
+            other.go()
+            while seen < 300:
+                event = there(subscription.next(30))
+                seen += 1
+                newest = manager.get_session_messages("ws", "shared")
+                assert len(newest) >= seen
+                assert event.message_id in {each.id for each in newest}
+                assert there(manager.get_message("ws", event.message_id or "")).rev >= event.seq
 
 
 def test_twenty_subscribers_at_500_events_a_second_miss_none(data_dir: Path) -> None:

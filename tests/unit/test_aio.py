@@ -89,6 +89,8 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert await call("interrupted_messages", WS) == []
         assert await call("get_active_session_count") == 2
         seq = await call("record_event", WS, "noted")
+        assert await call("warm", WS, sessions=5) == 3
+        assert (await call("metrics")).workspaces[WS].seq > 0
         assert await call("record_events", WS, []) == []
         assert [event.seq async for event in m.events(WS, recorded=True)] == [seq]
         with await call("subscribe", WS, since=seq - 1) as subscription:

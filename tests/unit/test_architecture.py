@@ -31,6 +31,7 @@ LAYERS: list[set[str]] = [
     {"reports", "usage", "workspaces", "sessions_api"},
     {"doctor"},
     {"events"},
+    {"metrics"},
     {"workspaces_api", "events_api"},
     {"transaction"},
     {"streaming"},

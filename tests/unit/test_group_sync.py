@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from nomad_sessions.errors import DurabilityLostError
+from nomad_sessions.storage.counters import Counters
 from nomad_sessions.storage.group_sync import GroupSync, Position
 from nomad_sessions.storage.segment import Segment
 from tests.support.modelfs import CREATE, ModelDisk, ModelFS
@@ -32,7 +33,7 @@ def segment(fs: ModelFS) -> Segment:
 
 @pytest.fixture
 def sync(fs: ModelFS) -> GroupSync:
-    return GroupSync(fs)
+    return GroupSync(fs, Counters())
 
 
 def test_what_is_synced_already_is_not_synced_again(fs: ModelFS, segment: Segment, sync: GroupSync) -> None:
@@ -116,7 +117,7 @@ def test_after_a_failed_sync_the_bytes_are_written_again_so_that_the_next_one_is
     fs.pwrite_all(segment.fd, b"data", 0)
     with fs.inject(errno.EIO, op="datasync"), pytest.raises(DurabilityLostError):
         sync.wait(sync.wrote(segment, 4))
-    other = GroupSync(fs)
+    other = GroupSync(fs, Counters())
     other.wait(other.wrote(segment, 4))
     assert fs.disk.crash(lambda choices: choices[-1]).read("/1") == b"data"
 

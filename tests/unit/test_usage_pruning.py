@@ -39,9 +39,10 @@ def test_usage_adds_up_by_day_agent_model_and_tool(m: NativeSessionManager, cloc
     assert found.models == {"p/m": answers}
     assert found.agents == {"plan": Amounts(1, 10, 5, 0, 3, 0, 0.5)}
     assert found.tools == {"bash": 3}
+    assert found.durations == [2 * DAY], "the fork's copies are no session of their own"
     assert list(found.days) == [day(START), day(START + 2 * DAY)]
     assert [each.messages for each in found.days.values()] == [2, 1]
-    assert m.usage("none") == Usage(Amounts(), {}, {}, {}, {})
+    assert m.usage("none") == Usage(Amounts(), {}, {}, {}, {}, [])
 
 
 @pytest.fixture
