@@ -39,23 +39,26 @@ def replay(
     goal = log.goal() if until is None else min(until, log.goal())
     firsts = log.segments()
     first = firsts[0] if firsts else log.goal() + 1
-    if since is not None and since + 1 < first and since < goal and wanted.recorded is not True:
+    whole = since is not None and wanted.recorded is not True
+    if whole and since is not None and since + 1 < first and since < goal:
         raise EventsPrunedError(path=log.folder, since=since, first=first)
-    records = _Records(hub, workspace_id, firsts, since or 0, goal)
+    records = _Records(hub, workspace_id, firsts, since or 0, goal, whole=whole)
     found = records.newest_first() if newest_first else records.oldest_first()
     events = (event_of(workspace_id, record) for record in found)
     return islice((event for event in events if wanted.matches(event, hub.is_of_task)), limit)
 
 
 class _Records:
-    """The records between two seqs (the first exclusive), in the segments that begin with these."""
+    """The records between two seqs (the first exclusive), in the segments that begin with these; with `whole`, all of
+    them or an error."""
 
-    def __init__(self, hub: Hub, workspace_id: str, firsts: list[int], since: int, goal: int) -> None:
+    def __init__(self, hub: Hub, workspace_id: str, firsts: list[int], since: int, goal: int, *, whole: bool) -> None:
         self._hub = hub
         self._workspace_id = workspace_id
         self._firsts = firsts
         self._since = since
         self._goal = goal
+        self._whole = whole
         self._begin = max(since, firsts[0] - 1) if firsts else goal
 
     def oldest_first(self) -> Iterator[Body]:
@@ -74,8 +77,9 @@ class _Records:
 
     def _from_journal(self, after: int, goal: int) -> Iterator[Body]:
         reader = self._hub.reader(self._workspace_id, after)
+        read = reader.read if self._whole else reader.read_what_there_is
         try:
-            while reader.after < goal and (entries := reader.read()):
+            while reader.after < goal and (entries := read()):
                 yield from (entry.record for entry in entries if entry.record["seq"] <= goal)
         finally:
             reader.close()

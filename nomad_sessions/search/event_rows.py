@@ -100,7 +100,7 @@ def _from(workspace: Workspace, after: int) -> Iterator[list[_Found]]:
                 kept = [each for each in carried if after < each.record["seq"] < first]
                 yield [_found(name, each, number, archived=True) for each in kept]
             log.after = first - 1
-        while entries := log.read():
+        while entries := log.read_what_there_is():
             yield [_found(name, each, log.segment, archived=False) for each in entries]
     finally:
         log.close()

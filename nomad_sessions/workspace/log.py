@@ -83,12 +83,30 @@ class LogReader:
                 self.close()
                 stuck += 1
                 if stuck > _RETRIES:
-                    raise JournalGapError(path=segment.path, expected_seq=self.after + 1, found_seq=goal)
+                    self._gap(segment.path, goal)
         return records
 
+    def read_what_there_is(self) -> list[Entry]:
+        """The same, passing over what is no longer kept."""
+        while True:
+            try:
+                return self.read()
+            except EventsPrunedError as error:
+                if error.first <= self.after:
+                    raise
+                self.after = error.first - 1
+
+    def _gap(self, path: str, goal: int) -> None:
+        """The journal ends before the workspace does: with a snapshot from elsewhere, put here, it goes on after that;
+        else something is missing."""
+        first = next((each for each in self.segments() if each > self.after + 1), goal + 1)
+        if self._look(lambda view: view.floor) >= first - 1:
+            raise EventsPrunedError(path=self.folder, since=self.after, first=first)
+        raise JournalGapError(path=path, expected_seq=self.after + 1, found_seq=goal)
+
     def all(self) -> Iterator[Body]:
-        """Every record up to where the workspace is now."""
-        while records := self.read():
+        """Every record that there is, up to where the workspace is now."""
+        while records := self.read_what_there_is():
             yield from (entry.record for entry in records)
 
     def _open(self) -> Segment:

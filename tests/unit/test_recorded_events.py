@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
 
-from nomad_sessions import AsyncSessionManager, NativeSessionManager
+from nomad_sessions import AsyncSessionManager, EventFilter, NativeSessionManager
 from nomad_sessions.errors import CorruptionError, EventsPrunedError, InvalidInputError
 from nomad_sessions.models import Event, dump
+from nomad_sessions.search import Searcher
+from tests.support.there import there
 
 WS = "ws"
 
@@ -160,3 +163,26 @@ def test_what_cannot_be_recorded_is_named_and_writes_nothing(m: NativeSessionMan
         with pytest.raises(InvalidInputError, match=next(iter(wrong))):
             m.events(WS, **wrong)
     assert m.status(WS).seq == seq
+
+
+def test_changes_that_came_with_a_snapshot_from_elsewhere_are_said_to_be_gone(
+    m: NativeSessionManager, tmp_path: Path
+) -> None:
+    m.record_event(WS, "before")
+    shutil.copytree(m.data_dir, tmp_path / "copy")
+    m.record_event(WS, "elsewhere")
+    m.checkpoint(WS)
+    last = m.status(WS).seq
+    shutil.copy(Path(m.data_dir) / WS / "sessions.json", tmp_path / "copy" / WS)
+    with NativeSessionManager(tmp_path / "copy") as other, Searcher(other) as searcher:
+        other.record_event(WS, "after")
+        assert [event.type for event in other.events(WS, recorded=True)] == ["before", "after"]
+        assert [event.type for event in searcher.events(WS, EventFilter(recorded=True)).events] == ["after", "before"]
+        with other.subscribe(WS, since=last - 2) as subscription:
+            assert there(subscription.next(5)).type == "before"
+            with pytest.raises(EventsPrunedError) as told:
+                subscription.next(5)
+            assert told.value.first == last + 1
+            assert there(subscription.next(5)).type == "after"
+        with pytest.raises(EventsPrunedError):
+            list(other.events(WS, since=last - 1))
