@@ -41,6 +41,8 @@ GROUPS: dict[str, tuple[str, str]] = {
     "search-cold": ("rows_search", "cold"),
     "cli-ls": ("rows_search", "command"),
     "import-history": ("rows_import", "run"),
+    "event-latency": ("rows_events", "latency"),
+    "event-count": ("rows_events", "counting"),
     "peers": ("rows_peers", "run"),
 }
 

@@ -52,6 +52,8 @@ BARS: dict[str, Bar] = {
     "search-cold": Bar("at most", 2.0, _READ),
     "import-history": Bar("at least", 1 / 3, "ours syncs each session"),
     "import-memory": Bar("at most", 300, "not a timing", unit=" MB"),
+    "event-latency": Bar("at most", 50, "each event synced", unit=" ms"),
+    "event-count": Bar("at most", 20, "neither: both read", unit=" ms"),
     "cli-ls": Bar("at most", 1.3, _READ),
 }
 

@@ -74,7 +74,10 @@ class _Terms:
         wanted = question.wanted
         rows = index.connection.execute("SELECT DISTINCT kind, flags FROM daily").fetchall()
         names = dict(index.connection.execute("SELECT number, name FROM kind").fetchall())
-        flags = ((RECORDED, wanted.recorded), (TOOL, wanted.has_tool))
+        flags = [(RECORDED, wanted.recorded), (TOOL, wanted.has_tool)]
+        sessions = _numbers_of(index, question.with_tasks) if wanted.is_agent_task is not None else []
+        if not sessions:  # Then only what says itself that it is about a task.
+            flags.append((AGENT_TASK, wanted.is_agent_task))
         self.pairs = [
             (kind, flag)
             for kind, flag in rows
@@ -88,16 +91,14 @@ class _Terms:
         self.anywhere = True
         if wanted.session_id is not None:
             self._narrow("about = (SELECT number FROM about WHERE name = ?)", clean(wanted.session_id))
-        if wanted.is_agent_task is not None:
-            sessions = "SELECT number FROM about WHERE name IN (SELECT value FROM json_each(?))"
-            named = encode([clean(each) for each in question.with_tasks]).decode()
-            term = f"(flags & {AGENT_TASK} OR about IN ({sessions}))"
-            self._narrow(term if wanted.is_agent_task else f"NOT {term}", named)
+        if sessions:
+            term = f"(flags & {AGENT_TASK} OR about IN ({', '.join(map(str, sessions))}))"
+            self._narrow(term if wanted.is_agent_task else f"NOT {term}")
 
-    def _narrow(self, term: str, value: str) -> None:
+    def _narrow(self, term: str, *values: str) -> None:
         self.anywhere = False
         self.terms.append(term)
-        self.values.append(value)
+        self.values += values
 
     def of_rows(self, question: EventQuestion, time: str = "time") -> tuple[str, list[Any]]:
         """The conditions on rows of `event`, with those that only they can be asked. `time` is how its time is named:
@@ -111,6 +112,13 @@ class _Terms:
         ]
         given = [(term, value) for term, value in only_rows if value is not None]
         return _all([*self.terms, *(term for term, _ in given)]), [*self.values, *(value for _, value in given)]
+
+
+def _numbers_of(index: Index, names: Collection[str]) -> list[int]:
+    """The numbers that sessions have in the index, those that it knows."""
+    query = "SELECT number FROM about WHERE name IN (SELECT value FROM json_each(?))"
+    named = encode([clean(each) for each in names]).decode()
+    return [row[0] for row in index.connection.execute(query, (named,))]
 
 
 def count_events(index: Index, question: EventQuestion) -> int:
