@@ -100,9 +100,10 @@ class _Terms:
         self.terms.append(term)
         self.values += values
 
-    def of_rows(self, question: EventQuestion, time: str = "time") -> tuple[str, list[Any]]:
-        """The conditions on rows of `event`, with those that only they can be asked. `time` is how its time is named:
-        `+time` keeps SQLite from going by the index of times."""
+    def of_rows(self, question: EventQuestion, seqs: tuple[int, int] | None = None) -> tuple[str, list[Any]]:
+        """The conditions on rows of `event`, with those that only they can be asked. With `seqs`, between which they
+        lie, SQLite goes by those, and not by the index of times."""
+        time = "time" if seqs is None else "+time"
         wanted = question.wanted
         only_rows = [
             ("message = ?", None if wanted.message_id is None else clean(wanted.message_id)),
@@ -110,6 +111,8 @@ class _Terms:
             (f"{time} < ?", wanted.before),
             ("seq IN (SELECT rowid FROM event_words WHERE event_words MATCH ?)", question.match),
         ]
+        if seqs is not None:
+            only_rows += [("seq >= ?", seqs[0]), ("seq <= ?", seqs[1])]
         given = [(term, value) for term, value in only_rows if value is not None]
         return _all([*self.terms, *(term for term, _ in given)]), [*self.values, *(value for _, value in given)]
 
@@ -164,9 +167,7 @@ def find_events(
 ) -> list[Place]:
     """A page of the `total` events that match, in the order of seq."""
     terms = _Terms(index, question)
-    # Of many a page is soon full when one goes by seq; going by the time, all of them would be sorted first.
-    many = total * _SPARSE > _number(index, "SELECT sum(count) FROM daily", ())
-    where, values = terms.of_rows(question, "+time" if many else "time")
+    where, values = terms.of_rows(question, _between(index, question.wanted, total))
     order = "DESC" if newest_first else "ASC"
     numbers = f"SELECT seq FROM event WHERE {where}"
     if not terms.every and terms.anywhere and len(terms.pairs) <= _FEW and question.match is None:
@@ -181,6 +182,19 @@ def find_events(
         f"JOIN event e ON e.seq = found.seq ORDER BY e.seq {order}"
     )
     return [Place(*row) for row in index.connection.execute(query, [*values, limit, offset])]
+
+
+def _between(index: Index, wanted: EventFilter, total: int) -> tuple[int, int] | None:
+    """The seqs between which the events of a range of time lie, where there are many: a page is soon full when one goes
+    by seq; going by the time, all of them would be sorted first."""
+    if wanted.after is None and wanted.before is None:
+        return None
+    if total * _SPARSE < _number(index, "SELECT sum(count) FROM daily", ()):
+        return None
+    days = (wanted.after or 0) // DAY, (_NEVER if wanted.before is None else wanted.before) // DAY
+    found = index.connection.execute("SELECT min(low), max(high) FROM daily WHERE day >= ? AND day <= ?", days)
+    low, high = found.fetchone()
+    return (low or 0, high or 0)
 
 
 def load_events(workspace: Workspace, places: Sequence[Place]) -> list[Event]:

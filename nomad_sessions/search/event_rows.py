@@ -2,8 +2,9 @@
 
 Tables: `event` has a row for each event that is kept, and where its record lies: in the segment, or, where `archived`,
 in the file of `events/`, with this first seq. `kind` and `about` number the types and the sessions. `tally` counts the
-events by session, kind and flags, `daily` by day, kind and flags: a count reads one of them, and not the rows. The
-words of `event_words` are looked up when there is something to be looked for, and not before.
+events by session, kind and flags, `daily` by day, kind and flags: a count reads one of them, and not the rows. `daily`
+also says between which seqs they lie (`low`, `high`), or more than that. The words of `event_words` are looked up when
+there is something to be looked for, and not before.
 
 Invariant: when `catch_up_events` returns, there is a row for each event that the log has, and for no other, as they
 were at one look that is not older than the call. Verified by `tests/unit/test_event_search.py`, against a replay.
@@ -36,7 +37,14 @@ _ADD = (
     "INSERT OR IGNORE INTO event (seq, time, kind, about, flags, message, segment, offset, length, archived) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_COUNTS = {"tally": "about", "daily": "day"}
+_TALLY = (
+    "INSERT INTO tally (about, kind, flags, count) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET count = count + excluded.count"
+)
+_DAILY = (
+    "INSERT INTO daily (day, kind, flags, count, low, high) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "count = count + excluded.count, low = min(low, excluded.low), high = max(high, excluded.high)"
+)
 
 
 class _Found(NamedTuple):
@@ -114,25 +122,18 @@ def _add(index: Index, found: Iterable[_Found]) -> None:
     kinds, abouts = _Numbers(index, "kind"), _Numbers(index, "about")
     rows = []
     tally: Counter[tuple[int, int, int]] = Counter()
-    daily: Counter[tuple[int, int, int]] = Counter()
+    daily: dict[tuple[int, int, int], list[int]] = {}
     for event, *place in found:
         flags = RECORDED * event.recorded | TOOL * has_tool(event) | AGENT_TASK * concerns_task(event)
         kind, about = kinds.of(event.type), abouts.of(clean(event.session_id or ""))
         message = None if event.message_id is None else clean(event.message_id)
         rows.append((event.seq, event.timestamp, kind, about, flags, message, *place))
         tally[about, kind, flags] += 1
-        daily[event.timestamp // DAY, kind, flags] += 1
+        daily.setdefault((event.timestamp // DAY, kind, flags), []).append(event.seq)
     index.connection.executemany(_ADD, rows)
-    for table, counts in (("tally", tally), ("daily", daily)):
-        _count(index, table, ((*key, count) for key, count in counts.items()))
-
-
-def _count(index: Index, table: str, rows: Iterable[tuple[int, ...]]) -> None:
-    query = (
-        f"INSERT INTO {table} ({_COUNTS[table]}, kind, flags, count) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET count = count + excluded.count"
-    )
-    index.connection.executemany(query, rows)
+    index.connection.executemany(_TALLY, ((*key, count) for key, count in tally.items()))
+    days = ((*key, len(seqs), seqs[0], seqs[-1]) for key, seqs in daily.items())
+    index.connection.executemany(_DAILY, days)
 
 
 class _Numbers:
@@ -156,9 +157,10 @@ def _drop_pruned(workspace: Workspace, index: Index, first: int) -> None:
         return
     execute = index.connection.execute
     gone = f"seq < ? AND archived = 0 AND NOT flags & {RECORDED}"
-    for table, key in (("tally", "about"), ("daily", f"time / {DAY}")):
-        counted = f"SELECT {key}, kind, flags, -count(*) FROM event WHERE {gone} GROUP BY 1, 2, 3"
-        _count(index, table, execute(counted, (first,)).fetchall())
+    counts = (("tally", "about", "", _TALLY), ("daily", f"time / {DAY}", ", min(seq), max(seq)", _DAILY))
+    for table, key, more, query in counts:
+        counted = f"SELECT {key}, kind, flags, -count(*){more} FROM event WHERE {gone} GROUP BY 1, 2, 3"
+        index.connection.executemany(query, execute(counted, (first,)).fetchall())
         execute(f"DELETE FROM {table} WHERE count = 0")
     execute(f"DELETE FROM event WHERE {gone}", (first,))
     moved = execute("SELECT DISTINCT segment FROM event WHERE seq < ? AND archived = 0", (first,)).fetchall()

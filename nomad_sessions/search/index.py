@@ -25,7 +25,7 @@ from nomad_sessions.search.text import COLUMNS, Doc
 __all__ = ["INDEX", "Index"]
 
 INDEX = "index.sqlite"
-_VERSION = 2
+_VERSION = 3
 _WAIT = 30.0
 _NAMES = ", ".join(COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
@@ -60,7 +60,7 @@ _EVENT_SCHEMA = (
     "CREATE TABLE tally (about INTEGER, kind INTEGER, flags INTEGER, count INTEGER NOT NULL,"
     " PRIMARY KEY (about, kind, flags)) WITHOUT ROWID",
     "CREATE TABLE daily (day INTEGER, kind INTEGER, flags INTEGER, count INTEGER NOT NULL,"
-    " PRIMARY KEY (day, kind, flags)) WITHOUT ROWID",
+    " low INTEGER NOT NULL, high INTEGER NOT NULL, PRIMARY KEY (day, kind, flags)) WITHOUT ROWID",
     "CREATE VIRTUAL TABLE event_words USING fts5(text, content='', tokenize='unicode61 remove_diacritics 2')",
     "INSERT OR REPLACE INTO meta VALUES ('event_seq', 0), ('event_last', ''), ('event_first', 0), ('event_words', 0)",
 )
