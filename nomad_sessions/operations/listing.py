@@ -128,8 +128,8 @@ def with_status(view: Looking, status: str) -> list[Message]:
 
 def warm(view: Looking, count: int) -> int:
     """Puts together the messages of the newest sessions, so many; how many messages there are in them."""
-    _check_count("sessions", count)
-    newest = sorted(view.summaries().values(), key=_order)[:count]
+    check_count("sessions", count)
+    newest = sorted(view.summaries().values(), key=order)[:count]
     view.prepare(row.id for row in newest)
     total = 0
     for session in filter(None, map(view.session, (row.id for row in newest))):
