@@ -15,6 +15,7 @@ from nomad_sessions.errors import (
     DiskFullError,
     DurabilityLostError,
     EventsPrunedError,
+    IllegalTransitionError,
     InvalidCursorError,
     InvalidInputError,
     InvalidWorkspaceIdError,
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from nomad_sessions.aio import AsyncMessageStream, AsyncSessionManager
     from nomad_sessions.doctor import DoctorReport, Finding
     from nomad_sessions.events import EventFilter, Subscription
+    from nomad_sessions.session_info import SessionInfo, SessionInfoList
+    from nomad_sessions.task_monitor import TaskMonitor
     from nomad_sessions.workspace.check import CheckReport, Problem
     from nomad_sessions.workspace.repair import RepairReport
 
@@ -87,6 +90,7 @@ __all__ = [
     "FileRef",
     "Finding",
     "ForkedFrom",
+    "IllegalTransitionError",
     "InvalidCursorError",
     "InvalidInputError",
     "InvalidWorkspaceIdError",
@@ -111,6 +115,8 @@ __all__ = [
     "RepairReport",
     "Revert",
     "Session",
+    "SessionInfo",
+    "SessionInfoList",
     "SessionNotFoundError",
     "SnapshotUnreadableError",
     "StorageError",
@@ -119,6 +125,7 @@ __all__ = [
     "Subscription",
     "SystemClock",
     "Task",
+    "TaskMonitor",
     "TaskNotFoundError",
     "ToolCall",
     "ToolFunction",
@@ -144,7 +151,10 @@ _LATER = {
     "Finding": "nomad_sessions.doctor",
     "Problem": "nomad_sessions.workspace.check",
     "RepairReport": "nomad_sessions.workspace.repair",
+    "SessionInfo": "nomad_sessions.session_info",
+    "SessionInfoList": "nomad_sessions.session_info",
     "Subscription": "nomad_sessions.events",
+    "TaskMonitor": "nomad_sessions.task_monitor",
 }
 
 

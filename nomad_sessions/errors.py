@@ -16,6 +16,7 @@ An error also subclasses the built-in that callers catch already, carries its fa
     │   └── InvalidCursorError                   cursor
     ├── ConflictError                            current, expected_rev
     ├── AlreadyExistsError                       kind, id, current
+    ├── IllegalTransitionError (RuntimeError)    kind, id, before, after
     ├── TransactionError (RuntimeError)
     ├── StoreClosedError (RuntimeError)          path
     ├── EventsPrunedError (LookupError)          path, since, first
@@ -193,6 +194,18 @@ class AlreadyExistsError(NomadSessionsError):
         self.id = id
         self.current = current
         super().__init__(message=f"{kind} {_short(id)} exists already with other content: choose another id")
+
+
+class IllegalTransitionError(NomadSessionsError, RuntimeError):
+    """From the state `before`, `kind` and `id` cannot go to `after`; nothing was written. `hint`: what can be done."""
+
+    def __init__(self, *, kind: str, id: str, before: str, after: str, hint: str) -> None:
+        self.kind = kind
+        self.id = id
+        self.before = before
+        self.after = after
+        self.hint = hint
+        super().__init__(message=f"{kind} {_short(id)} cannot go from {_plain(before)} to {_plain(after)}: {hint}")
 
 
 class TransactionError(NomadSessionsError, RuntimeError):

@@ -28,12 +28,13 @@ from nomad_sessions.errors import (
 )
 from nomad_sessions.events_api import EventCalls
 from nomad_sessions.models import Message, Session
-from nomad_sessions.operations import sessions
 from nomad_sessions.operations.reading import Looking
+from nomad_sessions.overview_api import OverviewCalls
 from nomad_sessions.sessions_api import SessionCalls
 from nomad_sessions.storage import attachments
 from nomad_sessions.storage._os import REAL, FileSystem
 from nomad_sessions.streaming import MessageStream, interrupted
+from nomad_sessions.task_api import TaskCalls
 from nomad_sessions.transaction import Transaction, attach
 from nomad_sessions.workspace.attached import attachments_of
 from nomad_sessions.workspace.faults import translated
@@ -45,6 +46,7 @@ from nomad_sessions.workspaces_api import WorkspaceCalls
 if TYPE_CHECKING:
     from nomad_sessions.events.hub import Hub
     from nomad_sessions.operations.movement import Luggage
+    from nomad_sessions.task_monitor import TaskMonitor
 
 __all__ = ["NativeSessionManager"]
 
@@ -53,7 +55,7 @@ T = TypeVar("T")
 _MOVES = 5
 
 
-class NativeSessionManager(SessionCalls, WorkspaceCalls, EventCalls):
+class NativeSessionManager(SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, OverviewCalls):
     """Sessions and messages in plain files, one folder a workspace, under `data_dir`.
 
     `data_dir` defaults to NOMAD_SESSIONS_DIR or the user's data folder. `durability`: "full" (synced before a call
@@ -87,6 +89,7 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls, EventCalls):
         self._in_transaction = threading.local()
         self._closed = False
         self._hub: Hub | None = None
+        self._monitors: list[TaskMonitor] = []
         with translated(self.data_dir):
             stat = self._fs.stat(self.data_dir)
         if stat is not None and not stat_bits.S_ISDIR(stat.mode):
@@ -96,6 +99,7 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls, EventCalls):
     def _after_fork(self) -> None:
         """In a forked child: another thread, which is not here, may have held the mutex."""
         self._mutex = threading.Lock()
+        self._monitors = []  # Their threads are the parent's.
         hub, self._hub = self._hub, None
         if hub is not None:
             hub.after_fork()
@@ -142,7 +146,7 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls, EventCalls):
 
     @contextlib.contextmanager
     def transaction(self, workspace_id: str) -> Iterator[Transaction]:
-        """Yields an object with this manager's calls on sessions and messages; see `Transaction`.
+        """Yields an object with this manager's calls on sessions, messages and tasks; see `Transaction`.
 
         What they write is committed as one atomic group at the end of the block, with one sync, or not at all when an
         exception leaves it. The lock is taken only for the commit. Durable on return. Nesting raises
@@ -190,7 +194,7 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls, EventCalls):
     def move_session(
         self, workspace_id: str, session_id: str, *, to_workspace: str | None = None, directory: str | None = None
     ) -> Session:
-        """Gives a session another `directory`, or moves it with its messages and ids to another workspace.
+        """Gives a session another `directory`, or moves it with its messages, tasks and ids to another workspace.
 
         The move is a copy that is durable there before it is deleted here: after a crash it may be in both, never in
         none, and repeating the call finishes it, also one that had finished. `movedFrom` of the session then names this
@@ -216,8 +220,7 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls, EventCalls):
             self._carry_attachments(workspace_id, to_workspace, luggage)
             moved = self._commit(to_workspace, movement.arrive(workspace_id, to_workspace, luggage, directory))
             try:
-                leave = sessions.delete(session_id, children=False, forks=False, if_rev=luggage.rev)
-                self._commit(workspace_id, leave)
+                self._commit(workspace_id, movement.leave(luggage))
                 break
             except ConflictError:  # Somebody wrote to it meanwhile.
                 if attempt == _MOVES - 1:
@@ -245,9 +248,11 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls, EventCalls):
         with self._mutex:
             self._closed = True
             open_ones = list(self._workspaces.values())
-            hub = self._hub
+            hub, monitors = self._hub, self._monitors
         if hub is not None:
             hub.close()
+        for monitor in monitors:
+            monitor.close()
         with contextlib.ExitStack() as ending:
             for workspace in open_ones:
                 ending.callback(workspace.close, checkpoint=checkpoint)

@@ -29,7 +29,7 @@ from nomad_sessions.workspace.view import View
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
 
-__all__ = ["MessageStream", "interrupted"]
+__all__ = ["MessageStream", "interrupted", "streaming_sessions"]
 
 WRITER = "writer"
 _FOLDER = "streams"
@@ -40,7 +40,7 @@ _PROBE_PAUSE = 0.001
 class _Alive:
     """The lock that says that a stream's writer lives."""
 
-    def __init__(self, fs: FileSystem, workspace: str, name: str) -> None:
+    def __init__(self, fs: FileSystem, workspace: str, name: str, session_id: str) -> None:
         self._fs = fs
         self.name = name
         self._path = f"{workspace}/{_FOLDER}/{name}"
@@ -48,6 +48,8 @@ class _Alive:
             fs.mkdir(f"{workspace}/{_FOLDER}", 0o700)
             self._fd = fs.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             fs.lock(self._fd)
+            # Behind the first byte: on Windows nobody else can read what is locked.
+            fs.pwrite_all(self._fd, session_id.encode("utf-8", "surrogatepass"), 1)
         _LIVING.add(self)
 
     def end(self) -> None:
@@ -103,6 +105,24 @@ def interrupted(view: View, fs: FileSystem, workspace: str) -> list[Message]:
     return found
 
 
+def streaming_sessions(fs: FileSystem, workspace: str) -> set[str]:
+    """The sessions into which a message is being streamed, by a writer that lives. Cost: the open streams."""
+    found = set()
+    for name in fs.listdir(f"{workspace}/{_FOLDER}"):
+        if _lives(fs, workspace, name):
+            with contextlib.suppress(FileNotFoundError):  # It has just ended.
+                found.add(_session_of(fs, f"{workspace}/{_FOLDER}/{name}"))
+    return found
+
+
+def _session_of(fs: FileSystem, path: str) -> str:
+    fd = fs.open(path, os.O_RDONLY)
+    try:
+        return fs.pread(fd, max(0, fs.fstat(fd).size - 1), 1).decode("utf-8", "surrogatepass")
+    finally:
+        fs.close(fd)
+
+
 class MessageStream:
     """A message while it is written; `manager.stream_message(…)` makes it, as a context manager.
 
@@ -142,7 +162,7 @@ class MessageStream:
             raise SessionNotFoundError(session_id=self._session_id)
         workspace = self._manager.workspace(self._workspace_id)
         # Locked before the message names it: a message that says `streaming` has a writer from the first moment.
-        self._alive = _Alive(workspace.fs, workspace.folder, f"{os.getpid()}-{os.urandom(8).hex()}")
+        self._alive = _Alive(workspace.fs, workspace.folder, f"{os.getpid()}-{os.urandom(8).hex()}", self._session_id)
         try:
             self._message = self._added(self._alive.name)
         except BaseException:

@@ -9,6 +9,7 @@ from nomad_sessions.errors import TransactionError
 from nomad_sessions.operations.reading import Looking
 from nomad_sessions.sessions_api import SessionCalls
 from nomad_sessions.storage import attachments
+from nomad_sessions.task_api import TaskCalls
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.overlay import Overlay
 from nomad_sessions.workspace.state import Body
@@ -51,8 +52,9 @@ class _Recorded:
         self._next = 0
 
 
-class Transaction(SessionCalls):
-    """What `manager.transaction(workspace_id)` yields: the manager's calls on sessions and messages, not committed yet.
+class Transaction(SessionCalls, TaskCalls):
+    """What `manager.transaction(workspace_id)` yields: the manager's calls on sessions, messages and tasks, not
+    committed yet.
 
     Reads see the transaction's own writes. Nothing is written until the block ends (but the bytes of attachments, which
     nothing names then); an exception writes nothing. If anybody else wrote meanwhile, every call is decided again at

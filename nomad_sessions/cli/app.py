@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from nomad_sessions.cli import demo, events, export, files, keeping, messages, organise, search, sessions, upkeep
+from nomad_sessions.cli import (
+    demo,
+    events,
+    export,
+    files,
+    keeping,
+    messages,
+    organise,
+    search,
+    sessions,
+    tasks,
+    upkeep,
+)
 from nomad_sessions.cli.exits import EXIT_CODES
 
 __all__ = ["app"]
@@ -44,6 +56,7 @@ search.register(app)
 events.register(app)
 export.register(app)
 organise.register(app)
+tasks.register(app)
 upkeep.register(app)
 keeping.register(app)
 demo.register(app)

@@ -14,6 +14,7 @@ import typer
 from nomad_sessions.errors import (
     AlreadyExistsError,
     ConflictError,
+    IllegalTransitionError,
     InvalidInputError,
     LockTimeoutError,
     NomadSessionsError,
@@ -50,6 +51,7 @@ _CODES: tuple[tuple[type[BaseException], Exit], ...] = (  # the first that fits
     (InvalidInputError, Exit.USAGE),
     (ConflictError, Exit.CONFLICT),
     (AlreadyExistsError, Exit.CONFLICT),
+    (IllegalTransitionError, Exit.CONFLICT),
     (NomadSessionsError, Exit.STORAGE),
     (BrokenPipeError, Exit.PIPE_CLOSED),
     (FileNotFoundError, Exit.NOT_FOUND),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from nomad_sessions.config import validate_workspace_id
-from nomad_sessions.errors import InvalidInputError, NomadSessionsError, SessionNotFoundError, WorkspaceNotFoundError
+from nomad_sessions.errors import (
+    InvalidInputError,
+    NomadSessionsError,
+    SessionNotFoundError,
+    TaskNotFoundError,
+    WorkspaceNotFoundError,
+)
 from nomad_sessions.manager import NativeSessionManager
-from nomad_sessions.models import Session
+from nomad_sessions.models import Session, Task
 
 __all__ = [
     "AsJson",
@@ -22,10 +28,12 @@ __all__ = [
     "Workspace",
     "find_anywhere",
     "find_session",
+    "find_task",
     "here",
     "open_store",
 ]
 
+M = TypeVar("M", Session, Task)
 _NEWEST = ("last", "@last")
 _SHORTEST = 4  # characters of an id
 
@@ -135,9 +143,22 @@ def _with_piece(manager: NativeSessionManager, workspace_id: str, piece: str) ->
     """The one session whose id begins or ends so. Ids made in one moment begin alike: their ends tell them apart."""
     if len(piece) < _SHORTEST:
         return None
-    sessions = manager.list_sessions(workspace_id)
-    found = [each for each in sessions if each.id.startswith(piece) or each.id.endswith(piece)]
+    return _only_one("session", piece, manager.list_sessions(workspace_id))
+
+
+def find_task(manager: NativeSessionManager, workspace_id: str, name: str) -> Task:
+    """The task that a user means by `name`: its id, or the beginning or the end of it."""
+    found = manager.get_task(workspace_id, name)
+    if found is None and len(name) >= _SHORTEST:
+        found = _only_one("task", name, manager.list_tasks(workspace_id))
+    if found is None:
+        raise TaskNotFoundError(task_id=name)
+    return found
+
+
+def _only_one(noun: str, piece: str, rows: Iterable[M]) -> M | None:
+    found = [each for each in rows if each.id.startswith(piece) or each.id.endswith(piece)]
     if len(found) > 1:
-        reason = f"the ids of {len(found)} sessions begin or end so: give more of it"
-        raise InvalidInputError(field="session", value=piece, reason=reason)
+        reason = f"the ids of {len(found)} {noun}s begin or end so: give more of it"
+        raise InvalidInputError(field=noun, value=piece, reason=reason)
     return found[0] if found else None

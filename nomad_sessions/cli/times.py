@@ -9,14 +9,14 @@ from nomad_sessions.errors import InvalidInputError
 
 __all__ = ["moment", "span"]
 
-_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
 def span(field: str, text: str) -> int:
-    """A length of time, `90m`, `12h`, `7d` or `4w`, in ms."""
-    found = re.fullmatch(r"(\d{1,6})([mhdw])", text.strip())
+    """A length of time, `30s`, `90m`, `12h`, `7d` or `4w`, in ms."""
+    found = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
     if found is None:
-        raise InvalidInputError(field=field, value=text, reason="write it as 90m, 12h, 7d or 4w")
+        raise InvalidInputError(field=field, value=text, reason="write it as 30s, 90m, 12h, 7d or 4w")
     return int(found[1]) * _UNITS[found[2]]
 
 

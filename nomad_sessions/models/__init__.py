@@ -27,7 +27,7 @@ from .message import (
 )
 from .page import Page
 from .session import PROTECTED_SESSION, ForkedFrom, ModelRef, Revert, Session
-from .task import PROTECTED_TASK, TASK_STATUSES, Task, TaskStatus
+from .task import PROTECTED_TASK, TASK_STATUSES, TASK_TRANSITIONS, Task, TaskStatus
 
 __all__ = [
     "PART_TYPES",
@@ -37,6 +37,7 @@ __all__ = [
     "ROLES",
     "STATUSES",
     "TASK_STATUSES",
+    "TASK_TRANSITIONS",
     "Event",
     "FileRef",
     "ForkedFrom",

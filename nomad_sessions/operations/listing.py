@@ -19,7 +19,20 @@ from nomad_sessions.operations.reading import Looking, check_text, listed_messag
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.places import Summary
 
-__all__ = ["UNSET", "MessageQuery", "SessionQuery", "Unset", "messages", "sessions", "warm", "with_status"]
+__all__ = [
+    "UNSET",
+    "MessageQuery",
+    "SessionQuery",
+    "Unset",
+    "check_count",
+    "closed",
+    "messages",
+    "opened",
+    "order",
+    "sessions",
+    "warm",
+    "with_status",
+]
 
 
 class Unset(Enum):
@@ -55,21 +68,22 @@ class MessageQuery(NamedTuple):
     include_reverted: bool
 
 
-def _order(summary: Summary) -> tuple[int, int, str]:
+def order(summary: Summary) -> tuple[int, int, str]:
+    """The place of a session in a list."""
     return (-summary.updated_at, -summary.rev, summary.id)
 
 
 def sessions(view: Looking, query: SessionQuery, limit: int | None, cursor: str | None) -> Page[Session]:
     """Sessions by `updatedAt`, newest first, ties by seq."""
-    _check_count("limit", limit)
+    check_count("limit", limit)
     _check_filters(query)
-    rows = sorted([row for row in view.summaries().values() if query.keeps(row)], key=_order)
+    rows = sorted([row for row in view.summaries().values() if query.keeps(row)], key=order)
     total = len(rows)
     if cursor is not None:
-        after = _opened(cursor, "s")
-        rows = [row for row in rows if _order(row) > after]
+        after = opened(cursor, "s")
+        rows = [row for row in rows if order(row) > after]
     page = rows if limit is None else rows[:limit]
-    following = _closed("s", _order(page[-1])) if page and len(page) < len(rows) else None
+    following = closed("s", order(page[-1])) if page and len(page) < len(rows) else None
     view.prepare(row.id for row in page)
     models = [model for model in (listed_session(view, row.id) for row in page) if model is not None]
     return Page(models, total=total, next_cursor=following)
@@ -77,8 +91,8 @@ def sessions(view: Looking, query: SessionQuery, limit: int | None, cursor: str 
 
 def messages(view: Looking, query: MessageQuery, limit: int | None, cursor: str | None) -> Page[Message]:
     """A session's messages in their order."""
-    _check_count("limit", limit)
-    _check_count("last", query.last)
+    check_count("limit", limit)
+    check_count("last", query.last)
     if query.last is not None and (limit is not None or cursor is not None):
         raise InvalidInputError(field="last", value=query.last, reason="goes with neither limit nor cursor")
     session = view.session(query.session_id) if check_text("session_id", query.session_id) else None
@@ -94,7 +108,7 @@ def messages(view: Looking, query: MessageQuery, limit: int | None, cursor: str 
     page = [listed_message(view, state) for state in map(session.message, ids[start:stop]) if state is not None]
     following = None
     if start < stop < total:
-        following = _closed("m", (session.id, ids[stop - 1], ids[stop], stop))
+        following = closed("m", (session.id, ids[stop - 1], ids[stop], stop))
     return Page(page, total=total, next_cursor=following)
 
 
@@ -114,8 +128,8 @@ def with_status(view: Looking, status: str) -> list[Message]:
 
 def warm(view: Looking, count: int) -> int:
     """Puts together the messages of the newest sessions, so many; how many messages there are in them."""
-    _check_count("sessions", count)
-    newest = sorted(view.summaries().values(), key=_order)[:count]
+    check_count("sessions", count)
+    newest = sorted(view.summaries().values(), key=order)[:count]
     view.prepare(row.id for row in newest)
     total = 0
     for session in filter(None, map(view.session, (row.id for row in newest))):
@@ -129,7 +143,7 @@ def warm(view: Looking, count: int) -> int:
 def _after(session_id: str, ids: list[str], cursor: str) -> int:
     """Where a page goes on: after the message that was last, or at the one that was next. Where both have gone, after
     what is smaller than the last, if the ids are in order (ours are), and else where it was."""
-    of, last, following, position = _opened(cursor, "m")
+    of, last, following, position = opened(cursor, "m")
     if of != session_id:
         raise InvalidCursorError(cursor=cursor)
     if last in ids:
@@ -141,11 +155,13 @@ def _after(session_id: str, ids: list[str], cursor: str) -> int:
     return min(max(int(position), 0), len(ids))
 
 
-def _closed(kind: str, place: tuple[Any, ...]) -> str:
+def closed(kind: str, place: tuple[Any, ...]) -> str:
+    """A cursor: a place in the order of this kind of list."""
     return base64.urlsafe_b64encode(encode([kind, *place])).decode("ascii").rstrip("=")
 
 
-def _opened(cursor: str, kind: str) -> tuple[Any, ...]:
+def opened(cursor: str, kind: str) -> tuple[Any, ...]:
+    """The place that a cursor names. Raises `InvalidCursorError` for one of another kind."""
     try:
         found = decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError, TypeError) as error:
@@ -156,10 +172,11 @@ def _opened(cursor: str, kind: str) -> tuple[Any, ...]:
     return tuple(found[1:])
 
 
-_PLACES: dict[str, list[type]] = {"s": [int, int, str], "m": [str, str, str, int]}
+_PLACES: dict[str, list[type]] = {"s": [int, int, str], "m": [str, str, str, int], "t": [int, int, str]}
 
 
-def _check_count(field: str, value: object) -> None:
+def check_count(field: str, value: object) -> None:
+    """Raises `InvalidInputError` for what is no number of rows, 1 or more; None is all of them."""
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise InvalidInputError(field=field, value=value, reason="must be a whole number, 1 or more")
 

@@ -1,8 +1,8 @@
 """Moving a session to another workspace: what leaves here, what arrives there.
 
-Invariant: what arrives is the whole session, ids, times and what a revert hid included, in one atomic group; it leaves
-only when it has arrived as it is. So after a crash it is in both or in one, and the same call finishes the move.
-Verified by `tests/unit/test_move.py`.
+Invariant: what arrives is the whole session, ids, times, its tasks and what a revert hid included, in one atomic group;
+it leaves only when it has arrived as it is. So after a crash it is in both or in one, and the same call finishes the
+move. Verified by `tests/unit/test_move.py` and `tests/unit/test_tasks.py`.
 """
 
 from __future__ import annotations
@@ -10,25 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from nomad_sessions.errors import AlreadyExistsError
+from nomad_sessions.errors import AlreadyExistsError, ConflictError
 from nomad_sessions.models import Session
-from nomad_sessions.operations.reading import Looking, Stamping, require_session, session_model
+from nomad_sessions.operations.plain import same
+from nomad_sessions.operations.reading import Looking, Stamping, check_rev, require_session, session_model
+from nomad_sessions.operations.task_rows import number, task_model, task_rows, text
 from nomad_sessions.operations.whole import records_of
 from nomad_sessions.storage.codec import decode, encode
-from nomad_sessions.workspace.state import Body, SessionState
+from nomad_sessions.workspace.state import WORKSPACE, Body, SessionState
 from nomad_sessions.workspace.store import Operation
 
-__all__ = ["Luggage", "arrive", "pack"]
+__all__ = ["Luggage", "arrive", "leave", "pack"]
 
 
 class Luggage(NamedTuple):
-    """A session with all that it has. The first `kept` of `visible` and hidden messages are visible."""
+    """A session with all that it has. The first `kept` of `messages` are visible, a revert hid the others; `tasks` are
+    rows."""
 
     fields: Body
     rev: int
     messages: list[Body]
     kept: int
     detached: list[Body]
+    tasks: list[Body]
 
 
 def pack(session_id: str) -> Callable[[Looking], Luggage]:
@@ -38,7 +42,8 @@ def pack(session_id: str) -> Callable[[Looking], Luggage]:
         session = require_session(view, session_id)
         fields: Body = decode(encode(session.fields))
         bodies = _bodies(session, [*session.order, *session.hidden])
-        return Luggage(fields, session.rev, bodies, len(session.order), _bodies(session, session.detached))
+        tasks: list[Body] = decode(encode([{**row, "id": key} for key, row in _tasks(view, session_id).items()]))
+        return Luggage(fields, session.rev, bodies, len(session.order), _bodies(session, session.detached), tasks)
 
     return look
 
@@ -56,7 +61,7 @@ def arrive(origin: str, workspace_id: str, luggage: Luggage, directory: str | No
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         there = view.session(session_id)
-        changes: list[Body] = []
+        changes = _tasks_arriving(view, luggage.tasks, session_id, there)
         if there is not None:
             _check_copy(there, origin, fields["createdAt"])
             changes.append({"type": "session.deleted", "sessionId": session_id})
@@ -68,6 +73,50 @@ def arrive(origin: str, workspace_id: str, luggage: Luggage, directory: str | No
         return changes, lambda after: session_model(require_session(after, session_id))
 
     return operation
+
+
+def leave(luggage: Luggage) -> Operation[None]:
+    """Takes away what has arrived. Raises `ConflictError` where the session or a task of it is not as it was packed."""
+    session_id: str = luggage.fields["id"]
+
+    def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
+        session = require_session(view, session_id)
+        check_rev(session.rev, luggage.rev, lambda: session_model(session))
+        packed = {row["id"]: number(row, "rev") for row in luggage.tasks}
+        tasks = _tasks(view, session_id)
+        for key, row in tasks.items():
+            if packed.get(key) != number(row, "rev"):
+                raise ConflictError(current=task_model(key, row), expected_rev=packed.get(key, 0))
+        gone = [_task_record("deleted", key, session_id) for key in tasks]
+        return [*gone, {"type": "session.deleted", "sessionId": session_id}], lambda _: None
+
+    return operation
+
+
+def _tasks(view: Looking, session_id: str) -> dict[str, Body]:
+    return {key: row for key, row in task_rows(view).items() if text(row, "sessionId") == session_id}
+
+
+def _task_record(what: str, task_id: str, session_id: str, **more: Body) -> Body:
+    return {"type": f"task.{what}", "sessionId": WORKSPACE, "rowId": task_id, "about": session_id, **more}
+
+
+def _tasks_arriving(view: Looking, tasks: list[Body], session_id: str, there: SessionState | None) -> list[Body]:
+    """The records of the tasks of a session that arrives. They come before its own: so what is older than the copy that
+    an earlier attempt left is of that attempt, and is replaced.
+
+    Raises `AlreadyExistsError` for a task that is another's, or was changed since; one that is there just so is not.
+    """
+    known = task_rows(view)
+    earlier = {
+        key for key, row in _tasks(view, session_id).items() if there is not None and number(row, "rev") < there.created
+    }
+    coming = {row["id"]: _without_rev(row) for row in tasks}
+    for key, row in coming.items():
+        if key in known and key not in earlier and not same(_without_rev(known[key]), row):
+            raise AlreadyExistsError(kind="task", id=key, current=task_model(key, known[key]))
+    changes = [_task_record("deleted", key, session_id) for key in sorted(earlier - coming.keys())]
+    return changes + [_task_record("created", key, session_id, row=row) for key, row in coming.items()]
 
 
 def _bodies(session: SessionState, ids: list[str]) -> list[Body]:

@@ -109,12 +109,11 @@ def mark(session_id: str, field: str, present: bool) -> Operation[Session]:
     return operation
 
 
-def delete(session_id: str, *, children: bool, forks: bool, if_rev: int | None = None) -> Operation[list[str]]:
+def delete(session_id: str, *, children: bool, forks: bool) -> Operation[list[str]]:
     """Deletes a session and its messages; with `children` the sessions below it, with `forks` its forks too."""
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
-        session = require_session(view, session_id)
-        check_rev(session.rev, if_rev, lambda: session_model(session))
+        require_session(view, session_id)
         gone = _descendants(view, session_id, children=children, forks=forks)
         return [{"type": "session.deleted", "sessionId": each} for each in gone], lambda _: gone
 

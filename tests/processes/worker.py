@@ -5,13 +5,15 @@ Each line it prints is a fact that outlives it: an acknowledged write, a lock th
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import random
 import sys
 import time
 from typing import Any
 
-from nomad_sessions import NativeSessionManager
+from nomad_sessions import IllegalTransitionError, NativeSessionManager
 from nomad_sessions.events import hub
 from nomad_sessions.storage._os import REAL
 from nomad_sessions.storage.lock import StoreLock
@@ -122,6 +124,56 @@ def stream(data_dir: str) -> None:
             say(number)
             if number > 50:
                 time.sleep(0.005)
+
+
+def claim_tasks(data_dir: str) -> None:
+    """Tries to start every pending task, each process in another order; says which it got, and how many others did."""
+    got, lost = [], 0
+    with NativeSessionManager(data_dir, lock_timeout=30) as manager:
+        tasks = [task.id for task in manager.list_tasks("ws", status="pending")]
+        random.shuffle(tasks)
+        say("ready")
+        sys.stdin.readline()
+        for task_id in tasks:
+            try:
+                manager.start_task("ws", task_id)
+                got.append(task_id)
+            except IllegalTransitionError:
+                lost += 1
+    say([got, lost])
+
+
+def work_on_tasks(data_dir: str, prefix: str, count: str) -> None:
+    """Says again and again how far tasks are, until it is ended; says each (task, progress) once it was taken."""
+    with NativeSessionManager(data_dir, lock_timeout=30) as manager:
+        for number in itertools.count(1):
+            task_id = f"{prefix}{number % int(count)}"
+            done = number % 101 if number % 3 else manager.touch_task("ws", task_id).progress
+            say([task_id, manager.progress_task("ws", task_id, done).progress])
+            time.sleep(0.005)
+
+
+def give_up_tasks(data_dir: str) -> None:
+    """Fails what the clock says is overdue, once; says what that was."""
+    with NativeSessionManager(data_dir, lock_timeout=30) as manager:
+        say("ready")
+        sys.stdin.readline()
+        say([task.id for task in manager.fail_overdue_tasks("ws")])
+
+
+class _Jumping:
+    """A clock that is set by up to a year, forwards or backwards, each time that somebody looks at it."""
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000 + random.randrange(-365, 365) * 86_400_000
+
+
+def monitor_tasks(data_dir: str, idle_ms: str, every_ms: str) -> None:
+    """Watches tasks, with a clock that jumps, until it is ended."""
+    manager = NativeSessionManager(data_dir, lock_timeout=30, clock=_Jumping())
+    with manager, manager.monitor_tasks("ws", idle_ms=int(idle_ms), every_ms=int(every_ms)):
+        say("watching")
+        time.sleep(600)
 
 
 if __name__ == "__main__":

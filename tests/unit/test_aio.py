@@ -55,6 +55,26 @@ def run(tmp_path: Path, body: Callable[[AsyncSessionManager], Awaitable[None]], 
     asyncio.run(main())
 
 
+async def on_tasks(call: Callable[..., Awaitable[Any]], session: str) -> None:
+    task = await call("create_task", WS, session, {"agentId": "a"}, id="t")
+    assert (await call("start_task", WS, "t")).status == "running"
+    assert (await call("progress_task", WS, "t", 50)).progress == 50
+    assert (await call("touch_task", WS, "t")).rev == task.rev + 3
+    assert (await call("update_task", WS, "t", agent_id="b", if_rev=task.rev + 3)).agent_id == "b"
+    assert (await call("complete_task", WS, "t", {"k": 1})).output_data == {"k": 1}
+    assert (await call("get_task", WS, "t")).status == "completed"
+    await call("create_task", WS, session, id="u")
+    assert (await call("fail_task", WS, "u", "why")).error_message == "why"
+    assert (await call("list_tasks", WS, status="failed", limit=1)).total == 1
+    assert (await call("session_info", WS, session)).agent_task_status == "failed"
+    assert (await call("list_session_info", WS, limit=1, is_agent_task=True)).total_count == 1
+    await call("delete_task", WS, "u")
+    assert await call("overdue_tasks", WS) == await call("fail_overdue_tasks", WS, idle_ms=1) == []
+    with await call("monitor_tasks", WS, every_ms=5) as monitor:
+        assert monitor.look() == []
+    assert monitor.closed
+
+
 def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
     called: set[str] = set()
 
@@ -88,6 +108,7 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert (await call("get_session", WS, session)).title == "t"
         assert await call("interrupted_messages", WS) == []
         assert await call("get_active_session_count") == 2
+        await on_tasks(call, session)
         seq = await call("record_event", WS, "noted")
         assert await call("warm", WS, sessions=5) == 3
         assert (await call("metrics")).workspaces[WS].seq > 0

@@ -29,6 +29,10 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[type[Exception], ...]]] = {
     "InvalidCursorError": ({"cursor": "xyz"}, (ValueError,)),
     "ConflictError": ({"current": Message(id="m1", rev=7), "expected_rev": 5}, ()),
     "AlreadyExistsError": ({"kind": "message", "id": "m1", "current": Message(id="m1")}, ()),
+    "IllegalTransitionError": (
+        {"kind": "task", "id": "t1", "before": "completed", "after": "running", "hint": "completed is final"},
+        (RuntimeError,),
+    ),
     "TransactionError": ({"message": "transactions do not nest: finish the outer one first"}, (RuntimeError,)),
     "StoreClosedError": ({"path": PATH}, (RuntimeError,)),
     "EventsPrunedError": ({"path": PATH, "since": 5, "first": 9}, (LookupError,)),

@@ -26,6 +26,7 @@ def fill(m: NativeSessionManager) -> None:
     m.add_messages(A, "s", [{"id": f"m{n}", "role": "user", "content": f"text {n}"} for n in range(4)])
     m.append_to_message(A, "m1", "!")
     m.revert(A, "s", "m2", reason="because")
+    m.create_task(A, "s", id="t", status="running", input_data={"k": [1]})
 
 
 def whole(m: NativeSessionManager, ws: str) -> Any:
@@ -34,7 +35,8 @@ def whole(m: NativeSessionManager, ws: str) -> Any:
         return None
     messages = m.get_session_messages(ws, "s", include_reverted=True)
     cut = ("rev", "workspaceId", "movedFrom")
-    return [{k: v for k, v in dump(each).items() if k not in cut} for each in (session, *messages)]
+    records = (session, *messages, *m.list_tasks(ws, session_id="s"))
+    return [{k: v for k, v in dump(each).items() if k not in cut} for each in records]
 
 
 def test_a_session_moves_whole_with_ids_times_and_what_is_hidden(tmp_path: Path) -> None:
