@@ -9,6 +9,7 @@ from nomad_sessions.errors import (
     AlreadyExistsError,
     AttachmentMissingError,
     ConflictError,
+    ConnectionClosedError,
     CorruptionError,
     CrossDeviceError,
     DataDirError,
@@ -27,7 +28,9 @@ from nomad_sessions.errors import (
     NotFoundError,
     OriginalNotFoundError,
     ProtectedFieldError,
+    SessionInUseError,
     SessionNotFoundError,
+    SessionStateError,
     SnapshotUnreadableError,
     StorageError,
     StoreClosedError,
@@ -62,6 +65,7 @@ from nomad_sessions.transaction import Transaction
 
 if TYPE_CHECKING:
     from nomad_sessions.aio import AsyncMessageStream, AsyncSessionManager
+    from nomad_sessions.connections import Connection, ConnectionInfo, SessionReplica
     from nomad_sessions.doctor import DoctorReport, Finding
     from nomad_sessions.events import EventFilter, Subscription
     from nomad_sessions.workspace.check import CheckReport, Problem
@@ -75,6 +79,9 @@ __all__ = [
     "CheckReport",
     "Clock",
     "ConflictError",
+    "Connection",
+    "ConnectionClosedError",
+    "ConnectionInfo",
     "CorruptionError",
     "CrossDeviceError",
     "DataDirError",
@@ -111,7 +118,10 @@ __all__ = [
     "RepairReport",
     "Revert",
     "Session",
+    "SessionInUseError",
     "SessionNotFoundError",
+    "SessionReplica",
+    "SessionStateError",
     "SnapshotUnreadableError",
     "StorageError",
     "StoreClosedError",
@@ -139,11 +149,14 @@ _LATER = {
     "AsyncMessageStream": "nomad_sessions.aio",
     "AsyncSessionManager": "nomad_sessions.aio",
     "CheckReport": "nomad_sessions.workspace.check",
+    "Connection": "nomad_sessions.connections",
+    "ConnectionInfo": "nomad_sessions.connections",
     "DoctorReport": "nomad_sessions.doctor",
     "EventFilter": "nomad_sessions.events",
     "Finding": "nomad_sessions.doctor",
     "Problem": "nomad_sessions.workspace.check",
     "RepairReport": "nomad_sessions.workspace.repair",
+    "SessionReplica": "nomad_sessions.connections",
     "Subscription": "nomad_sessions.events",
 }
 
