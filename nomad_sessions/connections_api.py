@@ -134,7 +134,8 @@ class ConnectionCalls:
 
         The first event is a `session.snapshot` (`session`, which is None where there is none, `messages`, `reverted`),
         the next is the change that follows it. Another snapshot comes where the changes alone do not say all: when they
-        are no longer kept, and after another program's file was merged. With `since`, the seq of the last event that a
+        are no longer kept, and after another program's file was merged; it stands for all that happened up to its seq,
+        recorded events included. With `since`, the seq of the last event that a
         replica has had, the changes go on from there. Taken as `subscribe` gives it; `callback` and `deliver` are as
         there.
 

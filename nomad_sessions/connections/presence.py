@@ -1,4 +1,4 @@
-"""Who is connected to which session: `connections/<name>.json` says it, the lock of `connections/<name>.lock` proves it.
+"""Who is connected to which session: `connections/<name>.json` says it, the lock of `<name>.lock` beside it proves it.
 
 Invariant: a client counts while its process holds its lock, which the kernel frees when that dies; of those that count
 and have not expired, an exclusive one is the only one of its session. Who connects decides under `connections/lock`.
@@ -116,8 +116,8 @@ def connect(fs: FileSystem, workspace: str, info: ConnectionInfo, timeout: float
 def connected(fs: FileSystem, workspace: str) -> list[ConnectionInfo]:
     """Who is connected to the sessions of a workspace, by session and client. Changes no file."""
     with translated(workspace):
-        found = list(_told(fs, f"{workspace}/{FOLDER}", _held(fs, f"{workspace}/{FOLDER}")))
-    return sorted(found, key=lambda each: (each.session_id, each.client, each.pid, each.id))
+        folder = f"{workspace}/{FOLDER}"
+        return _told(fs, folder, _held(fs, folder))
 
 
 @contextlib.contextmanager
@@ -165,11 +165,9 @@ def _write(fs: FileSystem, folder: str, info: ConnectionInfo) -> None:
     fs.replace(temporary, f"{folder}/{info.id}.json")
 
 
-def _told(fs: FileSystem, folder: str, ids: set[str]) -> Iterator[ConnectionInfo]:
-    for each in ids:
-        info = _read(fs, folder, each)
-        if info is not None:
-            yield info
+def _told(fs: FileSystem, folder: str, ids: set[str]) -> list[ConnectionInfo]:
+    found = [info for info in (_read(fs, folder, each) for each in ids) if info is not None]
+    return sorted(found, key=lambda each: (each.session_id, each.client, each.pid, each.id))
 
 
 def _read(fs: FileSystem, folder: str, identifier: str) -> ConnectionInfo | None:

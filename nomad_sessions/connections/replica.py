@@ -13,7 +13,7 @@ changes nothing. It is the store's own `workspace/state.py` that applies them. V
 | `message.part.delta` | `message.delta` |
 | `message.removed` | `message.deleted` |
 
-A `session.created`, an unrevert and what a merge brings do not say all that has changed (`tells_all`): a snapshot has to come.
+A `session.created`, an unrevert and what a merge brings do not say all that has changed: a snapshot has to come.
 """
 
 from __future__ import annotations
