@@ -206,7 +206,7 @@ class SessionStateError(NomadSessionsError, RuntimeError):
     """The session is in a `state` ("open", "closed" or "archived") from which there is no such way."""
 
     def __init__(self, *, session_id: str, state: str, hint: str) -> None:
-        self.session_id, self.state = session_id, state
+        self.session_id, self.state, self.hint = session_id, state, hint
         super().__init__(message=f"session {_short(session_id)} is {state}: {hint}")
 
 
