@@ -49,14 +49,18 @@ _NOWHERE = Ref(_Nowhere(), 0, 0)
 class _Held(MessageState):
     """A message in memory, patched as it goes: a token costs the token, and not all that came before it."""
 
-    __slots__ = ("_body", "_streamed")
+    __slots__ = ("_body", "_own", "_streamed")
 
-    def __init__(self, body: Body, rev: int) -> None:
+    def __init__(self, body: Body, rev: int, *, own: bool) -> None:
+        """`own` says that nobody else has the body; else it is copied before it is changed."""
         super().__init__(_NOWHERE, None, rev)
         self._body = body
+        self._own = own
         self._streamed = False
 
     def patched(self, record: Body, ref: Ref) -> MessageState:
+        if not self._own:
+            self._body, self._own = decode(encode(self._body)), True
         self._streamed = patch(self._body, record) or self._streamed
         self.rev = record["seq"]
         return self
@@ -119,20 +123,20 @@ class SessionReplica:
         self.seq = event.seq
         self._state = apply(self._state, record, _NOWHERE, lambda _: None)
         if record["type"] == "message.added" and self._state is not None:
-            self._state.changed[record["messageId"]] = _Held(record["message"], event.seq)
+            self._state.changed[record["messageId"]] = _Held(record["message"], event.seq, own=True)
 
     def _begin(self, event: Event) -> None:
-        told = decode(encode(event.properties))
+        told = event.properties
         self.seq, self._session_id, self._state = event.seq, event.session_id, None
-        fields: Body | None = told["session"]
-        if fields is None:
+        if told["session"] is None:
             return
+        fields: Body = dict(told["session"])
         rev = fields.pop("rev", 0)
         fields.pop("messageIds", None)
         self._state = state = SessionState(str(event.session_id), fields, 0, rev)
         for bodies, ids in ((told["messages"], state.order), (told["reverted"], state.hidden)):
             for body in bodies:
-                state.changed[body["id"]] = _Held(body, body.get("rev", 0))
+                state.changed[body["id"]] = _Held(body, body.get("rev", 0), own=False)
                 ids.append(body["id"])
 
 
