@@ -47,20 +47,19 @@ def checkpoint(data_dir: str) -> None:
     say(done)
 
 
-def stream(data_dir: str, session_id: str, seconds: str) -> None:
-    """Streams an answer into a session, up to 200 tokens a second; says the seq of the end, and how many."""
+def stream(data_dir: str, session_id: str, seconds: str, tokens: str) -> None:
+    """Streams answers into a session, up to 200 tokens a second, for so long and so many at least; says the seq of the
+    end, and how many they were."""
+    until, least, sent = time.monotonic() + float(seconds), int(tokens), 0
     with NativeSessionManager(data_dir) as manager, manager.open_session("ws", session_id, client="agent") as agent:
         say("ready")
-        until = time.monotonic() + float(seconds)
-        sent = 0
         with agent.busy():
-            while time.monotonic() < until:
+            while sent < least or time.monotonic() < until:
                 with manager.stream_message("ws", session_id) as answer:
-                    while time.monotonic() < until and sent % 300 < 299:
+                    for _ in range(50):
                         answer.text(f"token {sent} ")
                         sent += 1
                         time.sleep(0.005)
-                sent += 1
         say([answer.message.rev, sent])
 
 

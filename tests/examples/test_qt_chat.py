@@ -74,7 +74,7 @@ def test_while_50000_messages_are_checkpointed_two_windows_stream_and_never_stal
         assert windows.hear() == "ready"
         with running("jobs", "checkpoint", tmp_path) as checkpointing:
             assert checkpointing.hear() == "ready"
-            with running("jobs", "stream", tmp_path, "ses_0", 4) as streaming:
+            with running("jobs", "stream", tmp_path, "ses_0", 3, 150) as streaming:
                 assert streaming.hear() == "ready"
                 last, tokens = streaming.hear()
             checkpointing.tell()
@@ -83,7 +83,7 @@ def test_while_50000_messages_are_checkpointed_two_windows_stream_and_never_stal
         report = windows.hear()
     with capsys.disabled():
         print(f"\nqt_chat: {tokens} tokens, {checkpoints} checkpoints, {json.dumps(report)}")
-    assert tokens > 100
+    assert tokens >= 150
     assert checkpoints > 2
     assert report["equal"] == [True, True]
     assert report["connected"] == 2
@@ -91,9 +91,9 @@ def test_while_50000_messages_are_checkpointed_two_windows_stream_and_never_stal
     assert report["turns_cpu"]["max"] < FRAME
     # What it waits for: no file, and so none of the locks that are held while files are read.
     assert report["files_asked"] == []
-    # The wall, where others use the machine too: late now and then, but not as a rule.
-    assert report["turns_wall"]["p99"] < FRAME
-    assert report["gaps"]["p99"] < 4 * FRAME
+    # The wall is the machine's as well, which others use: it is told above, and must be right as a rule.
+    assert report["turns_wall"]["median"] < FRAME
+    assert report["gaps"]["median"] < FRAME
 
 
 def test_what_is_said_in_one_window_is_answered_in_both(tmp_path: Path) -> None:
