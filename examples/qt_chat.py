@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from PySide6.QtCore import (
@@ -115,11 +116,13 @@ class Store:
         return self.manager.subscribe(self.workspace_id, types="session.*", callback=changed, deliver=self.bridge)
 
     def connect(self, session_id: str, show: Callable[[Event], None]) -> Connection:
-        """A window's connection to a session, whose changes it is shown."""
-        try:
-            connection = self.manager.open_session(self.workspace_id, session_id, client="chat window")
-        except SessionStateError:
-            connection = self.manager.resume_session(self.workspace_id, session_id, client="chat window")
+        """A window's connection to a session, whose changes it is shown; one that was closed goes on."""
+        manager, connection = self.manager, None
+        while connection is None:
+            for connect in (manager.open_session, manager.resume_session):
+                with suppress(SessionStateError):  # Not in this state; the other way, or another window was faster.
+                    connection = connect(self.workspace_id, session_id, client="chat window")
+                    break
         connection.follow(callback=show, deliver=self.bridge)
         return connection
 
