@@ -66,18 +66,18 @@ class Presence:
 
     def counts(self) -> bool:
         """Whether nobody has taken its place, nor removed the workspace."""
-        return self._fs.stat(f"{self._folder}/{self.info.id}.json") is not None
+        with translated(self._folder):
+            return self._fs.stat(f"{self._folder}/{self.info.id}.json") is not None
 
     def beat(self) -> bool:
         """Says that the client lives; False, with nothing said, when it does not count any more."""
-        with translated(self._folder):
+        if not self.counts():
+            return False
+        with translated(self._folder), _guarded(self._fs, self._folder, self._timeout):
             if not self.counts():
                 return False
-            with _guarded(self._fs, self._folder, self._timeout):
-                if not self.counts():
-                    return False
-                _write(self._fs, self._folder, self.info)
-                return True
+            _write(self._fs, self._folder, self.info)
+            return True
 
     def leave(self) -> None:
         """Is not connected any more. May be called twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -237,6 +238,21 @@ def test_deleting_the_workspace_ends_connections(m: NativeSessionManager) -> Non
         connection.heartbeat()
     connection.close()
     assert connection.state == "closed"
+
+
+def test_without_a_descriptor_to_ask_with_nobody_is_taken_for_dead(
+    m: NativeSessionManager, moved: MovedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(path: str, flags: int, mode: int = 0o600) -> int:
+        raise OSError(errno.EMFILE, "too many open files", path)
+
+    with m.open_session(WS, "s", exclusive=True):
+        with monkeypatch.context() as patched:
+            patched.setattr(moved, "open", no_more, raising=False)
+            with pytest.raises(OSError, match="too many"):
+                m.connections(WS)
+        with pytest.raises(SessionInUseError):
+            m.open_session(WS, "s")
 
 
 # Heartbeats
