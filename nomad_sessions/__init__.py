@@ -9,6 +9,7 @@ from nomad_sessions.errors import (
     AlreadyExistsError,
     AttachmentMissingError,
     ConflictError,
+    ConnectionClosedError,
     CorruptionError,
     CrossDeviceError,
     DataDirError,
@@ -28,7 +29,9 @@ from nomad_sessions.errors import (
     NotFoundError,
     OriginalNotFoundError,
     ProtectedFieldError,
+    SessionInUseError,
     SessionNotFoundError,
+    SessionStateError,
     SnapshotUnreadableError,
     StorageError,
     StoreClosedError,
@@ -63,6 +66,7 @@ from nomad_sessions.transaction import Transaction
 
 if TYPE_CHECKING:
     from nomad_sessions.aio import AsyncMessageStream, AsyncSessionManager
+    from nomad_sessions.connections import Connection, ConnectionInfo, SessionReplica
     from nomad_sessions.doctor import DoctorReport, Finding
     from nomad_sessions.events import EventFilter, Subscription
     from nomad_sessions.session_info import SessionInfo, SessionInfoList
@@ -78,6 +82,9 @@ __all__ = [
     "CheckReport",
     "Clock",
     "ConflictError",
+    "Connection",
+    "ConnectionClosedError",
+    "ConnectionInfo",
     "CorruptionError",
     "CrossDeviceError",
     "DataDirError",
@@ -115,9 +122,12 @@ __all__ = [
     "RepairReport",
     "Revert",
     "Session",
+    "SessionInUseError",
     "SessionInfo",
     "SessionInfoList",
     "SessionNotFoundError",
+    "SessionReplica",
+    "SessionStateError",
     "SnapshotUnreadableError",
     "StorageError",
     "StoreClosedError",
@@ -146,6 +156,8 @@ _LATER = {
     "AsyncMessageStream": "nomad_sessions.aio",
     "AsyncSessionManager": "nomad_sessions.aio",
     "CheckReport": "nomad_sessions.workspace.check",
+    "Connection": "nomad_sessions.connections",
+    "ConnectionInfo": "nomad_sessions.connections",
     "DoctorReport": "nomad_sessions.doctor",
     "EventFilter": "nomad_sessions.events",
     "Finding": "nomad_sessions.doctor",
@@ -153,6 +165,7 @@ _LATER = {
     "RepairReport": "nomad_sessions.workspace.repair",
     "SessionInfo": "nomad_sessions.session_info",
     "SessionInfoList": "nomad_sessions.session_info",
+    "SessionReplica": "nomad_sessions.connections",
     "Subscription": "nomad_sessions.events",
     "TaskMonitor": "nomad_sessions.task_monitor",
 }

@@ -18,6 +18,9 @@ An error also subclasses the built-in that callers catch already, carries its fa
     ├── AlreadyExistsError                       kind, id, current
     ├── IllegalTransitionError (RuntimeError)    kind, id, before, after
     ├── TransactionError (RuntimeError)
+    ├── SessionStateError (RuntimeError)         session_id, state
+    ├── SessionInUseError                        session_id, holders
+    ├── ConnectionClosedError (RuntimeError)
     ├── StoreClosedError (RuntimeError)          path
     ├── EventsPrunedError (LookupError)          path, since, first
     └── StorageError                             path
@@ -210,6 +213,27 @@ class IllegalTransitionError(NomadSessionsError, RuntimeError):
 
 class TransactionError(NomadSessionsError, RuntimeError):
     """A transaction was opened inside another one, or used after its end."""
+
+
+class SessionStateError(NomadSessionsError, RuntimeError):
+    """The session is in a `state` ("open", "closed" or "archived") from which there is no such way."""
+
+    def __init__(self, *, session_id: str, state: str, hint: str) -> None:
+        self.session_id, self.state, self.hint = session_id, state, hint
+        super().__init__(message=f"session {_short(session_id)} is {state}: {hint}")
+
+
+class SessionInUseError(NomadSessionsError):
+    """Other clients are connected to the session, or one is alone: `holders` are their `ConnectionInfo`."""
+
+    def __init__(self, *, session_id: str, holders: tuple[Any, ...]) -> None:
+        self.session_id, self.holders = session_id, holders
+        named = ", ".join(f"{_short(each.client)} (pid {each.pid} on {_plain(each.machine)})" for each in holders[:3])
+        super().__init__(message=f"session {_short(session_id)} is in use by {named}: close that first")
+
+
+class ConnectionClosedError(NomadSessionsError, RuntimeError):
+    """A connection to a session was used after its end: it was closed, or another client took its place."""
 
 
 class StoreClosedError(NomadSessionsError, RuntimeError):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nomad_sessions.clock import Clock, SystemClock
 from nomad_sessions.config import default_data_dir, validate_workspace_id
+from nomad_sessions.connections_api import ConnectionCalls
 from nomad_sessions.errors import (
     ConflictError,
     DataDirError,
@@ -44,6 +45,7 @@ from nomad_sessions.workspaces_api import WorkspaceCalls
 
 # What is seldom asked for is loaded when it is: a program that only adds messages starts faster.
 if TYPE_CHECKING:
+    from nomad_sessions.connections import Connection
     from nomad_sessions.events.hub import Hub
     from nomad_sessions.operations.movement import Luggage
     from nomad_sessions.task_monitor import TaskMonitor
@@ -55,7 +57,7 @@ T = TypeVar("T")
 _MOVES = 5
 
 
-class NativeSessionManager(SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, OverviewCalls):
+class NativeSessionManager(SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, OverviewCalls, ConnectionCalls):
     """Sessions and messages in plain files, one folder a workspace, under `data_dir`.
 
     `data_dir` defaults to NOMAD_SESSIONS_DIR or the user's data folder. `durability`: "full" (synced before a call
@@ -90,6 +92,7 @@ class NativeSessionManager(SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, 
         self._closed = False
         self._hub: Hub | None = None
         self._monitors: list[TaskMonitor] = []
+        self._connections: set[Connection] = set()
         with translated(self.data_dir):
             stat = self._fs.stat(self.data_dir)
         if stat is not None and not stat_bits.S_ISDIR(stat.mode):
@@ -103,6 +106,9 @@ class NativeSessionManager(SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, 
         hub, self._hub = self._hub, None
         if hub is not None:
             hub.after_fork()
+        connections, self._connections = self._connections, set()
+        for each in connections:
+            each.after_fork()
 
     # The three that all calls come down to
 
@@ -240,7 +246,8 @@ class NativeSessionManager(SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, 
             workspace.flush()
 
     def close(self, *, checkpoint: bool = False) -> None:
-        """Syncs, folds small workspaces that were written to (with `checkpoint` all that are open), closes every file.
+        """Ends connections and subscriptions, syncs, folds small workspaces that were written to (with `checkpoint` all
+        that are open), closes every file.
 
         Safe to call twice; every other call then raises `StoreClosedError`. Where one workspace cannot be closed as it
         should (a full disk), the others are, and its error is raised.
@@ -249,13 +256,15 @@ class NativeSessionManager(SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, 
             self._closed = True
             open_ones = list(self._workspaces.values())
             hub, monitors = self._hub, self._monitors
-        if hub is not None:
-            hub.close()
         for monitor in monitors:
             monitor.close()
         with contextlib.ExitStack() as ending:
             for workspace in open_ones:
                 ending.callback(workspace.close, checkpoint=checkpoint)
+            if hub is not None:
+                ending.callback(hub.close)
+            for connection in tuple(self._connections):
+                ending.callback(connection.close, timeout=self._options.lock_timeout)
 
     @property
     def closed(self) -> bool:

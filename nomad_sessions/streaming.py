@@ -22,6 +22,7 @@ from nomad_sessions.models import Message, Usage, dump, normalise_fields, valida
 from nomad_sessions.operations import listing, messages
 from nomad_sessions.operations.plain import plain
 from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage.lock import held
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
@@ -33,8 +34,6 @@ __all__ = ["MessageStream", "interrupted", "streaming_sessions"]
 
 WRITER = "writer"
 _FOLDER = "streams"
-_PROBES = 3
-_PROBE_PAUSE = 0.001
 
 
 class _Alive:
@@ -80,27 +79,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_inherited)
 
 
-def _lives(fs: FileSystem, workspace: str, name: str) -> bool:
-    try:
-        fd = fs.open(f"{workspace}/{_FOLDER}/{name}", os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        for _ in range(_PROBES):
-            if fs.lock(fd):
-                return False
-            fs.sleep(_PROBE_PAUSE)  # Perhaps it was only somebody else who asked.
-        return True
-    finally:
-        fs.close(fd)
-
-
 def interrupted(view: View, fs: FileSystem, workspace: str) -> list[Message]:
     """The messages with status `streaming` whose writer is gone."""
     found = []
     for message in listing.with_status(view, "streaming"):
         name = (message.model_extra or {}).get(WRITER)
-        if not (isinstance(name, str) and "/" not in name and _lives(fs, workspace, name)):
+        path = f"{workspace}/{_FOLDER}/{name}"
+        if not (isinstance(name, str) and "/" not in name and held(fs, [path])):
             found.append(message)
     return found
 
@@ -108,10 +93,9 @@ def interrupted(view: View, fs: FileSystem, workspace: str) -> list[Message]:
 def streaming_sessions(fs: FileSystem, workspace: str) -> set[str]:
     """The sessions into which a message is being streamed, by a writer that lives. Cost: the open streams."""
     found = set()
-    for name in fs.listdir(f"{workspace}/{_FOLDER}"):
-        if _lives(fs, workspace, name):
-            with contextlib.suppress(FileNotFoundError):  # It has just ended.
-                found.add(_session_of(fs, f"{workspace}/{_FOLDER}/{name}"))
+    for path in held(fs, [f"{workspace}/{_FOLDER}/{name}" for name in fs.listdir(f"{workspace}/{_FOLDER}")]):
+        with contextlib.suppress(FileNotFoundError):  # It has just ended.
+            found.add(_session_of(fs, path))
     return found
 
 

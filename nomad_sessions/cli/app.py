@@ -19,6 +19,7 @@ from nomad_sessions.cli import (
     sessions,
     tasks,
     upkeep,
+    who,
 )
 from nomad_sessions.cli.exits import EXIT_CODES
 
@@ -59,4 +60,5 @@ organise.register(app)
 tasks.register(app)
 upkeep.register(app)
 keeping.register(app)
+who.register(app)
 demo.register(app)

@@ -15,19 +15,23 @@ import errno
 import os
 import threading
 import weakref
+from collections.abc import Iterable
 from types import TracebackType
 
 from nomad_sessions.errors import DiskFullError, LockTimeoutError, LockUnsupportedError, StoreReadOnlyError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.counters import Counters
 
-__all__ = ["StoreLock"]
+__all__ = ["StoreLock", "held"]
 
 _FIRST_PAUSE = 50e-6
 _LONGEST_PAUSE = 2e-3
 # A lock file that is replaced this often in a row is being fought over: wait like everybody else.
 _REOPENS = 5
+_PROBES = 3
+_PROBE_PAUSE = 0.001
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK})
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT}) if hasattr(errno, "EDQUOT") else frozenset({errno.ENOSPC})
 
@@ -174,6 +178,33 @@ class StoreLock:
             # Nothing was written through it, so a failing close loses nothing.
             with contextlib.suppress(OSError):
                 self._fs.close(fd)
+
+
+def held(fs: FileSystem, paths: Iterable[str]) -> set[str]:
+    """Those of these files whose lock somebody holds, this process included; one that is not there has no holder.
+
+    Asks the kernel, and changes nothing: a dead holder's lock is free at once. Cost: microseconds for each, and 2 ms
+    where some are held.
+    """
+    asked = set(paths)
+    for probe in range(_PROBES):
+        if probe and asked:
+            fs.sleep(_PROBE_PAUSE)  # Perhaps it was only somebody else who asked.
+        asked = {path for path in asked if not _is_free(fs, path)}
+    return asked
+
+
+def _is_free(fs: FileSystem, path: str) -> bool:
+    try:
+        fd = fs.open(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in _NO_DESCRIPTOR:  # That says nothing about the holder.
+            raise
+        return True
+    try:
+        return fs.lock(fd)
+    finally:
+        fs.close(fd)
 
 
 _fork_guard = threading.RLock()

@@ -7,6 +7,7 @@ deltas included; where there are parts, `content` and `toolCalls` are theirs. Ve
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 __all__ = ["Body", "join_parts", "patch", "text_kind"]
@@ -64,7 +65,8 @@ def join_parts(body: Body) -> None:
     texts = [part.get("content") for part in body["parts"] if part.get("type") == "text"]
     ours = [text for text in texts if isinstance(text, str)]
     if ours:
-        body["content"] = "".join(ours)
+        # Two parts may begin and end with the halves of a pair, too: joined they are what JSON makes of them.
+        body["content"] = reduce(_longer, ours, "")
     calls = [part["toolCall"] for part in body["parts"] if part.get("type") == "tool_call" and part.get("toolCall")]
     if calls:
         body["toolCalls"] = calls

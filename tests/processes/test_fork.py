@@ -20,6 +20,7 @@ ROOT = Path(nomad_sessions.__file__).parent
 LOCKS = {
     ("aio.py", "ThreadPoolExecutor"): "AsyncSessionManager._after_fork",
     ("aio.py", "_one_at_a_time"): "AsyncMessageStream._after_fork",
+    ("connections/connection.py", "_condition"): "Connection.after_fork",
     ("events/delivery.py", "done"): "of one turn, by a thread that is not in the child",
     ("events/delivery.py", "event"): "no lock: the type of what happened",
     ("events/feed.py", "_mutex"): "NativeSessionManager._after_fork lets go of the hub with its feeds",
@@ -93,11 +94,13 @@ manager.checkpoint("w")
 searcher = Searcher(manager)
 searcher.find("parent")
 subscription = manager.subscribe("w", cursor="c")
+connection = manager.open_session("w", "s", exclusive=True)
 held = [
     manager._mutex,
     manager._hub._mutex,
     manager._hub.feed("w")._mutex,
     subscription._condition,
+    connection._condition,
     searcher._mutex,
     searcher._indexes["w"].mutex,
     shared._default.mutex,
@@ -140,6 +143,9 @@ if not pid:
         asyncio.run(child())
         assert subscription.closed and subscription.next() is None
         subscription.close()
+        assert connection.state == "closed"
+        connection.close()
+        assert len(manager.connections("w")) == 1, "the parent's"
         with manager.subscribe("third", since=0) as own:
             assert own.next(5).properties["info"]["title"].endswith("with await")
         os.write(ready[1], b"x")

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from nomad_sessions import IllegalTransitionError, NativeSessionManager
+from nomad_sessions import ConnectionClosedError, IllegalTransitionError, NativeSessionManager, SessionInUseError
 from nomad_sessions.events import hub
 from nomad_sessions.storage._os import REAL
 from nomad_sessions.storage.lock import StoreLock
@@ -174,6 +174,39 @@ def monitor_tasks(data_dir: str, idle_ms: str, every_ms: str) -> None:
     with manager, manager.monitor_tasks("ws", idle_ms=int(idle_ms), every_ms=int(every_ms)):
         say("watching")
         time.sleep(600)
+
+
+def connect(data_dir: str, mode: str, expires_after: str = "") -> None:
+    """Connects to session `shared`, and stays until it is ended; at each line, a heartbeat."""
+    manager = NativeSessionManager(data_dir)
+    late = float(expires_after) if expires_after else None
+    connection = manager.open_session(
+        "ws", "shared", client="a child", exclusive=mode == "exclusive", expires_after=late
+    )
+    say(connection.info.id)
+    while sys.stdin.readline():
+        try:
+            connection.heartbeat()
+            say("beat")
+        except ConnectionClosedError as error:
+            say(str(error))
+
+
+def race(data_dir: str, count: str) -> None:
+    """Connects to session `shared` alone, `count` times; says when it had it, on the clock that all processes share."""
+    say("ready")
+    sys.stdin.readline()
+    had: list[tuple[int, int]] = []
+    with NativeSessionManager(data_dir) as manager:
+        while len(had) < int(count):
+            try:
+                with manager.open_session("ws", "shared", exclusive=True):
+                    begin = time.monotonic_ns()
+                    time.sleep(0.001)
+                    had.append((begin, time.monotonic_ns()))
+            except SessionInUseError:
+                time.sleep(0.0005)
+    say(had)
 
 
 if __name__ == "__main__":

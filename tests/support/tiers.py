@@ -10,7 +10,17 @@ import sys
 
 import pytest
 
-__all__ = ["in_ci", "needs_linux", "needs_mounts", "needs_power", "needs_strace", "own_mounts", "tool", "unless"]
+__all__ = [
+    "in_ci",
+    "needs_linux",
+    "needs_mounts",
+    "needs_power",
+    "needs_qt",
+    "needs_strace",
+    "own_mounts",
+    "tool",
+    "unless",
+]
 
 
 def in_ci() -> bool:
@@ -56,6 +66,19 @@ def own_mounts() -> list[str]:
 def needs_power(kind: str) -> None:
     """For tests that cut the power of an `ext4` or `xfs` on a loop device."""
     unless(_no_mounts() or _no_power(kind))
+
+
+def needs_qt() -> None:
+    """For tests that draw windows, in memory."""
+    unless(_no_qt())
+
+
+@functools.cache
+def _no_qt() -> str | None:
+    probe = [sys.executable, "-c", "from PySide6.QtWidgets import QApplication; QApplication([])"]
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    done = subprocess.run(probe, capture_output=True, text=True, check=False, env=environment)
+    return None if done.returncode == 0 else f"PySide6 cannot draw here: {done.stderr.strip()[-200:]}"
 
 
 @functools.cache

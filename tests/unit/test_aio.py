@@ -8,6 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -116,6 +117,11 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert [event.seq async for event in m.events(WS, recorded=True)] == [seq]
         with await call("subscribe", WS, since=seq - 1) as subscription:
             assert subscription.next(5).seq == seq
+        with await call("open_session", WS, session, client="c") as connection:
+            assert await call("connections", WS, session) == [connection.info._replace(heartbeat_age=ANY)]
+            assert (await call("follow_session", WS, session)).next(5).type == "session.snapshot"
+        await m.close_session(WS, session)
+        (await call("resume_session", WS, session)).close()
         file = await m.add_message(WS, session, role="user", parts=[{"type": "f", "file": {"data": bytes(99_999)}}])
         assert await call("read_attachment", WS, there(file.parts[0].file).sha256) == bytes(99_999)
         assert (await call("configure_workspace", WS, fold="auto"))["fold"] == "auto"

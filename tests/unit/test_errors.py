@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from nomad_sessions import errors
+from nomad_sessions import ConnectionInfo, errors
 from nomad_sessions.errors import NomadSessionsError
 from nomad_sessions.models import Message
 
 PATH = "some folder/sessions.json"
+
+HOLDER = ConnectionInfo("1-a", "w", "s1", "a\nwindow", True, 7, "here", 1, None, 0.0)
 
 # One call for each class: the keyword fields, and the built-ins that callers catch already.
 CALLS: dict[str, tuple[dict[str, Any], tuple[type[Exception], ...]]] = {
@@ -34,6 +36,9 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[type[Exception], ...]]] = {
         (RuntimeError,),
     ),
     "TransactionError": ({"message": "transactions do not nest: finish the outer one first"}, (RuntimeError,)),
+    "SessionStateError": ({"session_id": "s1", "state": "closed", "hint": "resume it"}, (RuntimeError,)),
+    "SessionInUseError": ({"session_id": "s1", "holders": (HOLDER,)}, ()),
+    "ConnectionClosedError": ({"message": "the connection is closed"}, (RuntimeError,)),
     "StoreClosedError": ({"path": PATH}, (RuntimeError,)),
     "EventsPrunedError": ({"path": PATH, "since": 5, "first": 9}, (LookupError,)),
     "StorageError": ({"path": PATH, "message": f"{PATH} broke"}, ()),

@@ -25,6 +25,7 @@ from nomad_sessions import (
     TransactionError,
 )
 from nomad_sessions.models import dump
+from tests.support.there import there
 from tests.support.together import together
 
 WS = "ws"
@@ -366,3 +367,18 @@ def test_a_stream_that_has_ended_takes_no_more(m: NativeSessionManager) -> None:
         with pytest.raises(TransactionError, match="ended"):
             stream.thinking("late")
     assert [message.content for message in m.get_session_messages("ended", "e")] == ["done", "half"]
+
+
+def test_halves_of_a_pair_that_meet_between_two_parts_read_the_same_before_and_after_a_checkpoint(
+    m: NativeSessionManager,
+) -> None:
+    with m.stream_message(WS, "s") as streaming:
+        streaming.text("one \ud83d")
+        streaming.thinking("hm")
+        streaming.text("\ude00 two")
+        assert there(m.get_message(WS, streaming.message.id)).content == "one \U0001f600 two"
+    before = there(m.get_message(WS, streaming.message.id))
+    m.checkpoint(WS)
+    m.clear_workspace(WS)
+    assert there(m.get_message(WS, streaming.message.id)) == before
+    assert [part.content for part in before.parts] == ["one \ud83d", "hm", "\ude00 two"]
