@@ -20,10 +20,13 @@ from nomad_sessions.errors import (
     InvalidWorkspaceIdError,
     JournalCorruptError,
     JournalGapError,
+    LeaseNotFoundError,
     LockTimeoutError,
     LockUnsupportedError,
+    MailNotFoundError,
     MessageNotFoundError,
     NomadSessionsError,
+    NoRouteError,
     NotFoundError,
     OriginalNotFoundError,
     ProtectedFieldError,
@@ -64,6 +67,9 @@ if TYPE_CHECKING:
     from nomad_sessions.aio import AsyncMessageStream, AsyncSessionManager
     from nomad_sessions.doctor import DoctorReport, Finding
     from nomad_sessions.events import EventFilter, Subscription
+    from nomad_sessions.mail.asking import MailCounts
+    from nomad_sessions.mail.routing import RuleVerdict
+    from nomad_sessions.models.mail import Mail, MailLease, MailRule
     from nomad_sessions.workspace.check import CheckReport, Problem
     from nomad_sessions.workspace.repair import RepairReport
 
@@ -92,8 +98,14 @@ __all__ = [
     "InvalidWorkspaceIdError",
     "JournalCorruptError",
     "JournalGapError",
+    "LeaseNotFoundError",
     "LockTimeoutError",
     "LockUnsupportedError",
+    "Mail",
+    "MailCounts",
+    "MailLease",
+    "MailNotFoundError",
+    "MailRule",
     "ManualClock",
     "Message",
     "MessageErrorInfo",
@@ -102,6 +114,7 @@ __all__ = [
     "MessageStream",
     "ModelRef",
     "NativeSessionManager",
+    "NoRouteError",
     "NomadSessionsError",
     "NotFoundError",
     "OriginalNotFoundError",
@@ -110,6 +123,7 @@ __all__ = [
     "ProtectedFieldError",
     "RepairReport",
     "Revert",
+    "RuleVerdict",
     "Session",
     "SessionNotFoundError",
     "SnapshotUnreadableError",
@@ -142,8 +156,13 @@ _LATER = {
     "DoctorReport": "nomad_sessions.doctor",
     "EventFilter": "nomad_sessions.events",
     "Finding": "nomad_sessions.doctor",
+    "Mail": "nomad_sessions.models.mail",
+    "MailCounts": "nomad_sessions.mail.asking",
+    "MailLease": "nomad_sessions.models.mail",
+    "MailRule": "nomad_sessions.models.mail",
     "Problem": "nomad_sessions.workspace.check",
     "RepairReport": "nomad_sessions.workspace.repair",
+    "RuleVerdict": "nomad_sessions.mail.routing",
     "Subscription": "nomad_sessions.events",
 }
 

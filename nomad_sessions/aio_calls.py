@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from nomad_sessions.aio_mail import AsyncMailCalls
 from nomad_sessions.doctor import DoctorReport
 from nomad_sessions.errors import StoreClosedError
 from nomad_sessions.manager import NativeSessionManager
@@ -37,7 +38,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncCalls:
+class AsyncCalls(AsyncMailCalls):
     """What `AsyncSessionManager` has of `NativeSessionManager`: the docstrings there say what a call does, costs and
     raises, and what is durable when it returns."""
 

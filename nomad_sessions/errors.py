@@ -9,6 +9,8 @@ An error also subclasses the built-in that callers catch already, carries its fa
     │   ├── MessageNotFoundError                 message_id
     │   ├── WorkspaceNotFoundError               workspace_id
     │   ├── TaskNotFoundError                    task_id
+    │   ├── MailNotFoundError                    mail_id
+    │   ├── LeaseNotFoundError                   lease_id
     │   └── OriginalNotFoundError                session_id
     ├── InvalidInputError (ValueError)           field, value, reason
     │   ├── InvalidWorkspaceIdError              workspace_id
@@ -19,6 +21,7 @@ An error also subclasses the built-in that callers catch already, carries its fa
     ├── TransactionError (RuntimeError)
     ├── StoreClosedError (RuntimeError)          path
     ├── EventsPrunedError (LookupError)          path, since, first
+    ├── NoRouteError (LookupError)               type, rules
     └── StorageError                             path
         ├── DiskFullError (OSError)              errno
         ├── DurabilityLostError (OSError)        errno
@@ -130,6 +133,24 @@ class TaskNotFoundError(NotFoundError):
         super().__init__(kind="task", id=task_id)
 
 
+class MailNotFoundError(NotFoundError):
+    """The message `mail_id` is not in this workspace's mailbox, or not as the call needs it: `hint` says how it is."""
+
+    def __init__(self, *, mail_id: str, hint: str | None = None) -> None:
+        self.mail_id = mail_id
+        super().__init__(kind="mail", id=mail_id, hint=hint)
+
+
+class LeaseNotFoundError(NotFoundError):
+    """The lease `lease_id` is not, or no longer, that of a message: it was settled, or handed out again since. Nothing
+    was changed."""
+
+    def __init__(self, *, lease_id: str) -> None:
+        self.lease_id = lease_id
+        hint = "it was acknowledged or given back, or its time ran out and somebody else has the message"
+        super().__init__(kind="lease", id=lease_id, hint=hint)
+
+
 class OriginalNotFoundError(NotFoundError):
     """What the session `session_id` was imported from is not kept here, if it was imported at all; `hint` says why."""
 
@@ -218,6 +239,16 @@ class EventsPrunedError(NomadSessionsError, LookupError):
             message=f"{_plain(path)} no longer has the changes after {since}: the first that it has is {first}; "
             "read the state afresh, and go on from there"
         )
+
+
+class NoRouteError(NomadSessionsError, LookupError):
+    """None of the workspace's `rules` (a number) matches a message of this `type`: it was not sent to anybody."""
+
+    def __init__(self, *, type: str, rules: int) -> None:
+        self.type = type
+        self.rules = rules
+        text = f"none of the {rules} mail rules matches a message of type {_short(type)}: explain_route says why"
+        super().__init__(message=text)
 
 
 class StorageError(NomadSessionsError):

@@ -27,6 +27,7 @@ from nomad_sessions.errors import (
     TransactionError,
 )
 from nomad_sessions.events_api import EventCalls
+from nomad_sessions.mail_api import MailCalls
 from nomad_sessions.models import Message, Session
 from nomad_sessions.operations import sessions
 from nomad_sessions.operations.reading import Looking
@@ -45,6 +46,7 @@ from nomad_sessions.workspaces_api import WorkspaceCalls
 if TYPE_CHECKING:
     from nomad_sessions.events.hub import Hub
     from nomad_sessions.operations.movement import Luggage
+    from nomad_sessions.workspace.living import Living
 
 __all__ = ["NativeSessionManager"]
 
@@ -53,7 +55,7 @@ T = TypeVar("T")
 _MOVES = 5
 
 
-class NativeSessionManager(SessionCalls, WorkspaceCalls, EventCalls):
+class NativeSessionManager(SessionCalls, WorkspaceCalls, EventCalls, MailCalls):
     """Sessions and messages in plain files, one folder a workspace, under `data_dir`.
 
     `data_dir` defaults to NOMAD_SESSIONS_DIR or the user's data folder. `durability`: "full" (synced before a call
@@ -87,6 +89,7 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls, EventCalls):
         self._in_transaction = threading.local()
         self._closed = False
         self._hub: Hub | None = None
+        self._consumers: dict[str, tuple[Workspace, Living]] = {}
         with translated(self.data_dir):
             stat = self._fs.stat(self.data_dir)
         if stat is not None and not stat_bits.S_ISDIR(stat.mode):
@@ -246,6 +249,7 @@ class NativeSessionManager(SessionCalls, WorkspaceCalls, EventCalls):
             self._closed = True
             open_ones = list(self._workspaces.values())
             hub = self._hub
+            self._end_consumers()
         if hub is not None:
             hub.close()
         with contextlib.ExitStack() as ending:
