@@ -134,7 +134,7 @@ class TaskNotFoundError(NotFoundError):
 
 
 class MailNotFoundError(NotFoundError):
-    """The message `mail_id` is not in this workspace's mailbox, or not as the call needs it: `hint` says how it is."""
+    """The message `mail_id` is not in this mailbox, or not as the call needs it: `hint` says how it is."""
 
     def __init__(self, *, mail_id: str, hint: str | None = None) -> None:
         self.mail_id = mail_id
@@ -142,8 +142,7 @@ class MailNotFoundError(NotFoundError):
 
 
 class LeaseNotFoundError(NotFoundError):
-    """The lease `lease_id` is not, or no longer, that of a message: it was settled, or handed out again since. Nothing
-    was changed."""
+    """The lease `lease_id` is not, or no longer, that of a message. Nothing was changed."""
 
     def __init__(self, *, lease_id: str) -> None:
         self.lease_id = lease_id
@@ -247,8 +246,7 @@ class NoRouteError(NomadSessionsError, LookupError):
     def __init__(self, *, type: str, rules: int) -> None:
         self.type = type
         self.rules = rules
-        text = f"none of the {rules} mail rules matches a message of type {_short(type)}: explain_route says why"
-        super().__init__(message=text)
+        super().__init__(message=f"none of the {rules} mail rules matches type {_short(type)}: explain_route says why")
 
 
 class StorageError(NomadSessionsError):

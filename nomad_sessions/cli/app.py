@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nomad_sessions.cli import demo, export, files, keeping, messages, organise, search, sessions, upkeep
+from nomad_sessions.cli import demo, export, files, keeping, mail, messages, organise, search, sessions, upkeep
 from nomad_sessions.cli.exits import EXIT_CODES
 
 __all__ = ["app"]
@@ -45,4 +45,5 @@ export.register(app)
 organise.register(app)
 upkeep.register(app)
 keeping.register(app)
+mail.register(app)
 demo.register(app)
