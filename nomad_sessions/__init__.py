@@ -22,10 +22,13 @@ from nomad_sessions.errors import (
     InvalidWorkspaceIdError,
     JournalCorruptError,
     JournalGapError,
+    LeaseNotFoundError,
     LockTimeoutError,
     LockUnsupportedError,
+    MailNotFoundError,
     MessageNotFoundError,
     NomadSessionsError,
+    NoRouteError,
     NotFoundError,
     OriginalNotFoundError,
     ProtectedFieldError,
@@ -69,6 +72,9 @@ if TYPE_CHECKING:
     from nomad_sessions.connections import Connection, ConnectionInfo, SessionReplica
     from nomad_sessions.doctor import DoctorReport, Finding
     from nomad_sessions.events import EventFilter, Subscription
+    from nomad_sessions.mail.asking import MailCounts
+    from nomad_sessions.mail.routing import RuleVerdict
+    from nomad_sessions.models.mail import Mail, MailLease, MailRule
     from nomad_sessions.session_info import SessionInfo, SessionInfoList
     from nomad_sessions.task_monitor import TaskMonitor
     from nomad_sessions.workspace.check import CheckReport, Problem
@@ -103,8 +109,14 @@ __all__ = [
     "InvalidWorkspaceIdError",
     "JournalCorruptError",
     "JournalGapError",
+    "LeaseNotFoundError",
     "LockTimeoutError",
     "LockUnsupportedError",
+    "Mail",
+    "MailCounts",
+    "MailLease",
+    "MailNotFoundError",
+    "MailRule",
     "ManualClock",
     "Message",
     "MessageErrorInfo",
@@ -113,6 +125,7 @@ __all__ = [
     "MessageStream",
     "ModelRef",
     "NativeSessionManager",
+    "NoRouteError",
     "NomadSessionsError",
     "NotFoundError",
     "OriginalNotFoundError",
@@ -121,6 +134,7 @@ __all__ = [
     "ProtectedFieldError",
     "RepairReport",
     "Revert",
+    "RuleVerdict",
     "Session",
     "SessionInUseError",
     "SessionInfo",
@@ -161,11 +175,16 @@ _LATER = {
     "DoctorReport": "nomad_sessions.doctor",
     "EventFilter": "nomad_sessions.events",
     "Finding": "nomad_sessions.doctor",
+    "Mail": "nomad_sessions.models.mail",
+    "MailCounts": "nomad_sessions.mail.asking",
+    "MailLease": "nomad_sessions.models.mail",
+    "MailRule": "nomad_sessions.models.mail",
     "Problem": "nomad_sessions.workspace.check",
     "RepairReport": "nomad_sessions.workspace.repair",
     "SessionInfo": "nomad_sessions.session_info",
     "SessionInfoList": "nomad_sessions.session_info",
     "SessionReplica": "nomad_sessions.connections",
+    "RuleVerdict": "nomad_sessions.mail.routing",
     "Subscription": "nomad_sessions.events",
     "TaskMonitor": "nomad_sessions.task_monitor",
 }

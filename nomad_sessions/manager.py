@@ -28,6 +28,7 @@ from nomad_sessions.errors import (
     TransactionError,
 )
 from nomad_sessions.events_api import EventCalls
+from nomad_sessions.mail_api import MailCalls
 from nomad_sessions.models import Message, Session
 from nomad_sessions.operations.reading import Looking
 from nomad_sessions.overview_api import OverviewCalls
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from nomad_sessions.events.hub import Hub
     from nomad_sessions.operations.movement import Luggage
     from nomad_sessions.task_monitor import TaskMonitor
+    from nomad_sessions.workspace.living import Living
 
 __all__ = ["NativeSessionManager"]
 
@@ -57,7 +59,9 @@ T = TypeVar("T")
 _MOVES = 5
 
 
-class NativeSessionManager(SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, OverviewCalls, ConnectionCalls):
+class NativeSessionManager(
+    SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, OverviewCalls, ConnectionCalls, MailCalls
+):
     """Sessions and messages in plain files, one folder a workspace, under `data_dir`.
 
     `data_dir` defaults to NOMAD_SESSIONS_DIR or the user's data folder. `durability`: "full" (synced before a call
@@ -93,6 +97,7 @@ class NativeSessionManager(SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, 
         self._hub: Hub | None = None
         self._monitors: list[TaskMonitor] = []
         self._connections: set[Connection] = set()
+        self._consumers: dict[str, tuple[Workspace, Living]] = {}
         with translated(self.data_dir):
             stat = self._fs.stat(self.data_dir)
         if stat is not None and not stat_bits.S_ISDIR(stat.mode):
@@ -102,10 +107,12 @@ class NativeSessionManager(SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, 
     def _after_fork(self) -> None:
         """In a forked child: another thread, which is not here, may have held the mutex."""
         self._mutex = threading.Lock()
-        self._monitors = []  # Their threads are the parent's.
         hub, self._hub = self._hub, None
         if hub is not None:
             hub.after_fork()
+        monitors, self._monitors = self._monitors, []
+        for monitor in monitors:
+            monitor.after_fork()
         connections, self._connections = self._connections, set()
         for each in connections:
             each.after_fork()
@@ -256,6 +263,7 @@ class NativeSessionManager(SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, 
             self._closed = True
             open_ones = list(self._workspaces.values())
             hub, monitors = self._hub, self._monitors
+            self._end_consumers()
         for monitor in monitors:
             monitor.close()
         with contextlib.ExitStack() as ending:

@@ -4,15 +4,11 @@ Invariant: what was passed to `text`, `thinking` and `tool_call` before a crash 
 with status `streaming` and nobody writing; after a clean end the message is complete and synced. Verified by
 `tests/unit/test_streaming.py` and `tests/processes/`.
 
-A live stream is known by a lock: its writer holds the kernel lock of a file in `streams/`, and the message names the
-file. When the writer dies the kernel frees it, so no clock and no process number is trusted.
+A live stream is known by a lock (`workspace/living.py`), and the message names its file.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import weakref
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,8 +18,7 @@ from nomad_sessions.models import Message, Usage, dump, normalise_fields, valida
 from nomad_sessions.operations import listing, messages
 from nomad_sessions.operations.plain import plain
 from nomad_sessions.storage._os import FileSystem
-from nomad_sessions.storage.lock import held
-from nomad_sessions.workspace.faults import translated
+from nomad_sessions.workspace.living import Living, everybody, lives
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
@@ -33,50 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["MessageStream", "interrupted", "streaming_sessions"]
 
 WRITER = "writer"
-_FOLDER = "streams"
-
-
-class _Alive:
-    """The lock that says that a stream's writer lives."""
-
-    def __init__(self, fs: FileSystem, workspace: str, name: str, session_id: str) -> None:
-        self._fs = fs
-        self.name = name
-        self._path = f"{workspace}/{_FOLDER}/{name}"
-        with translated(workspace):
-            fs.mkdir(f"{workspace}/{_FOLDER}", 0o700)
-            self._fd = fs.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            fs.lock(self._fd)
-            # Behind the first byte: on Windows nobody else can read what is locked.
-            fs.pwrite_all(self._fd, session_id.encode("utf-8", "surrogatepass"), 1)
-        _LIVING.add(self)
-
-    def end(self) -> None:
-        """The writer is done. Does nothing in a forked child: the writer is its parent."""
-        if self._fd < 0:
-            return
-        with contextlib.suppress(OSError):  # A file that stays says nothing once its lock is free.
-            self._fs.unlink(self._path)
-        self.forget()
-
-    def forget(self) -> None:
-        """Gives the descriptor back; in a forked child the parent's lock stays."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            self._fs.close(fd)
-
-
-_LIVING: weakref.WeakSet[_Alive] = weakref.WeakSet()
-
-
-def _forget_inherited() -> None:
-    """In a forked child: a copy of the descriptor would keep the lock of a parent that died."""
-    for alive in list(_LIVING):
-        alive.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_inherited)
 
 
 def interrupted(view: View, fs: FileSystem, workspace: str) -> list[Message]:
@@ -84,27 +35,14 @@ def interrupted(view: View, fs: FileSystem, workspace: str) -> list[Message]:
     found = []
     for message in listing.with_status(view, "streaming"):
         name = (message.model_extra or {}).get(WRITER)
-        path = f"{workspace}/{_FOLDER}/{name}"
-        if not (isinstance(name, str) and "/" not in name and held(fs, [path])):
+        if not (isinstance(name, str) and lives(fs, workspace, name)):
             found.append(message)
     return found
 
 
 def streaming_sessions(fs: FileSystem, workspace: str) -> set[str]:
     """The sessions into which a message is being streamed, by a writer that lives. Cost: the open streams."""
-    found = set()
-    for path in held(fs, [f"{workspace}/{_FOLDER}/{name}" for name in fs.listdir(f"{workspace}/{_FOLDER}")]):
-        with contextlib.suppress(FileNotFoundError):  # It has just ended.
-            found.add(_session_of(fs, path))
-    return found
-
-
-def _session_of(fs: FileSystem, path: str) -> str:
-    fd = fs.open(path, os.O_RDONLY)
-    try:
-        return fs.pread(fd, max(0, fs.fstat(fd).size - 1), 1).decode("utf-8", "surrogatepass")
-    finally:
-        fs.close(fd)
+    return set(filter(None, everybody(fs, workspace)))
 
 
 class MessageStream:
@@ -122,7 +60,7 @@ class MessageStream:
         self._workspace_id = workspace_id
         self._session_id = session_id
         self._fields = fields
-        self._alive: _Alive | None = None
+        self._alive: Living | None = None
         self._message: Message | None = None
         self._calls: dict[str, int] = {}
         self._part: tuple[str, int] | None = None
@@ -146,7 +84,7 @@ class MessageStream:
             raise SessionNotFoundError(session_id=self._session_id)
         workspace = self._manager.workspace(self._workspace_id)
         # Locked before the message names it: a message that says `streaming` has a writer from the first moment.
-        self._alive = _Alive(workspace.fs, workspace.folder, f"{os.getpid()}-{os.urandom(8).hex()}", self._session_id)
+        self._alive = Living(workspace.fs, workspace.folder, self._session_id)
         try:
             self._message = self._added(self._alive.name)
         except BaseException:

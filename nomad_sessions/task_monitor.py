@@ -107,6 +107,13 @@ class TaskMonitor:
             if self._closing.wait(self._every_ms / 1000):
                 return
 
+    def after_fork(self) -> None:
+        """In a forked child, where its thread is not: it has ended here, and goes on in the parent."""
+        self._mutex = threading.Lock()
+        self._closing = threading.Event()
+        self._closing.set()
+        self._thread = None
+
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""

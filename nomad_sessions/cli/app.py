@@ -13,6 +13,7 @@ from nomad_sessions.cli import (
     export,
     files,
     keeping,
+    mail,
     messages,
     organise,
     search,
@@ -60,5 +61,6 @@ organise.register(app)
 tasks.register(app)
 upkeep.register(app)
 keeping.register(app)
+mail.register(app)
 who.register(app)
 demo.register(app)

@@ -18,6 +18,7 @@ from nomad_sessions.errors import (
     InvalidInputError,
     LockTimeoutError,
     NomadSessionsError,
+    NoRouteError,
     NotFoundError,
 )
 
@@ -48,6 +49,7 @@ EXIT_CODES = (
 _CODES: tuple[tuple[type[BaseException], Exit], ...] = (  # the first that fits
     (LockTimeoutError, Exit.LOCKED),
     (NotFoundError, Exit.NOT_FOUND),
+    (NoRouteError, Exit.NOT_FOUND),
     (InvalidInputError, Exit.USAGE),
     (ConflictError, Exit.CONFLICT),
     (AlreadyExistsError, Exit.CONFLICT),

@@ -13,18 +13,59 @@ and the same with `mail`. `about` names the session that it is about, for subscr
 
 Invariant: a row is never changed, it is replaced by another, so that who has been given one keeps what it saw. Where
 another program keeps something else under one of the keys, it stays as it is. Verified by `tests/unit/test_rows.py`.
+
+Who has to find rows fast lays an index over a table (`indexed`): it lives as long as the table, and is told of each
+change of it, so that none of its users has to look at every row again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["TABLES", "apply_to", "rows_in", "sessions_in"]
+__all__ = ["TABLES", "apply_to", "indexed", "rows_in", "sessions_in"]
 
 Row = dict[str, Any]
 TABLES = {"task": "tasks", "mail": "mailbox"}
 """The top-level key of `sessions.json`, by the first half of a record's type."""
+
+
+class Index(Protocol):
+    """What is told of each change of a table."""
+
+    def changed(self, row_id: str, row: Row | None) -> None:
+        """The row is so from now on; None when it is gone."""
+        ...
+
+
+class _Indexed(dict[str, Row]):
+    """A table with the index over it."""
+
+    __slots__ = ("index",)
+    index: Any
+
+
+T = TypeVar("T", bound=Index)
+
+
+def indexed(fields: dict[str, Any], key: str, make: Callable[[Mapping[str, Row]], T]) -> T | None:
+    """The index over the rows under a key, made when it is first asked for; None where there is something else.
+
+    To be asked by one kind of index for each key, under the mutex that guards the fields.
+    """
+    rows = fields.get(key)
+    if type(rows) is not _Indexed:
+        found = rows_in(fields, key)
+        if found is None:
+            return None
+        table = _Indexed(found)
+        table.index = make(table)
+        if key not in fields:  # Looking at what is not there does not make it.
+            made: T = table.index
+            return made
+        fields[key] = rows = table
+    index: T = rows.index
+    return index
 
 
 def rows_in(fields: Mapping[str, Any], key: str) -> Mapping[str, Row] | None:
@@ -56,3 +97,5 @@ def apply_to(fields: dict[str, Any], record: Mapping[str, Any]) -> None:
         gone = record.get("unset", ())
         kept = {name: value for name, value in rows[identifier].items() if name not in gone}
         rows[identifier] = {**kept, **record.get("set", {}), "rev": record["seq"]}
+    if type(rows) is _Indexed:
+        rows.index.changed(identifier, rows.get(identifier))

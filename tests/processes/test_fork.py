@@ -35,6 +35,8 @@ LOCKS = {
     ("storage/_os_windows.py", "_seek"): "there is no fork",
     ("storage/group_sync.py", "_changed"): "Reader._forget makes a new GroupSync",
     ("storage/lock.py", "_fork_guard"): "taken before the fork, by the thread that forks",
+    ("task_monitor.py", "_closing"): "TaskMonitor.after_fork",
+    ("task_monitor.py", "_mutex"): "TaskMonitor.after_fork",
     ("workspace/combining.py", "turn"): "a waiter in a Combiner",
     ("workspace/combining.py", "_complete"): "a waiter in a Combiner",
     ("workspace/combining.py", "complete"): "the same",
@@ -94,12 +96,14 @@ manager.checkpoint("w")
 searcher = Searcher(manager)
 searcher.find("parent")
 subscription = manager.subscribe("w", cursor="c")
+monitor = manager.monitor_tasks("w")
 connection = manager.open_session("w", "s", exclusive=True)
 held = [
     manager._mutex,
     manager._hub._mutex,
     manager._hub.feed("w")._mutex,
     subscription._condition,
+    monitor._mutex,
     connection._condition,
     searcher._mutex,
     searcher._indexes["w"].mutex,
@@ -143,6 +147,7 @@ if not pid:
         asyncio.run(child())
         assert subscription.closed and subscription.next() is None
         subscription.close()
+        assert monitor.closed and monitor.look() == []
         assert connection.state == "closed"
         connection.close()
         assert len(manager.connections("w")) == 1, "the parent's"

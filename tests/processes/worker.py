@@ -209,5 +209,24 @@ def race(data_dir: str, count: str) -> None:
     say(had)
 
 
+def send_mail(data_dir: str, name: str, count: str) -> None:
+    """`count` messages to bob, with a pause now and then; says how many there are."""
+    with NativeSessionManager(data_dir, lock_timeout=30) as manager:
+        say("ready")
+        sys.stdin.readline()
+        for number in range(int(count)):
+            manager.send("ws", "bob", [name, number], sender=name, max_attempts=1_000_000)
+            time.sleep(0.01)
+    say(int(count))
+
+
+def hold_mail(data_dir: str, seconds: str) -> None:
+    """Leases a message and says so; waits to be killed."""
+    manager = NativeSessionManager(data_dir)
+    mail = manager.receive("ws", "bob", lease=float(seconds))
+    say(mail.content if mail is not None else None)
+    time.sleep(600)
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](*sys.argv[2:])

@@ -24,6 +24,8 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[type[Exception], ...]]] = {
     "MessageNotFoundError": ({"message_id": "m1"}, (KeyError,)),
     "WorkspaceNotFoundError": ({"workspace_id": "w1"}, (KeyError,)),
     "TaskNotFoundError": ({"task_id": "t1"}, (KeyError,)),
+    "MailNotFoundError": ({"mail_id": "m1", "hint": "it is leased"}, (KeyError,)),
+    "LeaseNotFoundError": ({"lease_id": "l1"}, (KeyError,)),
     "OriginalNotFoundError": ({"session_id": "s1", "hint": "it was not imported"}, (KeyError,)),
     "InvalidInputError": ({"field": "role", "value": "boss", "reason": "is unknown"}, (ValueError,)),
     "InvalidWorkspaceIdError": ({"workspace_id": "a/b", "reason": "must not contain '/'"}, (ValueError,)),
@@ -41,6 +43,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[type[Exception], ...]]] = {
     "ConnectionClosedError": ({"message": "the connection is closed"}, (RuntimeError,)),
     "StoreClosedError": ({"path": PATH}, (RuntimeError,)),
     "EventsPrunedError": ({"path": PATH, "since": 5, "first": 9}, (LookupError,)),
+    "NoRouteError": ({"type": "task.done", "rules": 2}, (LookupError,)),
     "StorageError": ({"path": PATH, "message": f"{PATH} broke"}, ()),
     "DiskFullError": ({"path": PATH, "errno": errno.EDQUOT}, (OSError,)),
     "DurabilityLostError": ({"path": PATH}, (OSError,)),
@@ -59,7 +62,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[type[Exception], ...]]] = {
 CLASSES = {
     name: cls
     for name, cls in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(cls, NomadSessionsError) and cls.__module__ == errors.__name__
+    if issubclass(cls, NomadSessionsError) and cls.__module__.startswith(errors.__name__)
 }
 
 

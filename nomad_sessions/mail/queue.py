@@ -1,0 +1,231 @@
+"""Which message is next: an index over the rows of the mailbox, and the choice among them. Pure.
+
+**Order.** The messages of one recipient and one priority are a lane, in the order of `position`, the seq at which they
+were sent. Of an ordered consumer's lane only the first can be had: while it is leased, or waits for its next attempt,
+what follows waits too, so that nothing overtakes within a lane. (It is what queues with ordered groups do: SQS holds a
+group while one of it is in flight.) It goes on when the first is acknowledged, or dead. Who does not need the order
+(`ordered=False`) gets the first that is free.
+
+**Priority and ageing.** Of the lanes' candidates the one with the highest priority is next; but when the one that has
+waited longest has been passed over `PASSES` times, it is. `passed` is counted in its row, so it holds across processes
+and restarts, and no clock has a say. So a message that n others of its recipient were sent before is handed out after
+at most (n + 1) * (PASSES + 1) deliveries, whatever is sent after it. Dead ones, and those that wait for their next
+attempt, are no candidates, and count for nothing.
+
+Invariant: after any changes the index says what one made afresh from the rows would. What finds a row, or counts rows,
+costs no look at all rows. Verified by `tests/unit/test_mail_queue.py`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.mail.timing import Moment, is_over, lease_left, left_of
+from nomad_sessions.models import validate
+from nomad_sessions.models.mail import PRIORITIES, Mail
+
+__all__ = ["PASSES", "Choice", "Mailbox", "choose"]
+
+PASSES = 7
+_URGENT_FIRST = PRIORITIES[::-1]
+Row = dict[str, Any]
+
+
+class Lane:
+    """The messages of one recipient and priority that are to be delivered, in their order."""
+
+    __slots__ = ("_rows", "_sorted", "leased")
+
+    def __init__(self) -> None:
+        self._rows: OrderedDict[str, Row] = OrderedDict()
+        self._sorted = True
+        self.leased = 0
+
+    def put(self, row: Row) -> None:
+        """Adds a row, or replaces it."""
+        before = self._rows.get(row["id"])
+        if before is None and self._rows:
+            last = next(reversed(self._rows.values()))
+            self._sorted = self._sorted and last["position"] < row["position"]
+        self.leased += (row["status"] == "leased") - (before is not None and before["status"] == "leased")
+        self._rows[row["id"]] = row
+
+    def drop(self, row: Row) -> None:
+        """Takes a row out."""
+        del self._rows[row["id"]]
+        self.leased -= row["status"] == "leased"
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows in their order."""
+        if not self._sorted:  # Only where another program wrote rows, or an index is made afresh.
+            self._rows = OrderedDict(sorted(self._rows.items(), key=lambda item: item[1]["position"]))
+            self._sorted = True
+        return iter(self._rows.values())
+
+
+class Mailbox:
+    """The index over all rows of a workspace's mailbox. Rows that are no messages as we write them are left alone."""
+
+    def __init__(self, rows: Mapping[str, Row]) -> None:
+        self._rows: dict[str, Row] = {}
+        self.lanes: dict[str, dict[str, Lane]] = {}
+        """By recipient and priority; without those that are empty."""
+        self.dead: OrderedDict[str, Row] = OrderedDict()
+        self.settled: OrderedDict[str, Row] = OrderedDict()
+        """What is gone but for its key, the oldest first."""
+        self._keys: dict[tuple[str, str], str] = {}
+        self._leases: dict[str, str] = {}
+        self._ends: list[tuple[int, str]] = []
+        for row_id, row in sorted(rows.items(), key=lambda item: item[1].get("rev") or 0):
+            self.changed(row_id, row)
+
+    def changed(self, row_id: str, row: Row | None) -> None:
+        """A row is so from now on, or gone."""
+        before = self._rows.pop(row_id, None)
+        if before is not None:
+            self._forget(before, stays=row is not None and _same_place(before, row))
+        if row is not None and _is_sound(row_id, row):
+            self._rows[row_id] = row
+            self._note(row)
+
+    def get(self, mail_id: str) -> Row | None:
+        """A message's row."""
+        return self._rows.get(mail_id)
+
+    def keyed(self, recipient: str, key: str) -> Row | None:
+        """The message that was sent with this key, as far back as keys are remembered."""
+        return self._rows.get(self._keys.get((recipient, key), ""))
+
+    def leased(self, lease_id: str) -> Row | None:
+        """The message that this lease is of, if it still is."""
+        return self._rows.get(self._leases.get(lease_id, ""))
+
+    def ended(self, now: int, most: int) -> list[Row]:
+        """Messages that nobody has and whose time to live is over, the first first."""
+        found: list[Row] = []
+        for until, row_id in self._ends:
+            if until > now or len(found) == most:
+                break
+            row = self._rows[row_id]
+            if row["status"] == "queued":
+                found.append(row)
+        return found
+
+    def all(self) -> Iterator[Row]:
+        """Every row, in no order."""
+        return iter(self._rows.values())
+
+    def _note(self, row: Row) -> None:
+        status = row["status"]
+        if status in ("queued", "leased"):
+            lanes = self.lanes.setdefault(row["recipient"], {})
+            lanes.setdefault(row["priority"], Lane()).put(row)
+            if row.get("expiresAt") is not None:
+                insort(self._ends, (row["expiresAt"], row["id"]))
+        else:
+            (self.dead if status == "dead" else self.settled)[row["id"]] = row
+        if row.get("key") is not None:
+            self._keys[row["recipient"], row["key"]] = row["id"]
+        if status == "leased":
+            self._leases[row["lease"]["id"]] = row["id"]
+
+    def _forget(self, row: Row, *, stays: bool) -> None:
+        """Takes a row out of everything; where it `stays` in its lane it is replaced there, in its place."""
+        status = row["status"]
+        if status in ("queued", "leased"):
+            lanes = self.lanes[row["recipient"]]
+            if not stays:
+                lanes[row["priority"]].drop(row)
+                if not lanes[row["priority"]]:
+                    del lanes[row["priority"]]
+                if not lanes:
+                    del self.lanes[row["recipient"]]
+            if row.get("expiresAt") is not None:
+                del self._ends[bisect_left(self._ends, (row["expiresAt"], row["id"]))]
+        else:
+            del (self.dead if status == "dead" else self.settled)[row["id"]]
+        if row.get("key") is not None:
+            self._keys.pop((row["recipient"], row["key"]), None)
+        if status == "leased":
+            self._leases.pop(row["lease"]["id"], None)
+
+
+def _same_place(before: Row, after: Row) -> bool:
+    """Whether a row stays where it is in its lane."""
+    if before["status"] not in ("queued", "leased") or after.get("status") not in ("queued", "leased"):
+        return False
+    same = all(before[name] == after.get(name) for name in ("recipient", "priority", "position"))
+    return same and _is_sound(before["id"], after)
+
+
+def _is_sound(row_id: str, row: Row) -> bool:
+    """Whether a row is a message as we write it. What another program put there is not handed out, and not lost."""
+    try:
+        mail = validate(Mail, row)
+    except InvalidInputError:
+        return False
+    whole = mail.id == row_id and row.keys() >= {"status", "priority", "attempts"}
+    return whole and (mail.lease is not None) == (mail.status == "leased")
+
+
+class Choice(NamedTuple):
+    """What is next for a recipient.
+
+    `row` is what to hand out; `passed` what has waited longer, and is passed over; `worn` those whose last attempt ran
+    out. Of `doubtful` holders it has to be known whether they live before it can be said more. `again` is in how many
+    ms something may have changed, None when not by time alone.
+    """
+
+    row: Row | None
+    passed: Row | None
+    worn: list[Row]
+    doubtful: frozenset[str]
+    again: int | None
+
+
+def choose(box: Mailbox, recipient: str, moment: Moment, *, ordered: bool) -> Choice:
+    """What is next for a recipient, now."""
+    found: list[Row] = []
+    worn: list[Row] = []
+    doubtful: set[str] = set()
+    again: int | None = None
+    lanes = box.lanes.get(recipient, {})
+    for lane in (lanes[priority] for priority in _URGENT_FIRST if priority in lanes):
+        for row in lane:
+            if row["status"] == "queued" and is_over(row.get("expiresAt"), moment.now):
+                continue  # What writes to the mailbox takes it away.
+            left = _left(row, moment)
+            if left == 0 and row["status"] == "leased" and row["attempts"] >= row["maxAttempts"]:
+                worn.append(row)
+                continue
+            if left == 0:
+                found.append(row)
+                break
+            if left is None:
+                doubtful.add(row["lease"]["holder"])
+            else:
+                again = left if again is None else min(again, left)
+            if ordered:
+                break
+    if not found:
+        return Choice(None, None, worn, frozenset(doubtful), again)
+    first, oldest = found[0], min(found, key=lambda row: row["position"])
+    if oldest.get("passed", 0) >= PASSES:
+        first = oldest
+    return Choice(first, None if first is oldest else oldest, worn, frozenset(doubtful), again)
+
+
+def _left(row: Row, moment: Moment) -> int | None:
+    """In how many ms a row can be had, 0 for now; None where that hangs on whether its holder lives."""
+    if row["status"] == "leased":
+        return lease_left(row["lease"], moment)
+    if row.get("nextAttemptAt") is None:
+        return 0
+    return left_of(row["nextAttemptAt"], row.get("retryDelay", 0), moment.now)
