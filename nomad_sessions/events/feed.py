@@ -50,6 +50,10 @@ class Feed:
             self.seq = self._reader.after
         return bool(events)
 
+    def lags(self) -> bool:
+        """Whether another program wrote something that is in the log only when somebody writes."""
+        return self._reader.lags()
+
     def begin_anew(self) -> None:
         """The log is another one: goes on from where that one is now."""
         self._reader.close()

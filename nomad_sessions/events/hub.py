@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nomad_sessions.errors import EventsPrunedError, NomadSessionsError, StoreClosedError
+from nomad_sessions.errors import EventsPrunedError, NomadSessionsError, StoreClosedError, StoreReadOnlyError
 from nomad_sessions.events.cursors import Cursor, Position
 from nomad_sessions.events.feed import Feed
 from nomad_sessions.events.translation import event_of
@@ -143,6 +143,15 @@ class Hub:
         for each in self.listening():
             each.close()
 
+    def _merged(self, feed: Feed) -> bool:
+        """Makes what another program wrote a part of the log, with a commit of nothing. Where we may not write,
+        somebody else will."""
+        if not feed.lags():
+            return False
+        with contextlib.suppress(StoreReadOnlyError):
+            self._manager._commit(feed.workspace_id, lambda view, stamp: ([], lambda after: None))
+        return not feed.lags()
+
     def after_fork(self) -> None:
         """In a forked child, where its thread is not: subscriptions have ended here, and go on in the parent."""
         self._mutex = threading.Lock()
@@ -189,7 +198,7 @@ class Hub:
     def _read_on(self, feed: Feed) -> bool:
         moved = False
         try:
-            while feed.read_on():
+            while feed.read_on() or self._merged(feed):
                 moved = True
         except EventsPrunedError:  # Subscribers find out by themselves, each where it stands.
             feed.begin_anew()

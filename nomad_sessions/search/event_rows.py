@@ -68,7 +68,7 @@ def catch_up_events(workspace: Workspace, index: Index) -> None:
 
     Raises what reading the log does, and `sqlite3.Error`.
     """
-    seq, last = workspace.read(lambda view: (view.seq, view.last_id))
+    seq, last = workspace.read(lambda view: (view.journal.last_seq, view.last_id))
     first = log_of(workspace, 0).first()
     if (index.meta("event_seq"), index.meta("event_last"), index.meta("event_first")) == (seq, last, first):
         return

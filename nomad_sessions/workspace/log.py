@@ -52,8 +52,13 @@ class LogReader:
             self._segment = None
 
     def goal(self) -> int:
-        """The seq that the workspace is at."""
-        return int(self._look(lambda view: view.seq))
+        """The seq that the log is at. What another program wrote into `sessions.json` is in it once it is merged for
+        good, by the next who writes."""
+        return int(self._look(lambda view: view.journal.last_seq))
+
+    def lags(self) -> bool:
+        """Whether another program wrote something that is to be merged."""
+        return bool(self._look(lambda view: view.seq > view.journal.last_seq))
 
     def read(self) -> list[Entry]:
         """The next records, those of one segment at most; none when there is nothing new.

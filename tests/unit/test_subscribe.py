@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -416,3 +417,18 @@ def test_what_cannot_be_subscribed_to_is_named(m: NativeSessionManager) -> None:
         m.subscribe(WS, callback=3)  # type: ignore[arg-type]
     with m.subscribe(WS) as subscription, pytest.raises(InvalidInputError, match="cursor"):
         subscription.ack()
+
+
+def test_what_another_program_writes_into_the_file_arrives_though_nobody_else_writes(m: NativeSessionManager) -> None:
+    m.checkpoint(WS)
+    path = Path(m.data_dir) / WS / "sessions.json"
+    value = json.loads(path.read_text())
+    with m.subscribe(WS) as subscription:
+        for title in ("theirs", "theirs again"):
+            value["sessions"]["s"]["title"] = title
+            path.write_text(json.dumps(value, indent=2))
+            while (event := there(subscription.next(10))).type != "session.updated":
+                pass
+            assert event.properties["set"]["title"] == title
+            assert there(m.get_session(WS, "s")).title == title
+    assert m.check(WS).ok
