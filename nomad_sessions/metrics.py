@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import NamedTuple
 
+from nomad_sessions.errors import NomadSessionsError
 from nomad_sessions.events.hub import Hub
+from nomad_sessions.mail.asking import MailCounts, counts
+from nomad_sessions.mail.operations import box_of
 from nomad_sessions.storage.counters import Counters
 from nomad_sessions.workspace.store import Workspace
 
 __all__ = ["Metrics", "SubscriberMetrics", "WorkspaceMetrics", "metrics_of"]
 
+_LOG = logging.getLogger("nomad_sessions")
 _PREFIX = "nomad_sessions"
 _HELP = {
     "commits": "Groups of records appended to the journal.",
@@ -29,22 +34,33 @@ _HELP = {
     "cached_bytes": "Bytes of messages kept put together.",
     "seq": "The last change.",
     "unfolded_bytes": "Bytes of the journal that the snapshot has not.",
+    "mail_queued": "Messages of the mailbox that wait.",
+    "mail_leased": "Messages of the mailbox that somebody has.",
+    "mail_dead": "Messages of the mailbox that were given up.",
+    "mail_oldest_timestamp_seconds": "When the oldest message that is not dealt with was sent.",
 }
 _GAUGES = ("cached_bytes", "seq", "unfolded_bytes")
+_MAIL = ("queued", "leased", "dead")
 
 
 class WorkspaceMetrics(NamedTuple):
-    """What was done with a workspace since this manager opened it, and how it stands."""
+    """What was done with a workspace since this manager opened it, and how it stands. `mail` is None where the files
+    cannot be read."""
 
     counters: Counters
     cached_bytes: int
     seq: int
     unfolded_bytes: int
+    mail: MailCounts | None
 
     def numbers(self) -> Iterator[tuple[str, float]]:
         """All of them, by name."""
         yield from asdict(self.counters).items()
         yield from ((name, getattr(self, name)) for name in _GAUGES)
+        if self.mail is not None:
+            yield from ((f"mail_{name}", getattr(self.mail, name)) for name in _MAIL)
+            if self.mail.oldest is not None:
+                yield "mail_oldest_timestamp_seconds", self.mail.oldest / 1000
 
     @property
     def hit_rate(self) -> float | None:
@@ -75,8 +91,8 @@ class Metrics(NamedTuple):
         lines: list[str] = []
         numbers = {name: dict(each.numbers()) for name, each in self.workspaces.items()}
         for name, said in _HELP.items():
-            kind, ending = ("gauge", "") if name in _GAUGES else ("counter", "_total")
-            found = [({"workspace": workspace}, values[name]) for workspace, values in numbers.items()]
+            kind, ending = ("gauge", "") if name in _GAUGES or name.startswith("mail_") else ("counter", "_total")
+            found = [({"workspace": each}, values[name]) for each, values in numbers.items() if name in values]
             lines += _family(f"{_PREFIX}_{name}{ending}", kind, said, found)
         behind: dict[tuple[str, str], int] = {}
         for each in self.subscribers:
@@ -102,13 +118,22 @@ def _escaped(text: str) -> str:
 
 
 def metrics_of(workspaces: Mapping[str, Workspace], hub: Hub | None) -> Metrics:
-    """The numbers as they are now. Reads no file."""
+    """The numbers as they are now."""
     found = {}
     for name, each in sorted(workspaces.items()):
+        mail = _mail_of(each)
         with each.guarded():
             opened = each.opened
             counters = Counters(*(getattr(each.counters, field.name) for field in fields(Counters)))
             seq, pending = (opened.view.seq, opened.view.pending_bytes) if opened is not None else (0, 0)
-            found[name] = WorkspaceMetrics(counters, each.bodies.bytes, seq, pending)
+            found[name] = WorkspaceMetrics(counters, each.bodies.bytes, seq, pending, mail)
     listening = [] if hub is None else hub.listening()
     return Metrics(found, [SubscriberMetrics(*row) for each in listening for row in each.behind()])
+
+
+def _mail_of(workspace: Workspace) -> MailCounts | None:
+    try:
+        return workspace.read(lambda view: counts(box_of(view), None))
+    except NomadSessionsError as error:  # Who asks how it goes is to be told of the rest.
+        _LOG.warning("%s: its mailbox cannot be counted: %s", workspace.folder, error)
+        return None

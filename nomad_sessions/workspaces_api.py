@@ -205,7 +205,8 @@ class WorkspaceCalls:
         return self._read(workspace_id, lambda view: listing.warm(view, sessions))
 
     def metrics(self) -> Metrics:
-        """Numbers on the workspaces that are open, since they were, and on the subscriptions. Costs no I/O."""
+        """Numbers on the workspaces that are open, since they were, and on the subscriptions. Cost: a look at the files
+        of each of them."""
         from nomad_sessions.metrics import metrics_of
 
         with self._mutex:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -80,3 +81,34 @@ def test_names_are_escaped(m: NativeSessionManager) -> None:
         each for each in text_string_to_metric_families(m.metrics().prometheus()) if each.name == "nomad_sessions_seq"
     ]
     assert [(sample.labels, sample.value) for sample in family.samples] == [({"workspace": name}, 1)]
+
+
+def test_the_mailbox_is_counted(m: NativeSessionManager) -> None:
+    for number in range(3):
+        m.send(WS, "bob", {"n": number})
+    lease = m.receive(WS, "bob")
+    assert lease is not None
+    found = m.metrics().workspaces[WS].mail
+    assert found is not None
+    assert (found.queued, found.leased, found.dead) == (2, 1, 0)
+    values = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(m.metrics().prometheus())
+        for sample in family.samples
+    }
+    assert (values["nomad_sessions_mail_queued"], values["nomad_sessions_mail_leased"]) == (2, 1)
+    assert values["nomad_sessions_mail_oldest_timestamp_seconds"] > 1_700_000_000
+
+
+def test_a_workspace_that_cannot_be_read_hides_no_other(m: NativeSessionManager) -> None:
+    m.create_session(WS, id="s")
+    m.create_session("broken", id="s")
+    m.clear_workspace("broken")
+    m.workspace("broken")
+    folder = Path(m.data_dir) / "broken"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "sessions.json").write_text("no store")
+    found = m.metrics().workspaces
+    assert found["broken"].mail is None
+    assert found[WS].seq == 1
