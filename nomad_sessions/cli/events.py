@@ -170,6 +170,7 @@ def _screen(manager: NativeSessionManager, workspace_id: str, newest: list[Event
     page = manager.list_sessions(workspace_id, limit=_SESSIONS, archived=False)
     rows = [(each.title or each.id, str(len(each.message_ids)), when(each.updated_at)) for each in page]
     happened = Table.grid()
+    happened.add_column(no_wrap=True, overflow="ellipsis")
     for event in newest:
         happened.add_row(_line(event))
     title = Text(plain(f"{workspace_id}: {page.total} sessions. Ctrl-C ends."), style="bold")
