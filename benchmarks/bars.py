@@ -52,6 +52,8 @@ BARS: dict[str, Bar] = {
     "search-cold": Bar("at most", 2.0, _READ),
     "import-history": Bar("at least", 1 / 3, "ours syncs each session"),
     "import-memory": Bar("at most", 300, "not a timing", unit=" MB"),
+    "mail-cycle": Bar("at most", 2.5, "both sync each of the three steps"),
+    "mail-growth": Bar("at most", 1.25, "both sync"),
     "cli-ls": Bar("at most", 1.3, _READ),
 }
 
