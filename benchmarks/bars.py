@@ -54,6 +54,8 @@ BARS: dict[str, Bar] = {
     "import-memory": Bar("at most", 300, "not a timing", unit=" MB"),
     "event-latency": Bar("at most", 50, "each event synced", unit=" ms"),
     "event-count": Bar("at most", 20, "neither: both read", unit=" ms"),
+    "mail-cycle": Bar("at most", 2.0, "both sync each of the three steps"),
+    "mail-growth": Bar("at most", 1.25, "both sync"),
     "cli-ls": Bar("at most", 1.3, _READ),
 }
 

@@ -32,6 +32,8 @@ __all__ = ["PASSES", "Choice", "Mailbox", "choose"]
 
 PASSES = 7
 _URGENT_FIRST = PRIORITIES[::-1]
+_WHOLE = frozenset(["id", "recipient", "status", "priority", "position", "attempts", "maxAttempts", "backoff"])
+_WHOLE_LEASE = frozenset(["id", "ms", "until", "steady", "holder"])
 Row = dict[str, Any]
 
 
@@ -89,11 +91,12 @@ class Mailbox:
     def changed(self, row_id: str, row: Row | None) -> None:
         """A row is so from now on, or gone."""
         before = self._rows.pop(row_id, None)
+        after = row if row is not None and _is_sound(row_id, row) else None
         if before is not None:
-            self._forget(before, stays=row is not None and _same_place(before, row))
-        if row is not None and _is_sound(row_id, row):
-            self._rows[row_id] = row
-            self._note(row)
+            self._forget(before, stays=after is not None and _same_place(before, after))
+        if after is not None:
+            self._rows[row_id] = after
+            self._note(after)
 
     def get(self, mail_id: str) -> Row | None:
         """A message's row."""
@@ -159,10 +162,9 @@ class Mailbox:
 
 def _same_place(before: Row, after: Row) -> bool:
     """Whether a row stays where it is in its lane."""
-    if before["status"] not in ("queued", "leased") or after.get("status") not in ("queued", "leased"):
+    if before["status"] not in ("queued", "leased") or after["status"] not in ("queued", "leased"):
         return False
-    same = all(before[name] == after.get(name) for name in ("recipient", "priority", "position"))
-    return same and _is_sound(before["id"], after)
+    return all(before[name] == after[name] for name in ("recipient", "priority", "position"))
 
 
 def _is_sound(row_id: str, row: Row) -> bool:
@@ -171,8 +173,10 @@ def _is_sound(row_id: str, row: Row) -> bool:
         mail = validate(Mail, row)
     except InvalidInputError:
         return False
-    whole = mail.id == row_id and row.keys() >= {"status", "priority", "attempts"}
-    return whole and (mail.lease is not None) == (mail.status == "leased")
+    whole = mail.id == row_id and row.keys() >= _WHOLE
+    if mail.status == "leased":
+        return whole and mail.lease is not None and row["lease"].keys() >= _WHOLE_LEASE
+    return whole and mail.lease is None
 
 
 class Choice(NamedTuple):

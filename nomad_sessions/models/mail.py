@@ -24,11 +24,11 @@ class MailLease(Model):
     `holder` names the process that has it, `steady` when its time is over on the machine's own count of ms.
     """
 
-    id: Text
-    ms: Whole
-    until: Whole
-    steady: Whole
-    holder: Text
+    id: Text = ""
+    ms: Whole = 0
+    until: Whole = 0
+    steady: Whole = 0
+    holder: Text = ""
 
 
 class Mail(Model):
@@ -40,18 +40,18 @@ class Mail(Model):
     how often it was handed out, `passed` how often others were, while it had waited longest.
     """
 
-    id: Text
-    recipient: Text
+    id: Text = ""
+    recipient: Text = ""
     sender: Text | None = None
     type: Text = "message"
     priority: Priority = "medium"
     content: Any = None
     metadata: FreeForm = Field(default_factory=no_dict)
     status: MailStatus = "queued"
-    position: Whole
+    position: Whole = 0
     attempts: Whole = 0
-    max_attempts: Whole
-    backoff: Whole
+    max_attempts: Whole = 5
+    backoff: Whole = 1_000
     next_attempt_at: Whole | None = None
     retry_delay: Whole = 0
     passed: Whole = 0
@@ -74,8 +74,8 @@ class MailRule(Model):
     matched none is looked at, unless `proceed`.
     """
 
-    name: Text
-    to: list[Text]
+    name: Text = ""
+    to: list[Text] = Field(default_factory=no_list)
     types: list[Text] = Field(default_factory=no_list)
     senders: list[Text] = Field(default_factory=no_list)
     priorities: list[Priority] = Field(default_factory=no_list)

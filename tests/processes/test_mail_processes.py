@@ -168,9 +168,12 @@ def test_a_forked_child_is_a_consumer_of_its_own(data_dir: Path) -> None:
     mine = there(there(manager.receive(WS, BOB)).lease)
     child = os.fork()
     if not child:
-        other = manager.receive(WS, BOB, ordered=False)
-        fine = other is not None and other.lease is not None and other.lease.holder != mine.holder
-        os._exit(0 if fine else 1)
+        fine = False
+        try:
+            other = manager.receive(WS, BOB, ordered=False)
+            fine = other is not None and other.lease is not None and other.lease.holder != mine.holder
+        finally:
+            os._exit(0 if fine else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert manager.mail_counts(WS).leased == 2
     manager.ack(WS, mine.id)
