@@ -5,8 +5,8 @@ that the store has not had. Deleting it loses nothing. It has a lock of its own 
 waits for it.
 
 Tables: `session` says what sessions there are, `entry` what can be found, a message or (with `id` NULL) a session's own
-fields, and what to filter by; `doc` has the texts. Messages of several sessions with the same text and the same time
-share a doc: that is what forks copy, ours and those of other tools. `words` is the index of words; `grams`, of three
+fields, and what to filter by; `doc` has the texts. Messages with the same text and the same time in several sessions of
+one family share a doc: what a family is, `families.py` says, for which `link` is. `words` is the index of words; `grams`, of three
 characters in succession, is made when a part of a word is first searched for, since it costs four times as much. What
 there is for events, `event_rows.py` says.
 """
@@ -25,7 +25,7 @@ from nomad_sessions.search.text import COLUMNS, Doc
 __all__ = ["INDEX", "Index"]
 
 INDEX = "index.sqlite"
-_VERSION = 2
+_VERSION = 3
 _WAIT = 30.0
 _NAMES = ", ".join(COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
@@ -33,7 +33,10 @@ _EXTERNAL = f"{_NAMES}, content='doc', content_rowid='number'"
 _SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
     "CREATE TABLE session (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, title TEXT NOT NULL, archived INTEGER,"
-    " stamp TEXT NOT NULL)",
+    " stamp TEXT NOT NULL, family INTEGER NOT NULL)",
+    "CREATE INDEX session_family ON session (family)",
+    "CREATE TABLE link (name TEXT, session INTEGER, PRIMARY KEY (name, session)) WITHOUT ROWID",
+    "CREATE INDEX link_session ON link (session)",
     "CREATE TABLE entry (number INTEGER PRIMARY KEY, session INTEGER NOT NULL, id TEXT, doc INTEGER NOT NULL,"
     " digest INTEGER NOT NULL, created INTEGER NOT NULL, role TEXT, agent TEXT, model TEXT, UNIQUE (session, id))",
     "CREATE INDEX entry_doc ON entry (doc)",
@@ -218,7 +221,7 @@ def _make(connection: sqlite3.Connection) -> None:
     """Empty tables, in place of whatever there is."""
     query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('words', 'grams')"
     virtual = [row[0] for row in connection.execute(query)]  # They take their own tables along.
-    for name in [*virtual, "meta", "session", "entry", "doc"]:
+    for name in [*virtual, "meta", "session", "link", "entry", "doc"]:
         connection.execute(f"DROP TABLE IF EXISTS {name}")
     for statement in _SCHEMA:
         connection.execute(statement)
