@@ -71,7 +71,7 @@ def _share(index: Index, session: int) -> None:
 
 
 def copies(index: Index, session: int, entries: Sequence[tuple[int, int]]) -> list[int | None]:
-    """For each digest and time the doc of a copy in another session of the family, where there is one: each doc once."""
+    """For each digest and time the doc of a copy in another session of the family, if there is one; each doc once."""
     execute = index.connection.execute
     family = execute("SELECT family FROM session WHERE number = ?", (session,)).fetchone()[0]
     if len(execute(f"{_MEMBERS} LIMIT 2", (family,)).fetchall()) < 2:
