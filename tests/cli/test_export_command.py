@@ -60,9 +60,9 @@ def test_redacting_says_what_it_took_out(cli: Cli) -> None:
 
 def test_an_ending_that_says_nothing_is_an_error_and_a_dash_is_stdout(cli: Cli, tmp_path: Path) -> None:
     session = cli("new", "x").id
-    for name in ("talk.json", "talk", "talk.xyz"):
+    for name in ("talk", "talk.xyz"):
         assert "--format" in cli("export", session, "-o", tmp_path / name, code=2).err
-    cli("export", session, "-o", tmp_path / "talk.json", "-f", "openai")
+    cli("export", session, "-o", tmp_path / "talk.xyz", "-f", "openai")
     assert cli("export", session, "-o", "-").out == cli("export", session).out
 
 

@@ -41,6 +41,7 @@ LAYERS: list[set[str]] = [
     {"search", "pruning"},
     {"formats"},
     {"cli"},
+    {"__main__"},
 ]
 
 

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,19 +139,20 @@ HUGE = 10**22
 @pytest.mark.parametrize(
     "given", [{"limit": HUGE}, {"offset": HUGE}, {"since": -HUGE}, {"until": HUGE}, {"limit": (1 << 53) + 1}]
 )
-def test_numbers_that_no_index_can_hold_are_refused(s: Searcher, given: dict[str, int]) -> None:
+def test_numbers_that_no_index_can_hold_are_refused(s: Searcher, given: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError) as caught:
         s.find("slugify", **given)
     assert caught.value.field in given
 
 
 def test_so_they_are_for_events(s: Searcher) -> None:
-    for wanted, page in (
+    cases: list[tuple[EventFilter, dict[str, Any]]] = [
         (EventFilter(), {"limit": HUGE}),
         (EventFilter(), {"offset": HUGE}),
         (EventFilter(after=HUGE), {}),
         (EventFilter(before=HUGE), {}),
-    ):
+    ]
+    for wanted, page in cases:
         with pytest.raises(InvalidInputError):
             s.events("ws", wanted, **page)
 
