@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import NoReturn, ParamSpec
 
@@ -22,7 +22,7 @@ from nomad_sessions.errors import (
     NotFoundError,
 )
 
-__all__ = ["EXIT_CODES", "Exit", "exit_code", "guarded"]
+__all__ = ["EXIT_CODES", "Exit", "exit_code", "guarded", "name_unreadable"]
 
 P = ParamSpec("P")
 
@@ -90,6 +90,14 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             _fail(error)
 
     return run
+
+
+def name_unreadable(found: Iterable[tuple[str, str]]) -> bool:
+    """Says on stderr which workspaces could not be read, and why; whether there were any. What they are in the way of
+    is done for all others first."""
+    lines = [f"nomad-sessions: the workspace {name} was left out: {' '.join(reason.split())}" for name, reason in found]
+    print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
+    return bool(lines)
 
 
 def _fail(error: BaseException) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from nomad_sessions.cli.completion import forms_to_complete
 from nomad_sessions.cli.exits import guarded
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import DataDir, SessionId, Workspace, find_anywhere, open_store
@@ -17,10 +19,13 @@ from nomad_sessions.formats import original_of
 from nomad_sessions.formats.exporting import EXPORTS, export_session
 from nomad_sessions.formats.keeping import is_outdated
 from nomad_sessions.formats.redaction import Redactor
+from nomad_sessions.formats.resumable import place_of
+from nomad_sessions.models import dump
 
 __all__ = ["register"]
 
 _ENDINGS = {".md": "markdown", ".txt": "markdown", ".html": "html", ".htm": "html", ".jsonl": "jsonl"}
+_ENDINGS[".json"] = "nomadarch"  # Whole, and `import` takes it.
 _FORMS = "; ".join(f"{name}: {export.label}" for name, export in EXPORTS.items())
 
 
@@ -33,7 +38,12 @@ def export(
     session: SessionId,
     form: Annotated[
         str | None,
-        typer.Option("--format", "-f", help=f"{_FORMS}. Default: what the file's name ends in, or markdown."),
+        typer.Option(
+            "--format",
+            "-f",
+            help=f"{_FORMS}. Default: what the file's name ends in, or markdown.",
+            autocompletion=forms_to_complete,
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write. Default: stdout.", metavar="FILE")
@@ -58,12 +68,22 @@ def export(
         return
     with open_store(data_dir, workspace) as (manager, here), working("Exporting"):
         ws, found = find_anywhere(manager, here, session, named=workspace is not None)
-        redactor = Redactor() if redact else None
-        data = export_session(manager, ws, found.id, form or _form_of(output), redactor=redactor)
+        redactor = _redactor() if redact else None
+        form = form or _form_of(output)
+        data = export_session(manager, ws, found.id, form, redactor=redactor)
     if redactor is not None:
         told = ", ".join(f"{kind}: {count}" for kind, count in redactor.found.most_common())
         print(f"redacted: {told or 'nothing'}", file=sys.stderr)
     _write([data], output, force)
+    place = place_of(form, dump(found))
+    if place is not None:
+        print(f"nomad-sessions: to go on with it: as {place[0]}, then: {place[1]}", file=sys.stderr)
+
+
+def _redactor() -> Redactor:
+    redactor = Redactor()
+    redactor.learn(f"{Path.home()}/")
+    return redactor
 
 
 def _export_original(
@@ -86,13 +106,43 @@ def _write(pieces: Iterable[bytes], output: Path | None, force: bool) -> None:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return
-    try:
-        with output.open("wb" if force else "xb") as file:
+    there = Path(os.path.realpath(output))
+    if there.exists() and not there.is_file():  # A device or a pipe, which nothing can take the place of.
+        with there.open("wb") as file:
             file.writelines(pieces)
-    except FileExistsError:
-        raise InvalidInputError(
-            field="output", value=str(output), reason="is there already: --force replaces"
-        ) from None
+    elif force:
+        _replace(pieces, there)
+    else:
+        try:
+            _fill(pieces, there)
+        except FileExistsError:
+            reason = "is there already: --force replaces"
+            raise InvalidInputError(field="output", value=str(output), reason=reason) from None
+
+
+def _replace(pieces: Iterable[bytes], path: Path) -> None:
+    """Puts a new file in the place of one, whole, or leaves what is there."""
+    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+    _fill(pieces, beside)
+    try:
+        if path.exists():
+            beside.chmod(path.stat().st_mode & 0o777)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _fill(pieces: Iterable[bytes], path: Path) -> None:
+    """Writes a new file; what could not be finished is removed."""
+    with path.open("xb") as file:
+        try:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _form_of(output: Path | None) -> str:

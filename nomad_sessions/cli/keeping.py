@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nomad_sessions.cli.exits import guarded
-from nomad_sessions.cli.output import for_people, pairs, size, table, when, write_json
+from nomad_sessions.cli.output import SHORT_ID, WIDE, for_people, pairs, size, table, when, write_json
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AsJson, DataDir, Workspace, open_store
 from nomad_sessions.cli.times import span
@@ -29,6 +29,7 @@ from nomad_sessions.pruning import (
 __all__ = ["register"]
 
 _GRACE = "14d"
+_WHY = {"old": "age", "beyond the number": "number", "beyond the size": "size"}
 _LEAST_GRACE = "1h"  # What is attached is named a moment later: by a session that is being imported, say.
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -56,8 +57,9 @@ def prune(
 ) -> None:
     """Show which sessions a rule would remove; with --yes, remove them.
 
-    The journal keeps what was removed for as long as it is kept (see config), attachments stay. With --attachments:
-    which of those nothing names any more, neither a session nor the journal, and that are older than --older-than.
+    The journal keeps what was removed for as long as it is kept (see config), attachments stay. What was imported comes
+    back with the next import of its source, as long as that is there. With --attachments: which of those nothing names
+    any more, neither a session nor the journal, and that are older than --older-than.
     """
     if attachments:
         if keep is not None or max_size is not None or archived:
@@ -102,7 +104,11 @@ def _print(console: Console, victims: list[Victim], gone: list[str], yes: bool) 
     if not victims:
         console.print("nothing would go")
         return
-    rows = ((v.session.id, v.session.title, when(v.session.updated_at), size(v.bytes), v.reason) for v in victims)
+    cut = 0 if console.width >= WIDE else -SHORT_ID
+    rows = (
+        (v.session.id[cut:], v.session.title, when(v.session.updated_at), size(v.bytes), _WHY.get(v.reason, v.reason))
+        for v in victims
+    )
     console.print(table(("id", "title", "updated", "size", "why"), rows, right=("size",)))
     whole = size(sum(v.bytes for v in victims))
     told = f"{len(gone)} removed" if yes else f"{len(victims)} sessions, {whole}, would go: --yes removes them"

@@ -12,12 +12,23 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from nomad_sessions.cli.exits import guarded
+from nomad_sessions.cli.completion import workspaces_to_complete
+from nomad_sessions.cli.exits import Exit, guarded, name_unreadable
 from nomad_sessions.cli.output import for_people, plain, table, when, write_json
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.sessions import report_written
-from nomad_sessions.cli.store import AsJson, AsRecord, DataDir, SessionId, Workspace, find_session, here, open_store
-from nomad_sessions.errors import InvalidInputError, WorkspaceNotFoundError
+from nomad_sessions.cli.store import (
+    AsJson,
+    AsRecord,
+    DataDir,
+    SessionId,
+    Workspace,
+    find_anywhere,
+    find_session,
+    here,
+    open_store,
+)
+from nomad_sessions.errors import InvalidInputError, StorageError, WorkspaceNotFoundError
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Session
 
@@ -31,23 +42,39 @@ def register(app: typer.Typer) -> None:
 
 
 def workspaces(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the workspaces: their project folders, how many sessions, the newest change."""
+    """List the workspaces: their project folders, how many sessions, the newest change.
+
+    One that cannot be read is listed too, with the reason; the exit code is 5 then.
+    """
     rows: list[dict[str, Any]] = []
     with NativeSessionManager(data_dir) as manager, working("Looking"):
         folders = manager.workspace_folders()
         for ws in manager.list_workspaces():
-            newest = manager.list_sessions(ws, limit=1)
-            updated = newest[0].updated_at if newest else 0
-            rows.append({"id": ws, "folder": folders.get(ws), "sessions": newest.total, "updatedAt": updated})
-    if not for_people(as_json):
+            row: dict[str, Any] = {"id": ws, "folder": folders.get(ws), "sessions": None, "updatedAt": None}
+            try:
+                newest = manager.list_sessions(ws, limit=1)
+            except (StorageError, OSError) as error:
+                row["error"] = str(error)
+            else:
+                row |= {"sessions": newest.total, "updatedAt": newest[0].updated_at if newest else 0}
+            rows.append(row)
+    if for_people(as_json):
+        cells = ([row["id"], row["folder"] or "-", *_state(row)] for row in rows)
+        Console().print(table(("id", "folder", "sessions", "updated"), cells, right=("sessions",)))
+    else:
         write_json(rows)
-        return
-    cells = ([row["id"], row["folder"] or "-", str(row["sessions"]), when(row["updatedAt"])] for row in rows)
-    Console().print(table(("id", "folder", "sessions", "updated"), cells, right=("sessions",)))
+    if name_unreadable((row["id"], row["error"]) for row in rows if "error" in row):
+        raise typer.Exit(Exit.STORAGE)
+
+
+def _state(row: dict[str, Any]) -> list[str]:
+    return ["-", "unreadable"] if "error" in row else [str(row["sessions"]), when(row["updatedAt"])]
 
 
 def relink(
-    workspace_id: Annotated[str, typer.Argument(help="The workspace.", metavar="WORKSPACE")],
+    workspace_id: Annotated[
+        str, typer.Argument(help="The workspace.", metavar="WORKSPACE", autocompletion=workspaces_to_complete)
+    ],
     folder: Annotated[Path | None, typer.Argument(help="Where the project is now. Default: here.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also where another workspace has that folder.")] = False,
     data_dir: DataDir = None,
@@ -71,21 +98,41 @@ def relink(
 def move(
     session: SessionId,
     to: Annotated[
-        str, typer.Argument(help="The workspace to move it to, or a project's folder.", metavar="WORKSPACE|FOLDER")
+        str,
+        typer.Argument(
+            help="The workspace to move it to, or a project's folder.",
+            metavar="WORKSPACE|FOLDER",
+            autocompletion=workspaces_to_complete,
+        ),
     ],
     create: Annotated[bool, typer.Option("--create", help="Make the workspace, if there is none.")] = False,
     workspace: Workspace = None,
     data_dir: DataDir = None,
     as_json: AsRecord = False,
 ) -> None:
-    """Move a session, with its messages and ids, to another workspace."""
-    with open_store(data_dir, workspace) as (manager, ws):
-        found = find_session(manager, ws, session)
-        target = manager.workspace_for(to) if os.sep in to or to in (".", "..") else to
-        if target == to and not create and to not in manager.list_workspaces():
-            raise WorkspaceNotFoundError(workspace_id=to)
+    """Move a session, with its messages and ids, to another workspace.
+
+    A session that is not in the current folder's workspace is looked for in the others.
+    """
+    with open_store(data_dir, workspace) as (manager, here):
+        ws, found = find_anywhere(manager, here, session, named=workspace is not None)
+        target = _target(manager, to, create)
         moved = manager.move_session(ws, found.id, to_workspace=target)
         report_written(moved, moved.id, as_json)
+
+
+def _target(manager: NativeSessionManager, to: str, create: bool) -> str:
+    """The id of the workspace that is meant. A folder may be one that was no project yet, not one that is not there."""
+    if os.sep not in to and to not in (".", ".."):
+        if not create and to not in manager.list_workspaces():
+            raise WorkspaceNotFoundError(workspace_id=to)
+        return to
+    place = Path(to)
+    if not create and not place.exists():
+        known = manager.workspace_folders().get(manager.workspace_for(place, create=False))
+        if known != str(place.resolve()):
+            raise FileNotFoundError(2, "there is no such folder (--create makes a workspace for it)", to)
+    return manager.workspace_for(place)
 
 
 def archive(

@@ -20,6 +20,8 @@ from nomad_sessions.models import Message, MessagePart, Page, Session, dump
 from nomad_sessions.storage.codec import encode
 
 __all__ = [
+    "SHORT_ID",
+    "WIDE",
     "conversation",
     "for_people",
     "page_as_json",
@@ -39,7 +41,7 @@ __all__ = [
 _SHOWN = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)}
 _SHOWN |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
 _SILENT = ("step-start", "step-finish", "snapshot")  # OpenCode's bookkeeping, which says nothing to a reader
-_WIDE, _SHORT_ID = 100, 8  # characters
+WIDE, SHORT_ID = 100, 8  # Columns of a terminal from which on ids are whole; characters of the others.
 _CUT = 2_000  # characters of one part that a terminal shows
 
 
@@ -122,7 +124,7 @@ def pairs(values: Iterable[tuple[str, str]]) -> Table:
 
 def sessions_table(page: Page[Session], width: int) -> Table:
     """The list of sessions. Where `width` (characters) is scarce an id is cut to its end, which every command takes."""
-    keep = 0 if width >= _WIDE else -_SHORT_ID
+    keep = 0 if width >= WIDE else -SHORT_ID
     rows = ((s.id[keep:], s.title, str(len(s.message_ids)), when(s.updated_at), _marks(s)) for s in page)
     return table(("id", "title", "messages", "updated", ""), rows, right=("messages",))
 

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from nomad_sessions.cli.exits import guarded
+from nomad_sessions.cli.completion import sessions_to_complete
+from nomad_sessions.cli.exits import Exit, guarded, name_unreadable
 from nomad_sessions.cli.output import for_people, plain, when, write_json
 from nomad_sessions.cli.progress import working
-from nomad_sessions.cli.store import AsJson, DataDir, find_session, here
+from nomad_sessions.cli.store import AnyWorkspace, AsJson, DataDir, find_anywhere, find_newest, here
 from nomad_sessions.cli.times import moment
 from nomad_sessions.clock import SystemClock
 from nomad_sessions.config import validate_workspace_id
@@ -38,7 +39,13 @@ def search(
     substring: Annotated[
         bool, typer.Option("--substring", "-s", help="Any part of a text, such as half a name in code; newest first.")
     ] = False,
-    session: Annotated[str | None, typer.Option(help="Only this session (needs -w, or the current folder's).")] = None,
+    session: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this session; @last is the newest of the current folder, or of all.",
+            autocompletion=sessions_to_complete,
+        ),
+    ] = None,
     role: Annotated[str | None, typer.Option(help="Only messages of this role.")] = None,
     agent: Annotated[str | None, typer.Option(help="Only messages of this agent.")] = None,
     model: Annotated[str | None, typer.Option(help="Only messages of this model: provider/model, or model.")] = None,
@@ -50,9 +57,7 @@ def search(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
     offset: Annotated[int, typer.Option(min=0, help="Leave out this many: for the next page.")] = 0,
-    workspace: Annotated[
-        str | None, typer.Option("--workspace", "-w", help="One workspace. Default: all of them.", metavar="ID")
-    ] = None,
+    workspace: AnyWorkspace = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,8 +71,11 @@ def search(
             validate_workspace_id(workspace)
             raise WorkspaceNotFoundError(workspace_id=workspace)
         if session is not None:
+            named = workspace is not None
             workspace = workspace or manager.workspace_for(here(), create=False)
-            session = find_session(manager, workspace, session).id
+            newest = None if named else find_newest(manager, workspace, session)
+            workspace, one = newest or find_anywhere(manager, workspace, session, named=named)
+            session = one.id
         now = SystemClock().now()
         with working("Reading what is new") as done:
             found = searcher.find(
@@ -90,6 +98,8 @@ def search(
         _print(Console(), found, offset, several=workspace is None)
     else:
         write_json(found.as_dict())
+    if name_unreadable(found.unreadable):
+        raise typer.Exit(Exit.STORAGE)
 
 
 def _print(console: Console, found: Results, offset: int, *, several: bool) -> None:

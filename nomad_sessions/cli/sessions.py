@@ -238,7 +238,8 @@ def rm(
 ) -> None:
     """Delete sessions or messages, and print the deleted ids.
 
-    A session's messages go with it; its children and forks stay unless asked for.
+    A session's messages go with it; its children and forks stay unless asked for. What was imported comes back with
+    the next import of its source, as long as that is there: archive it instead.
     """
     deleted: list[str] = []
     with open_store(data_dir, workspace) as (manager, ws):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
+from nomad_sessions.cli.completion import sessions_to_complete, workspaces_to_complete
+from nomad_sessions.cli.exits import name_unreadable
 from nomad_sessions.config import validate_workspace_id
 from nomad_sessions.errors import (
     InvalidInputError,
-    NomadSessionsError,
     SessionNotFoundError,
+    StorageError,
     TaskNotFoundError,
     WorkspaceNotFoundError,
 )
@@ -21,12 +23,14 @@ from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Session, Task
 
 __all__ = [
+    "AnyWorkspace",
     "AsJson",
     "AsRecord",
     "DataDir",
     "SessionId",
     "Workspace",
     "find_anywhere",
+    "find_newest",
     "find_session",
     "find_task",
     "here",
@@ -39,7 +43,23 @@ _SHORTEST = 4  # characters of an id
 
 Workspace = Annotated[
     str | None,
-    typer.Option("--workspace", "-w", help="The workspace. Default: that of the current folder.", metavar="ID"),
+    typer.Option(
+        "--workspace",
+        "-w",
+        help="The workspace. Default: that of the current folder.",
+        metavar="ID",
+        autocompletion=workspaces_to_complete,
+    ),
+]
+AnyWorkspace = Annotated[
+    str | None,
+    typer.Option(
+        "--workspace",
+        "-w",
+        help="One workspace. Default: all of them.",
+        metavar="ID",
+        autocompletion=workspaces_to_complete,
+    ),
 ]
 DataDir = Annotated[
     Path | None,
@@ -50,24 +70,13 @@ DataDir = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, also in a terminal. (In a pipe or file it always is.)")]
 
 
-def _sessions_to_complete(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """The ids of the newest sessions, for the shell's completion, with their titles."""
-    data_dir, workspace = context.params.get("data_dir"), context.params.get("workspace")
-    try:
-        with open_store(data_dir, workspace) as (manager, ws):
-            newest = manager.list_sessions(ws, limit=200)
-    except (NomadSessionsError, OSError):  # While somebody types nothing is printed but what can be completed.
-        return []
-    return [(each.id, each.title) for each in newest if each.id.startswith(incomplete)]
-
-
 AsRecord = Annotated[bool, typer.Option("--json", help="The whole result as JSON, in place of the id.")]
 SessionId = Annotated[
     str,
     typer.Argument(
         help="A session's id, the beginning or the end of one (4 characters or more), or @last.",
         metavar="SESSION",
-        autocompletion=_sessions_to_complete,
+        autocompletion=sessions_to_complete,
     ),
 ]
 
@@ -112,31 +121,78 @@ def find_session(manager: NativeSessionManager, workspace_id: str, name: str) ->
         raise SessionNotFoundError(session_id=name, hint="there are no sessions here yet")
     found_so = _with_piece(manager, workspace_id, name)
     if found_so is None:
-        for each in manager.list_workspaces():
-            if each != workspace_id and manager.get_session(each, name) is not None:
-                raise SessionNotFoundError(session_id=name, hint=f"it is in another workspace: add -w {each}")
-        short = f"of an id, {_SHORTEST} characters are the least" if len(name) < _SHORTEST else None
-        raise SessionNotFoundError(session_id=name, hint=short)
+        elsewhere, _ = _elsewhere(manager, workspace_id, name)
+        hint = f"of an id, {_SHORTEST} characters are the least" if len(name) < _SHORTEST else None
+        if elsewhere:
+            hint = f"it is in another workspace: add -w {elsewhere[0][0]}"
+        raise SessionNotFoundError(session_id=name, hint=hint)
     return found_so
 
 
 def find_anywhere(manager: NativeSessionManager, workspace_id: str, name: str, *, named: bool) -> tuple[str, Session]:
     """The workspace and the session that a user means by `name`: of this workspace, or, unless it was `named`, of
-    another that alone has such a one. A search gives ids of all workspaces."""
+    another that alone has such a one. A search gives ids of all workspaces.
+
+    A workspace that cannot be read is named on stderr, and is an error only where nothing else was found.
+    """
+    unreadable: list[tuple[str, Exception]] = []
     try:
         return workspace_id, find_session(manager, workspace_id, name)
     except SessionNotFoundError:
         if named or name in _NEWEST:
             raise
-    others = [each for each in manager.list_workspaces() if each != workspace_id]
-    found = [(each, manager.get_session(each, name) or _with_piece(manager, each, name)) for each in others]
-    there = [(each, session) for each, session in found if session is not None]
+    except (StorageError, OSError) as error:
+        if named or name in _NEWEST:
+            raise
+        unreadable.append((workspace_id, error))
+    there, others = _elsewhere(manager, workspace_id, name)
+    unreadable += others
     if len(there) > 1:
         reason = f"{len(there)} workspaces have such a session: say which with -w"
         raise InvalidInputError(field="session", value=name, reason=reason)
     if not there:
-        raise SessionNotFoundError(session_id=name)
+        raise unreadable[0][1] if unreadable else SessionNotFoundError(session_id=name)
+    name_unreadable((each, str(error)) for each, error in unreadable)
     return there[0]
+
+
+def find_newest(manager: NativeSessionManager, workspace_id: str, name: str) -> tuple[str, Session] | None:
+    """Of `@last`, where this workspace has no session: the newest of all; else None. Others cannot be in its way."""
+    if name not in _NEWEST or manager.list_sessions(workspace_id, limit=1, archived=False):
+        return None
+    found, unreadable = _of_each(
+        manager, lambda each: next(iter(manager.list_sessions(each, limit=1, archived=False)), None)
+    )
+    name_unreadable((each, str(error)) for each, error in unreadable)
+    return max(found, key=lambda each: each[1].updated_at, default=None)
+
+
+def _elsewhere(
+    manager: NativeSessionManager, workspace_id: str, name: str
+) -> tuple[list[tuple[str, Session]], list[tuple[str, Exception]]]:
+    """The sessions of this name in other workspaces, and those of these that cannot be read."""
+
+    def look(each: str) -> Session | None:
+        if each == workspace_id:
+            return None
+        return manager.get_session(each, name) or _with_piece(manager, each, name)
+
+    return _of_each(manager, look)
+
+
+def _of_each(
+    manager: NativeSessionManager, look: Callable[[str], Session | None]
+) -> tuple[list[tuple[str, Session]], list[tuple[str, Exception]]]:
+    found: list[tuple[str, Session]] = []
+    unreadable: list[tuple[str, Exception]] = []
+    for each in manager.list_workspaces():
+        try:
+            session = look(each)
+        except (StorageError, OSError) as error:
+            unreadable.append((each, error))
+        else:
+            found += [(each, session)] if session is not None else []
+    return found, unreadable
 
 
 def _with_piece(manager: NativeSessionManager, workspace_id: str, piece: str) -> Session | None:

@@ -15,7 +15,7 @@ from nomad_sessions.cli.exits import Exit, guarded
 from nomad_sessions.cli.output import for_people, pairs, plain, size, table, when, write_json
 from nomad_sessions.cli.plot import draw
 from nomad_sessions.cli.progress import working
-from nomad_sessions.cli.store import AsJson, AsRecord, DataDir, Workspace, open_store
+from nomad_sessions.cli.store import AnyWorkspace, AsJson, AsRecord, DataDir, Workspace, open_store
 from nomad_sessions.doctor import DoctorReport
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models.base import to_camel
@@ -193,9 +193,7 @@ def _usage_as_json(usage: Usage) -> dict[str, Any]:
 
 
 def doctor(
-    workspace: Annotated[
-        str | None, typer.Option("--workspace", "-w", help="One workspace. Default: all of them.", metavar="ID")
-    ] = None,
+    workspace: AnyWorkspace = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:

@@ -66,6 +66,7 @@ def export_session(
     page = manager.get_session_messages(workspace_id, session_id, include_reverted=True)
     record, messages = dump(session), [dump(message) for message in page]
     if redactor is not None:
+        redactor.learn(session.directory)
         record, messages = redactor.value(record), redactor.value(messages)
     return EXPORTS[form].make(_Whole(manager, workspace_id, record, messages, len(session.message_ids)))
 

@@ -22,6 +22,8 @@ __all__ = ["to_html"]
 _SPEAKERS = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 _LONGEST = 200_000
 """Code of more characters than this is not highlighted: it would take seconds."""
+_DEEPEST = 200
+"""A text of lists or quotes nested deeper is shown as it is: the parser would leave out what follows, too."""
 
 
 def to_html(
@@ -101,16 +103,19 @@ def _file(item: Item, attachment: Callable[[str], bytes]) -> str:
 
 
 def _rendered(content: str) -> str:
-    return str(_markdown().render(content))
+    parser = _markdown()
+    tokens = parser.parse(content)
+    if any(token.level >= _DEEPEST - 1 for token in tokens):
+        return f"<pre>{escape(content)}</pre>"
+    return str(parser.renderer.render(tokens, parser.options, {}))
 
 
 @functools.cache
 def _markdown() -> Any:
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt(
-        "commonmark", {"html": False, "breaks": True, "highlight": lambda code, name, _: _highlighted(code, name)}
-    )
+    options = {"html": False, "breaks": True, "maxNesting": _DEEPEST}
+    parser = MarkdownIt("commonmark", {**options, "highlight": lambda code, name, _: _highlighted(code, name)})
     return parser.enable(["table", "strikethrough"])
 
 

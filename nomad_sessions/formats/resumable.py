@@ -3,10 +3,10 @@
 Both get the turns that a model is told (`turns.py`): every call with its result, thinking left out, since it is only
 valid with its signature.
 
-- Claude Code: one line for each block, a straight chain of `parentUuid`; the file is named after `session_id_for`, in
-  `~/.claude/projects/<folder with every / and . as ->/`.
-- Codex: lines of the second generation, `session_meta`, `turn_context`, `response_item`; named
-  `rollout-<time>-<id>.jsonl`, below `~/.codex/sessions/<year>/<month>/<day>/`.
+- Claude Code: one line for each block, a straight chain of `parentUuid`.
+- Codex: lines of the second generation, `session_meta`, `turn_context`, `response_item`.
+
+Both find a file by its name, `place_of`.
 
 Source: shapes that were written by hand and resumed by Claude Code 2.0.42 and 2.1.329, and by Codex 0.118 and 0.169.
 """
@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,11 +26,12 @@ from nomad_sessions.formats.turns import Call, File, Turn
 from nomad_sessions.formats.values import mapping, text
 from nomad_sessions.storage.codec import decode_text, encode
 
-__all__ = ["session_id_for", "to_claude_code", "to_codex"]
+__all__ = ["place_of", "session_id_for", "to_claude_code", "to_codex"]
 
 Bytes = Callable[[str], bytes]
 _CLAUDE = "2.0.42"
 _CODEX = "0.58.0"
+_LONGEST_SLUG = 200
 
 
 def session_id_for(session: Mapping[str, Any]) -> str:
@@ -38,6 +41,27 @@ def session_id_for(session: Mapping[str, Any]) -> str:
     number = time << 80 | rest
     number = number & ~(0xF << 76) | 7 << 76
     return str(uuid.UUID(int=number & ~(0x3 << 62) | 2 << 62))
+
+
+def place_of(form: str, session: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Where the program of this form looks for the session's file, and the command that goes on with it; None for a
+    form that no program goes on with.
+
+    Claude Code: in a folder named after the project's, every character but ASCII letters and digits as `-`. Of more
+    than 200 it has the first 200 and a hash, which differs from one build to another: written as `…` here.
+    """
+    name = session_id_for(session)
+    if form == "claude-code":
+        folder = unicodedata.normalize("NFC", text(session.get("directory")) or "/")
+        # As JavaScript counts: what is beyond U+FFFF is two characters.
+        slug = re.sub(r"[^A-Za-z0-9]", lambda each: "-" * (1 + (each[0] > "\uffff")), folder)
+        slug = slug if len(slug) <= _LONGEST_SLUG else f"{slug[:_LONGEST_SLUG]}-…"
+        return f"~/.claude/projects/{slug}/{name}.jsonl", f"claude --resume {name}"
+    if form == "codex":
+        time = datetime.fromtimestamp(int(session.get("createdAt") or 0) / 1000, UTC)
+        file = f"rollout-{time:%Y-%m-%dT%H-%M-%S}-{name}.jsonl"
+        return f"~/.codex/sessions/{time:%Y/%m/%d}/{file}", f"codex resume {name}"
+    return None
 
 
 def to_claude_code(session: Mapping[str, Any], turns: Sequence[Turn], attachment: Bytes) -> bytes:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from nomad_sessions.search.families import copies, join, known_links, links_of
 from nomad_sessions.search.index import Index
 from nomad_sessions.search.text import clean, doc_of_message, doc_of_session
 from nomad_sessions.storage.codec import decode
@@ -40,9 +41,11 @@ class _Moment(NamedTuple):
 
 
 class _Changed(NamedTuple):
-    """What is to be done with a session: its fields, the messages that are gone, and those to be read."""
+    """What is to be done with a session: its fields, the messages that are there and stay, those that are gone, and
+    those to be read. All are read again where it has got into another family."""
 
     fields: Body
+    known: dict[str, int]
     gone: list[int]
     wanted: list[str]
 
@@ -107,24 +110,32 @@ class _CatchUp:
         row = execute("SELECT number, stamp FROM session WHERE id = ?", (summary.id,)).fetchone()
         if row is not None and row[1] == _stamp(summary):
             return  # Another process has done it meanwhile.
-        query = "SELECT id, number FROM entry WHERE session = ? AND id NOT NULL"
-        known = dict(execute(query, (row[0],)).fetchall()) if row is not None else {}
-        found = self._workspace.read(lambda view: self._compare(view.session(summary.id), known, view.floor))
+        number = row[0] if row is not None else None
+        known: dict[str, int] = {}
+        links: frozenset[str] | None = None
+        if number is not None:
+            query = "SELECT id, number FROM entry WHERE session = ? AND id NOT NULL"
+            known, links = dict(execute(query, (number,)).fetchall()), known_links(self._index, number)
+        found = self._workspace.read(lambda view: self._compare(view.session(summary.id), known, links, view.floor))
         if found is None:
             return  # Deleted since the look; the next run takes it out.
-        number = self._put_session(summary, found.fields, row[0] if row is not None else None)
         self._drop_entries(found.gone)
+        number = self._put_session(summary, found.fields, number, links)
         wanted = iter(found.wanted)
         while batch := list(islice(wanted, _BATCH)):
-            self._put_messages(summary.id, number, batch, known)
+            self._put_messages(summary.id, number, batch, found.known)
 
-    def _compare(self, session: SessionState | None, known: Mapping[str, int], floor: int) -> _Changed | None:
+    def _compare(
+        self, session: SessionState | None, known: dict[str, int], links: frozenset[str] | None, floor: int
+    ) -> _Changed | None:
         if session is None:
             return None
+        if links is not None and links_of(session.fields) != links:
+            return _Changed(dict(session.fields), {}, list(known.values()), list(session.order))
         there = set(session.order)
         gone = [number for name, number in known.items() if name not in there]
         wanted = [name for name in session.order if name not in known or self._may_have_changed(session, name, floor)]
-        return _Changed(dict(session.fields), gone, wanted)
+        return _Changed(dict(session.fields), known, gone, wanted)
 
     def _may_have_changed(self, session: SessionState, name: str, floor: int) -> bool:
         state = session.changed.get(name)
@@ -132,16 +143,18 @@ class _CatchUp:
             return floor > self._since
         return state.rev is None or state.rev > self._since
 
-    def _put_session(self, summary: Summary, fields: Body, number: int | None) -> int:
+    def _put_session(self, summary: Summary, fields: Body, number: int | None, links: frozenset[str] | None) -> int:
         execute = self._index.connection.execute
         values = (clean(str(fields.get("title") or "")), summary.archived_at, _stamp(summary))
         if number is None:
-            query = "INSERT INTO session (title, archived, stamp, id) VALUES (?, ?, ?, ?)"
+            query = "INSERT INTO session (title, archived, stamp, id, family) VALUES (?, ?, ?, ?, 0)"
             number = int(execute(query, (*values, summary.id)).lastrowid or 0)
         else:
             execute("UPDATE session SET title = ?, archived = ?, stamp = ? WHERE number = ?", (*values, number))
             rows = execute("SELECT number FROM entry WHERE session = ? AND id IS NULL", (number,)).fetchall()
             self._drop_entries(row[0] for row in rows)
+        if links_of(fields) != links:
+            join(self._index, number, summary.id, links_of(fields))
         text = doc_of_session(fields, summary.id)
         doc = self._index.add_docs([text])
         execute(_ADD, (number, None, doc, text.digest(), summary.created_at, None, None, None))
@@ -155,7 +168,7 @@ class _CatchUp:
         self._drop_entries([known[each["id"]] for each in fresh if each["id"] in known])
         docs = [doc_of_message(each) for each in fresh]
         entries = [(doc.digest(), body.get("createdAt") or 0) for body, doc in zip(fresh, docs, strict=True)]
-        shared = self._shared(session, entries)
+        shared = copies(self._index, session, entries)
         new = [doc for doc, number in zip(docs, shared, strict=True) if number is None]
         number = self._index.add_docs(new) if new else 0
         rows = []
@@ -169,21 +182,6 @@ class _CatchUp:
         states = (session.message(each) for each in ids) if session is not None else ()
         return [_body(state) for state in states if state is not None]
 
-    def _shared(self, session: int, entries: Sequence[tuple[int, int]]) -> list[int | None]:
-        """For each digest and time the doc of a copy in another session, where there is one: each doc once."""
-        query = (
-            "SELECT doc FROM entry e WHERE digest = ? AND created = ? AND id NOT NULL "
-            "AND NOT EXISTS (SELECT 1 FROM entry WHERE doc = e.doc AND session = ?)"
-        )
-        taken: set[int | None] = set()
-        found: list[int | None] = []
-        for entry in entries:
-            rows = self._index.connection.execute(query, (*entry, session))
-            doc = next((row[0] for row in rows if row[0] not in taken), None)
-            taken.add(doc)
-            found.append(doc)
-        return found
-
     def _drop_entries(self, numbers: Iterable[int]) -> None:
         docs = []
         for number in numbers:
@@ -195,6 +193,7 @@ class _CatchUp:
         execute = self._index.connection.execute
         rows = execute("SELECT number FROM entry WHERE session = ?", (number,)).fetchall()
         self._drop_entries(row[0] for row in rows)
+        execute("DELETE FROM link WHERE session = ?", (number,))
         execute("DELETE FROM session WHERE number = ?", (number,))
 
 

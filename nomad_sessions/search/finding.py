@@ -14,6 +14,7 @@ __all__ = ["Filters", "Found", "Question", "find", "shown"]
 
 _OPEN, _CLOSE = "\x02", "\x03"
 _AROUND = 40
+_LONGEST_LIKE = 10_000  # SQLite takes no pattern of more than 50,000, escapes included.
 _OWNERS = "entry e JOIN session s ON s.number = e.session JOIN doc d ON d.number = e.doc"
 
 
@@ -94,7 +95,7 @@ def _with_words(index: Index, match: str, filters: Filters, limit: int) -> tuple
 def _with_part(index: Index, question: Question, limit: int) -> tuple[int, list[Found]]:
     """Texts that contain another, newest first: there is nothing to tell the better from."""
     text = clean(question.text)
-    if text.isascii():
+    if text.isascii() and len(text) <= _LONGEST_LIKE:
         condition = "{} LIKE ? ESCAPE '\\'"
         wanted = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     else:
@@ -103,9 +104,8 @@ def _with_part(index: Index, question: Question, limit: int) -> tuple[int, list[
     terms.insert(0, "(" + " OR ".join(condition.format(f"d.{name}") for name in COLUMNS) + ")")
     values[:0] = [wanted] * len(COLUMNS)
     match = trigrams(text)
-    if match is None:
+    if match is None or not index.has_grams():
         return _newest(index, "doc d", terms, values, limit)
-    index.need_grams()
     source = "grams CROSS JOIN doc d ON d.number = grams.rowid"
     return _newest(index, source, ["grams MATCH ?", *terms], [match, *values], limit)
 

@@ -41,14 +41,18 @@ class Hit:
 @dataclass(frozen=True)
 class Results:
     """A page of hits, best first. `total` counts all of them; `next_offset` is where the next page begins, None on the
-    last. `stale` names workspaces whose index could not be brought up to date, because another process was at it."""
+    last. `stale` names workspaces whose index could not be brought up to date, because another process was at it;
+    `unreadable` those that could not be searched, each with the reason."""
 
     hits: tuple[Hit, ...]
     total: int
     next_offset: int | None
     stale: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON-able values, in camelCase."""
         hits = [hit.as_dict() for hit in self.hits]
-        return {"hits": hits, "total": self.total, "nextOffset": self.next_offset, "stale": list(self.stale)}
+        unreadable = [{"workspaceId": workspace, "error": error} for workspace, error in self.unreadable]
+        state = {"stale": list(self.stale), "unreadable": unreadable}
+        return {"hits": hits, "total": self.total, "nextOffset": self.next_offset, **state}

@@ -5,10 +5,10 @@ that the store has not had. Deleting it loses nothing. It has a lock of its own 
 waits for it.
 
 Tables: `session` says what sessions there are, `entry` what can be found, a message or (with `id` NULL) a session's own
-fields, and what to filter by; `doc` has the texts. Messages of several sessions with the same text and the same time
-share a doc: that is what forks copy, ours and those of other tools. `words` is the index of words; `grams`, of three
-characters in succession, is made when a part of a word is first searched for, since it costs four times as much. What
-there is for events, `event_rows.py` says.
+fields, and what to filter by; `doc` has the texts. Messages with the same text and the same time in several sessions of
+one family share a doc: what a family is, `families.py` says, for which `link` is. `words` is the index of words;
+`grams`, of three characters in succession, is made when a part of a word is first searched for, since it costs four
+times as much. What there is for events, `event_rows.py` says.
 """
 
 from __future__ import annotations
@@ -22,18 +22,23 @@ from typing import Any
 
 from nomad_sessions.search.text import COLUMNS, Doc
 
-__all__ = ["INDEX", "Index"]
+__all__ = ["INDEX", "WAIT", "Index", "is_busy", "is_damage"]
 
 INDEX = "index.sqlite"
-_VERSION = 3
-_WAIT = 30.0
+_VERSION = 4
+WAIT = 30.0
+"""How long another process that is at the file is waited for, in seconds."""
+_WAIT_FOR_GRAMS = 2.0  # A search finds without them, too.
 _NAMES = ", ".join(COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
 _EXTERNAL = f"{_NAMES}, content='doc', content_rowid='number'"
 _SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
     "CREATE TABLE session (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, title TEXT NOT NULL, archived INTEGER,"
-    " stamp TEXT NOT NULL)",
+    " stamp TEXT NOT NULL, family INTEGER NOT NULL)",
+    "CREATE INDEX session_family ON session (family)",
+    "CREATE TABLE link (name TEXT, session INTEGER, PRIMARY KEY (name, session)) WITHOUT ROWID",
+    "CREATE INDEX link_session ON link (session)",
     "CREATE TABLE entry (number INTEGER PRIMARY KEY, session INTEGER NOT NULL, id TEXT, doc INTEGER NOT NULL,"
     " digest INTEGER NOT NULL, created INTEGER NOT NULL, role TEXT, agent TEXT, model TEXT, UNIQUE (session, id))",
     "CREATE INDEX entry_doc ON entry (doc)",
@@ -77,19 +82,21 @@ class Index:
         self.mutex = threading.RLock()
         try:
             self.connection = self._connected()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) or self._path is None:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if not is_damage(error) or self._path is None:
                 raise
             self._discard()
             self.connection = self._connected()
 
     def _connected(self) -> sqlite3.Connection:
+        if self._path is not None and not os.path.lexists(self._path):
+            with contextlib.suppress(FileExistsError):  # Another process may just have made it.
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         connection = sqlite3.connect(
-            self._path or ":memory:", timeout=_WAIT, isolation_level=None, check_same_thread=False
+            self._path or ":memory:", timeout=WAIT, isolation_level=None, check_same_thread=False
         )
         try:
             if self._path is not None:
-                os.chmod(self._path, 0o600)
                 connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA temp_store = MEMORY")
@@ -133,12 +140,16 @@ class Index:
         with self.changing() as connection:
             _make_events(connection)
 
-    def replace(self) -> None:
-        """Throws the file away, which is damaged."""
+    def replace(self, *, in_memory: bool = False) -> None:
+        """Begins anew: throws away the file, if it is damaged, or leaves one that cannot be written, for the memory."""
         with self.mutex:
             self.connection.close()
-            if self._path is not None:
-                self._discard()
+            if self._path is not None and not in_memory:
+                with contextlib.suppress(sqlite3.DatabaseError, OSError):
+                    self._discard()
+                    self.connection = self._connected()
+                    return
+            self._path = None
             self.connection = self._connected()
 
     def close(self) -> None:
@@ -197,13 +208,45 @@ class Index:
     def _indexes(self) -> list[str]:
         return ["words", "grams"] if self.meta("grams") else ["words"]
 
-    def need_grams(self) -> None:
-        """Makes the index of parts of words, if it is not there yet. Cost: all texts, once."""
-        if not self.meta("grams"):
-            with self.changing() as connection:
-                if not self.meta("grams"):
-                    connection.execute("INSERT INTO grams (grams) VALUES ('rebuild')")
-                    self.note(grams=1)
+    def has_grams(self) -> bool:
+        """Makes the index of parts of words, if it is not there yet; False where another process is in the way. Cost:
+        all texts, once."""
+        with self.mutex:
+            if self.meta("grams"):
+                return True
+            self.connection.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_GRAMS * 1000:.0f}")
+            try:
+                with self.changing() as connection:
+                    if not self.meta("grams"):
+                        connection.execute("INSERT INTO grams (grams) VALUES ('rebuild')")
+                        self.note(grams=1)
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):
+                    raise
+                return False
+            finally:
+                self.connection.execute(f"PRAGMA busy_timeout = {WAIT * 1000:.0f}")
+        return True
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether another process has the file for too long."""
+    return _code(error) in _BUSY
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether the file is not what SQLite wrote. Python has no code for text that is none any more."""
+    return not isinstance(error, sqlite3.ProgrammingError) and _code(error) not in _BUSY | _NO_PLACE
+
+
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_NO_PLACE = frozenset(  # Read-only, full, or no place for such a file.
+    {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+)
+
+
+def _code(error: Exception) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -218,7 +261,7 @@ def _make(connection: sqlite3.Connection) -> None:
     """Empty tables, in place of whatever there is."""
     query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('words', 'grams')"
     virtual = [row[0] for row in connection.execute(query)]  # They take their own tables along.
-    for name in [*virtual, "meta", "session", "entry", "doc"]:
+    for name in [*virtual, "meta", "session", "link", "entry", "doc"]:
         connection.execute(f"DROP TABLE IF EXISTS {name}")
     for statement in _SCHEMA:
         connection.execute(statement)

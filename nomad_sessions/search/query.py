@@ -15,30 +15,46 @@ typed is an error of syntax.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.search.text import clean
 
-__all__ = ["expression", "trigrams"]
+__all__ = ["expression", "phrases", "trigrams"]
 
+_MOST = 500
 _TERM = re.compile(r'(-?)"([^"]*)"(\*?)|(\S+)')
 
 
 def expression(query: str) -> str | None:
     """The FTS5 expression of a query; None for one without a word. Raises `InvalidInputError` when all it does is
-    exclude, which would find everything else."""
-    groups: list[tuple[list[str], list[str]]] = [([], [])]
-    for term in _TERM.finditer(query):
-        if term[4] == "OR":
-            groups.append(([], []))
-            continue
-        text, excluded = _phrase(term)
-        if text is not None:
-            groups[-1][excluded].append(text)
-    found = [group for group in groups if group[0] or group[1]]
+    exclude, which would find everything else, and for more words than FTS5 finds in any time."""
+    found = _groups(query)
+    count = sum(len(each) for group in found for each in group)
+    if count > _MOST:
+        reason = f"has {count} different words, of at most {_MOST}; as part of a text it may be longer"
+        raise InvalidInputError(field="query", value=query, reason=reason)
     if any(not wanted for wanted, _ in found):
         raise InvalidInputError(field="query", value=query, reason="must say what to find, not only what not to find")
     return " OR ".join(f"({_group(*each)})" for each in found) or None
+
+
+def phrases(query: str) -> list[str]:
+    """The FTS5 expressions of the words and phrases that it wants, each by itself."""
+    return list(dict.fromkeys(each for wanted, _ in _groups(query) for each in wanted))
+
+
+def _groups(query: str) -> list[tuple[dict[str, None], dict[str, None]]]:
+    """What is wanted and what is not, for each side of an OR, each once and in order."""
+    groups: list[tuple[dict[str, None], dict[str, None]]] = [({}, {})]
+    for term in _TERM.finditer(query):
+        if term[4] == "OR":
+            groups.append(({}, {}))
+            continue
+        text, excluded = _phrase(term)
+        if text is not None:
+            groups[-1][excluded][text] = None
+    return [group for group in groups if group[0] or group[1]]
 
 
 def _phrase(term: re.Match[str]) -> tuple[str | None, bool]:
@@ -54,7 +70,7 @@ def _phrase(term: re.Match[str]) -> tuple[str | None, bool]:
     return f'"{clean(text)}"{" *" if star else ""}', bool(minus)
 
 
-def _group(wanted: list[str], unwanted: list[str]) -> str:
+def _group(wanted: Iterable[str], unwanted: Collection[str]) -> str:
     """FTS5's own implied AND does not mix with NOT."""
     positive = " AND ".join(wanted)
     return f"({positive}) NOT ({' OR '.join(unwanted)})" if unwanted else positive

@@ -10,17 +10,19 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from nomad_sessions.config import validate_workspace_id
-from nomad_sessions.errors import InvalidInputError, StoreClosedError
+from nomad_sessions.errors import InvalidInputError, LockTimeoutError, StorageError, StoreClosedError
 from nomad_sessions.events.filters import EventFilter
 from nomad_sessions.search.catch_up import Progress, catch_up
 from nomad_sessions.search.event_finding import EventQuestion, EventResults, count_events, find_events, load_events
 from nomad_sessions.search.event_rows import catch_up_events, catch_up_words
 from nomad_sessions.search.finding import Filters, Found, Question, find, shown
 from nomad_sessions.search.hits import Hit, Results
-from nomad_sessions.search.index import INDEX, Index
+from nomad_sessions.search.index import INDEX, WAIT, Index, is_busy, is_damage
+from nomad_sessions.search.query import phrases
+from nomad_sessions.search.ranking import Commonness, commonness, scales
 from nomad_sessions.workspace.faults import translated
 
 if TYPE_CHECKING:
@@ -31,8 +33,38 @@ __all__ = ["Searcher"]
 T = TypeVar("T")
 _ATTEMPTS = 4
 _TEXTS = ("session_id", "role", "agent", "model", "tool")
-_TIMES = ("since", "until")
+_MOST = 1 << 53  # Of hits, or ms: the sum of two still is a number for SQLite.
 _LIVING: weakref.WeakSet[Searcher] = weakref.WeakSet()
+
+
+class _Asked(NamedTuple):
+    """A question, how many of the best are wanted at most, and whom to tell of progress."""
+
+    question: Question
+    most: int
+    progress: Progress | None
+
+
+class _Answer(NamedTuple):
+    """What a workspace has to it: how many in all, the best, and how common the words are there."""
+
+    workspace_id: str
+    total: int
+    found: list[Found]
+    stale: bool
+    common: Commonness | None
+
+
+def _best(answers: list[_Answer]) -> list[tuple[Found, str]]:
+    """What all workspaces have, in order."""
+    common = {each.workspace_id: each.common for each in answers if each.common is not None}
+    by = dict(zip(common, scales(list(common.values())), strict=True))
+    whole = [
+        (found._replace(rank=found.rank * by.get(answer.workspace_id, 1.0)), answer.workspace_id)
+        for answer in answers
+        for found in answer.found
+    ]
+    return sorted(whole, key=lambda each: (each[0].rank, each[1], each[0].doc))
 
 
 class Searcher:
@@ -86,30 +118,41 @@ class Searcher:
         (`since` <= it < `until`), `archived` sessions only or none of them. `progress(done, total)` counts messages
         while an index is brought up to date.
 
-        Raises `InvalidInputError`, `StoreClosedError`, and what reading the store raises.
+        Raises `InvalidInputError`, `StoreClosedError`, and, of a workspace that was named, what reading it raises; of
+        all workspaces those that cannot be read are named in the results.
         """
         filters = Filters(session_id, role, agent, model, tool, since, until, archived)
         _check_filters(filters)
         _check_page(query, limit, offset)
-        question = Question(query, substring, filters)
+        asked = _Asked(Question(query, substring, filters), offset + limit, progress)
         there = self._manager.list_workspaces()
         if workspace_id is not None:
             validate_workspace_id(workspace_id)
             there = [each for each in there if each == workspace_id]
-        stale = []
+        answers: list[_Answer] = []
+        unreadable: list[tuple[str, str]] = []
         for each in there:
-            if not self._brought_up(each, self._catch_up(each, progress)):
-                stale.append(each)
-        found: list[tuple[Found, str]] = []
-        total = 0
-        for each in there:
-            count, best = self._ask(each, lambda index: find(index, question, offset + limit), self._catch_up(each))
-            total += count
-            found += [(one, each) for one in best]
-        page = sorted(found, key=lambda each: each[0][:2])[offset : offset + limit]
-        hits = self._shown(question, page)
+            try:
+                answers.append(self._answer(each, asked, several=len(there) > 1))
+            except (StorageError, OSError) as error:
+                if workspace_id is not None:
+                    raise
+                unreadable.append((each, str(error)))
+        page = _best(answers)[offset : offset + limit]
+        hits = self._shown(asked.question, page)
+        total = sum(each.total for each in answers)
         following = offset + limit if total > offset + limit else None
-        return Results(tuple(hits), total, following, tuple(stale))
+        stale = tuple(each.workspace_id for each in answers if each.stale)
+        return Results(tuple(hits), total, following, stale, tuple(unreadable))
+
+    def _answer(self, workspace_id: str, asked: _Asked, *, several: bool) -> _Answer:
+        """What one workspace has; of several, how common the words are in each is asked as well."""
+        stale = not self._brought_up(workspace_id, self._catch_up(workspace_id, asked.progress))
+        again = self._catch_up(workspace_id)
+        total, best = self._ask(workspace_id, lambda index: find(index, asked.question, asked.most), again)
+        words = phrases(asked.question.text) if several and total and not asked.question.substring else []
+        common = self._ask(workspace_id, lambda index: commonness(index, words), again) if words else None
+        return _Answer(workspace_id, total, best, stale, common)
 
     def events(
         self,
@@ -131,6 +174,7 @@ class Searcher:
         """
         wanted = EventFilter() if wanted is None else wanted
         _check_page(query, limit, offset)
+        _check_times(after=wanted.after, before=wanted.before)
         validate_workspace_id(workspace_id)
         if workspace_id not in self._manager.list_workspaces():
             return EventResults((), 0, None)
@@ -179,22 +223,24 @@ class Searcher:
         """Brings an index up to date; False when another process was at it for too long, so that it may be behind."""
         try:
             self._ask(workspace_id, bring_up, lambda index: None)
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
+        except LockTimeoutError:
             return False
         return True
 
     def _ask(self, workspace_id: str, ask: Callable[[Index], T], bring_up: Callable[[Index], None]) -> T:
-        """An answer from an index; one that turns out to be damaged is made again, and brought up to date."""
+        """An answer from an index. One that turns out to be damaged is made again, one that cannot be written is made
+        in memory, and brought up to date."""
         index = self._index(workspace_id)
         with index.mutex:
             try:
                 return ask(index)
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError:
-                index.replace()
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                if is_busy(error):
+                    path = f"{self._manager.data_dir}/{workspace_id}/{INDEX}"
+                    raise LockTimeoutError(path=path, waited=WAIT) from error
+                if isinstance(error, sqlite3.ProgrammingError):
+                    raise
+                index.replace(in_memory=not is_damage(error))
                 bring_up(index)
                 return ask(index)
 
@@ -226,7 +272,7 @@ class Searcher:
 
 def _opened(path: str) -> Index:
     """The index in this file; in memory where the folder cannot be written."""
-    with contextlib.suppress(sqlite3.OperationalError, PermissionError):
+    with contextlib.suppress(sqlite3.OperationalError, OSError):
         return Index(path)
     return Index(None)
 
@@ -236,20 +282,27 @@ def _check_filters(filters: Filters) -> None:
         value = getattr(filters, name)
         if value is not None and not isinstance(value, str):
             raise InvalidInputError(field=name, value=value, reason="must be a str")
-    for name in _TIMES:
-        value = getattr(filters, name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise InvalidInputError(field=name, value=value, reason="must be a time in ms")
+    _check_times(since=filters.since, until=filters.until)
     if filters.archived is not None and not isinstance(filters.archived, bool):
         raise InvalidInputError(field="archived", value=filters.archived, reason="must be True, False or None")
+
+
+def _check_times(**times: object) -> None:
+    for name, value in times.items():
+        if value is not None and not _is_whole(value, -_MOST):
+            raise InvalidInputError(field=name, value=value, reason="must be a time in ms")
 
 
 def _check_page(query: object, limit: object, offset: object) -> None:
     if not isinstance(query, str):
         raise InvalidInputError(field="query", value=query, reason="must be a str")
     for name, number, least in (("limit", limit, 1), ("offset", offset, 0)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise InvalidInputError(field=name, value=number, reason=f"must be a whole number, {least} or more")
+        if not _is_whole(number, least):
+            raise InvalidInputError(field=name, value=number, reason=f"must be a whole number, {least} to {_MOST}")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MOST
 
 
 def _after_fork_in_child() -> None:

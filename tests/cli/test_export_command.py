@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from nomad_sessions import NativeSessionManager
+
 from .conftest import EXAMPLES, Cli
 
+LIMIT = 512  # bytes of a file, as much as the disk takes
 CLAUDE = Path(__file__).parents[1] / "fixtures" / "claude" / "projects"
 
 
@@ -60,9 +66,9 @@ def test_redacting_says_what_it_took_out(cli: Cli) -> None:
 
 def test_an_ending_that_says_nothing_is_an_error_and_a_dash_is_stdout(cli: Cli, tmp_path: Path) -> None:
     session = cli("new", "x").id
-    for name in ("talk.json", "talk", "talk.xyz"):
+    for name in ("talk", "talk.xyz"):
         assert "--format" in cli("export", session, "-o", tmp_path / name, code=2).err
-    cli("export", session, "-o", tmp_path / "talk.json", "-f", "openai")
+    cli("export", session, "-o", tmp_path / "talk.xyz", "-f", "openai")
     assert cli("export", session, "-o", "-").out == cli("export", session).out
 
 
@@ -124,3 +130,70 @@ def test_an_original_of_an_earlier_import_says_so(cli: Cli, imported: tuple[str,
     done = cli("export", session, "--original")
     assert done.out == before
     assert "without its original" in done.err
+
+
+def test_json_is_the_session_whole_for_import_to_take_back(cli: Cli, session: str, tmp_path: Path) -> None:
+    cli("export", session, "-o", tmp_path / "talk.json")
+    other = Cli(tmp_path / "other")
+    other("import", tmp_path / "talk.json")
+    before, after = (
+        [
+            [message[key] for key in ("id", "role", "parts", "createdAt", "status")]
+            for message in each("show", session, "--all").json["messages"]["items"]
+        ]
+        for each in (cli, other)
+    )
+    assert before == after
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_new_one(cli: Cli, session: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    old = folder / "old.md"
+    old.write_text("mine")
+
+    def export(path: Path, *more: str) -> subprocess.CompletedProcess[bytes]:
+        limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT}))"
+        ignore = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"
+        code = f"{limit}; {ignore}; from nomad_sessions.cli import main; main()"
+        command = [sys.executable, "-c", code, *cli.command("export", session, "-o", path, *more)[3:]]
+        return subprocess.run(command, capture_output=True, check=False)
+
+    for path, more in ((old, ["--force"]), (folder / "new.md", []), (folder / "other.md", ["--force"])):
+        done = export(path, *more)
+        assert done.returncode == 5, done.stderr
+        assert b"Traceback" not in done.stderr
+    assert [each.name for each in folder.iterdir()] == ["old.md"]
+    assert old.read_text() == "mine"
+
+
+def test_replacing_keeps_the_rights_and_follows_links_and_a_pipe_is_written_to(
+    cli: Cli, session: str, tmp_path: Path
+) -> None:
+    whole = cli("export", session).out
+    path, link, pipe = tmp_path / "a.md", tmp_path / "link.md", tmp_path / "pipe"
+    path.write_text("mine")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    cli("export", session, "-o", link, "--force")
+    assert link.is_symlink()
+    assert (path.read_text(encoding="utf-8"), path.stat().st_mode & 0o777) == (whole, 0o640)
+    os.mkfifo(pipe)
+    with cli.start("export", session, "-o", pipe, "-f", "markdown") as process:
+        assert pipe.read_text(encoding="utf-8") == whole
+        assert process.wait(20) == 0
+    assert pipe.is_fifo()
+
+
+def test_what_claude_code_and_codex_call_their_files_is_said(cli: Cli, tmp_path: Path) -> None:
+    session = cli("new", "x").id
+    cli("add", session, "hello")
+    with NativeSessionManager(cli.data_dir) as manager:
+        manager.update_session("ws", session, directory="/home/x/my_proj.2")
+    told = cli("export", session, "-f", "claude-code", "-o", tmp_path / "a.jsonl").err
+    name = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])["sessionId"]
+    assert f"~/.claude/projects/-home-x-my-proj-2/{name}.jsonl, then: claude --resume {name}" in told
+    told = cli("export", session, "-f", "codex", "-o", tmp_path / "b.jsonl").err
+    name = json.loads((tmp_path / "b.jsonl").read_text().splitlines()[0])["payload"]["id"]
+    assert f"-{name}.jsonl, then: codex resume {name}" in told
+    assert "~/.codex/sessions/20" in told

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nomad_sessions import CrossDeviceError, DiskFullError, NativeSessionManager, NomadSessionsError, StoreReadOnlyError
+from nomad_sessions.search import Searcher
 from tests.faults.jobs import live, manager_in, tree
 from tests.support.lives import LIFE, WS, Step, perform, state_of
 from tests.support.zygote import Emit
@@ -25,6 +26,7 @@ __all__ = [
     "linked_to_another_disk",
     "linked_to_the_same_disk_mounted_twice",
     "on_a_read_only_mount",
+    "searched_on_a_read_only_mount",
     "unreadable",
 ]
 
@@ -126,6 +128,24 @@ def on_a_read_only_mount(emit: Emit, folder: str) -> None:
     store_with_a_torn_tail(folder)
     mount("-o", "remount,ro", folder)
     emit(_try_everything(folder))
+
+
+def searched_on_a_read_only_mount(emit: Emit, folder: str) -> None:
+    """A store that has been searched, on a file system that cannot change any more."""
+    small_disk(folder, 4096)
+    pid = os.fork()  # Its descriptors would keep the mount writable.
+    if pid == 0:
+        with manager_in(folder) as manager, Searcher(manager) as searcher:
+            session = manager.create_session(WS, title="one")
+            manager.add_message(WS, session.id, role="user", content="needle")
+            searcher.find("needle")
+            manager.add_message(WS, session.id, role="user", content="another needle")
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert Path(folder, WS, "index.sqlite").exists()
+    mount("-o", "remount,ro", folder)
+    with manager_in(folder) as manager, Searcher(manager) as searcher:
+        emit([searcher.find("needle").total, searcher.find("eedl", substring=True).total, searcher.events(WS).total])
 
 
 def as_another_user(emit: Emit, folder: str) -> None:

@@ -29,6 +29,10 @@ def test_what_cannot_be_written_can_be_read_and_every_write_says_so_and_changes_
     assert found["unchanged"], "the tree has the same hash before and after"
 
 
+def test_what_cannot_be_written_can_be_searched_also_where_there_is_an_index(mounting: Zygote, tmp_path: Path) -> None:
+    assert mounting.run(places.searched_on_a_read_only_mount, folder=str(tmp_path)).well() == [[2, 2, 3]]
+
+
 def test_a_store_that_may_not_be_read_is_an_error_and_never_an_empty_one(mounting: Zygote, tmp_path: Path) -> None:
     (found,) = mounting.run(places.unreadable, folder=str(reachable(tmp_path))).well()
     assert found == dict.fromkeys(("list_sessions", "get_session", "add"), "PermissionError")

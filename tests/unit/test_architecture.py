@@ -45,6 +45,7 @@ LAYERS: list[set[str]] = [
     {"search", "pruning"},
     {"formats"},
     {"cli"},
+    {"__main__"},
 ]
 
 

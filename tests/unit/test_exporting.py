@@ -121,6 +121,15 @@ def test_a_page_shows_what_is_nasty_and_does_not_obey_it() -> None:
     assert page.text.count("<script>alert(1)</script>") >= 8
 
 
+@pytest.mark.parametrize("depth", [10, 60, 400])
+def test_nothing_of_a_text_is_lost_however_deep_its_lists_and_quotes_are(depth: int) -> None:
+    nested = "".join(f"{'  ' * level}- level{level}\n" for level in range(depth))
+    for content in (f"{nested}\nTAIL", f"{'>' * depth} level{depth - 1}\n\nTAIL"):
+        page = to_html({"id": "s"}, [{"role": "assistant", "content": content}], lambda _: b"")
+        assert f"level{depth - 1}" in page
+        assert "TAIL" in page
+
+
 @pytest.mark.parametrize("content", ["", "\0\x1b[31m", "\ud800 lone", "a" * 300_000, "`" * 50, "\u2028"])
 def test_any_text_can_be_exported(m: NativeSessionManager, content: str) -> None:
     m.create_session(WS, id="s", title=content)

@@ -12,7 +12,7 @@ import pytest
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.formats import ImportReport, importer_of
 from nomad_sessions.formats.exporting import export_session
-from nomad_sessions.formats.resumable import session_id_for
+from nomad_sessions.formats.resumable import place_of, session_id_for
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
@@ -90,3 +90,30 @@ def test_codex_is_told_every_turn(m: NativeSessionManager, talk: str, tmp_path: 
 @pytest.mark.parametrize("form", ["claude-code", "codex"])
 def test_the_same_session_is_written_the_same(m: NativeSessionManager, talk: str, form: str) -> None:
     assert export_session(m, "ws", talk, form) == export_session(m, "ws", talk, form)
+
+
+@pytest.mark.parametrize(
+    ("directory", "folder"),
+    [
+        ("/home/x/my_proj", "-home-x-my-proj"),
+        ("/home/x/a.b c(1)", "-home-x-a-b-c-1-"),
+        ("/home/x/Cafe\u0301", "-home-x-Caf-"),
+        ("/home/x/\U0001f600", "-home-x---"),
+        ("C:\\Users\\x", "C--Users-x"),
+        ("/" + "a" * 199, "-" + "a" * 199),
+        ("/" + "a" * 200, "-" + "a" * 199 + "-…"),
+        (None, "-"),
+    ],
+)
+def test_the_place_of_a_claude_code_file_is_where_that_program_looks(directory: str | None, folder: str) -> None:
+    session = {"id": "s", "createdAt": 1_762_362_000_000, "directory": directory}
+    name = session_id_for(session)
+    assert place_of("claude-code", session) == (f"~/.claude/projects/{folder}/{name}.jsonl", f"claude --resume {name}")
+
+
+def test_only_files_that_a_program_goes_on_with_have_a_place() -> None:
+    session = {"id": "s", "createdAt": 1_762_362_000_000}
+    name = session_id_for(session)
+    path = f"~/.codex/sessions/2025/11/05/rollout-2025-11-05T17-00-00-{name}.jsonl"
+    assert place_of("codex", session) == (path, f"codex resume {name}")
+    assert place_of("markdown", session) is None

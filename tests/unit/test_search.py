@@ -425,7 +425,7 @@ def test_an_older_state_that_was_put_back_is_what_is_found(
 def test_a_write_never_waits_for_the_index_and_a_search_says_when_it_is_behind(
     m: NativeSessionManager, talk: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "_WAIT", 0.05)
+    monkeypatch.setattr(index, "WAIT", 0.05)
     with Searcher(m) as s:
         s.find("slugify")
         with contextlib.closing(sqlite3.connect(place(m), isolation_level=None)) as other:
