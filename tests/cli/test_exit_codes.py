@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -85,9 +84,9 @@ def test_6_for_a_lock_that_is_held() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not a signal there")
 def test_130_when_interrupted(cli: Cli) -> None:
     session = cli("new").id
-    ready, theirs = os.pipe()  # stdin: never written to, so the command waits in its read
+    ready, theirs = os.pipe()  # stdin
     with cli.start("add", session, stdin=ready, stderr=subprocess.PIPE) as process:
-        time.sleep(1.0)
+        os.write(theirs, b"x" * (1 << 20))  # More than a pipe holds: once it is written, the command waits in its read.
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=20)
     os.close(ready)
