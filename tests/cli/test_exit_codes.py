@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,8 @@ def test_130_when_interrupted(cli: Cli) -> None:
     session = cli("new").id
     ready, theirs = os.pipe()  # stdin
     with cli.start("add", session, stdin=ready, stderr=subprocess.PIPE) as process:
-        os.write(theirs, b"x" * (1 << 20))  # More than a pipe holds: once it is written, the command waits in its read.
+        os.write(theirs, b"x" * (1 << 20))  # More than a pipe holds: once it is written, the command is reading.
+        time.sleep(0.5)  # And waits for more: Python does not see a signal that comes just before it waits.
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=20)
     os.close(ready)
