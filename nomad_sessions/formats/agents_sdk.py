@@ -18,7 +18,7 @@ from typing import Any
 from nomad_sessions.formats import sqlite, verbatim
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
-from nomad_sessions.formats.values import as_json, as_text, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import as_json, as_text, blocks, milliseconds, objects, text, title_from
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -126,8 +126,8 @@ def _message(item: Mapping[str, Any]) -> dict[str, Any] | None:
         told = output if isinstance(output, str) else as_json(output)
         return {"role": "tool", "toolCallId": as_text(item.get("call_id")), "content": told, "status": "completed"}
     if kind == "reasoning":
-        told = "\n".join(as_text(each.get("text")) for each in objects(item.get("summary")))
-        return {"role": "assistant", "parts": [{"type": "thinking", "content": told}] if told else []}
+        parts = _parts(item.get("summary"))
+        return {"role": "assistant", "parts": [_thought(part) for part in parts]}
     if "role" not in item:
         return None
     role = _ROLES.get(as_text(item["role"]), "system")
@@ -138,10 +138,8 @@ def _message(item: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _parts(content: Any) -> list[dict[str, Any]]:
-    if isinstance(content, str):
-        return [{"type": "text", "content": content}]
     parts: list[dict[str, Any]] = []
-    for block in objects(content):
+    for block in blocks(content):
         url = block.get("image_url")
         if isinstance(block.get("text"), str):
             parts.append({"type": "text", "content": block["text"]})
@@ -151,6 +149,10 @@ def _parts(content: Any) -> list[dict[str, Any]]:
         else:
             parts.append({"type": text(block.get("type")) or "unknown", "openai": dict(block)})
     return parts
+
+
+def _thought(part: dict[str, Any]) -> dict[str, Any]:
+    return {**part, "type": "thinking"} if part["type"] == "text" and "content" in part else part
 
 
 def _text_of(message: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from nomad_sessions.formats.claude_tree import Node
 from nomad_sessions.formats.report import ImportReport
-from nomad_sessions.formats.values import as_json, blocks, count, mapping, milliseconds, text
+from nomad_sessions.formats.values import as_json, as_text, blocks, content_of, count, mapping, milliseconds, text
 from nomad_sessions.ids import derive_id
 
 __all__ = ["TOOL", "Reader", "Told", "messages_of"]
@@ -79,7 +79,7 @@ def _messages(
     elif kind == "user":
         yield from _user(record, names, report)
     elif kind == "system" and record.get("subtype") == "compact_boundary":
-        content = text(record.get("content")) or "Conversation compacted"
+        content = as_text(record.get("content")) or "Conversation compacted"
         yield {"role": "system", "content": content, "claude": {"subtype": "compact_boundary"}}
     else:
         what = text(record.get("subtype")) or text(record.get("type")) or "no type"
@@ -179,8 +179,7 @@ def _result(block: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any
 
 def _content(record: Mapping[str, Any]) -> Any:
     """What a record says; its message is an object with the content, or that alone."""
-    message = record.get("message")
-    return message.get("content") if isinstance(message, dict) else message
+    return content_of(record.get("message"))
 
 
 def _told(content: Any) -> dict[str, Any]:

@@ -47,16 +47,19 @@ def survey_history(
 ) -> Survey:
     """Looks at a source without reading its conversations; changes nothing."""
     report = ImportReport(source=str(path), format=importer.name)
-    sessions = new = changed = size = 0
+    new = changed = size = 0
+    seen: set[str] = set()
     for found, workspace in _placed(manager, importer, path, workspace_id, report, create=False):
-        sessions += 1
         size += found.size
+        if found.id in seen:
+            continue
+        seen.add(found.id)
         stored = manager.get_session(workspace, found.id)
         if stored is None:
             new += 1
         elif mark_of(stored.model_extra or {}).get("stamp") != found.stamp:
             changed += 1
-    return Survey(sessions, new, changed, size, report)
+    return Survey(len(seen), new, changed, size, report)
 
 
 def import_history(
@@ -165,14 +168,18 @@ def _placed(
 
 
 def _together(sessions: Sequence[Found]) -> Iterator[Found]:
-    """The sessions of a source, with one stamp for all of one id: of a chat that it has twice, the second changes what
-    the first brought, so that neither alone tells whether anything is new."""
-    stamps: dict[str, list[str]] = {}
+    """The sessions of a source, one stamp and one folder for all of one id: of a chat that it has twice, the second
+    changes what the first brought, so that neither alone tells whether anything is new."""
+    same: dict[str, list[Found]] = {}
     for found in sessions:
-        stamps.setdefault(found.id, []).append(found.stamp)
+        same.setdefault(found.id, []).append(found)
     for found in sessions:
-        several = stamps[found.id]
-        yield replace(found, stamp=" ".join(several)) if len(several) > 1 else found
+        several = same[found.id]
+        if len(several) > 1:
+            directory = next((each.directory for each in several if each.directory is not None), None)
+            yield replace(found, stamp=" ".join(each.stamp for each in several), directory=directory)
+        else:
+            yield found
 
 
 def _workspace_of(manager: NativeSessionManager, directory: str | None, fallback: str, *, create: bool) -> str:

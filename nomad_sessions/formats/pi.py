@@ -29,11 +29,11 @@ from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
 from nomad_sessions.formats.values import (
     as_json,
     as_text,
+    blocks,
     count,
     finite,
     mapping,
     milliseconds,
-    objects,
     text,
     title_from,
 )
@@ -56,14 +56,12 @@ def _locate(computer: Computer) -> list[Path]:
 
 def _sniff(path: Path) -> bool:
     if path.is_dir():
-        return next(_files(path), None) is not None
+        return any(_header(file) is not None for file in _files(path))
     return path.suffix == ".jsonl" and _header(path) is not None
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*.jsonl")):
-        if path.is_file() and _header(path) is not None:
-            yield path
+    return (path for path in sorted(folder.rglob("*.jsonl")) if path.is_file())
 
 
 def _header(path: Path) -> Mapping[str, Any] | None:
@@ -215,8 +213,8 @@ def _message(reading: _Reading, line: Line, key: str, message: Mapping[str, Any]
         _put(reading, line, key, _result(message))
     elif role == "bashExecution":
         parts = [{"type": "text", "content": f"$ {message.get('command') or ''}"}]
-        if text(message.get("output")):
-            parts.append({"type": "code", "content": message["output"]})
+        if message.get("output"):
+            parts.append({"type": "code", "content": as_text(message["output"])})
         told = {name: finite(message[name]) for name in _BASH if name in message}
         _put(reading, line, key, {"role": "user", "parts": parts, "pi": {"bashExecution": told}})
     elif role in _SUMMARIES:
@@ -226,6 +224,8 @@ def _message(reading: _Reading, line: Line, key: str, message: Mapping[str, Any]
         told = {} if role == "user" else {"pi": {"customType": finite(message.get("customType"))}}
         if parts:
             _put(reading, line, key, {"role": "user", "parts": parts, **told})
+        else:
+            reading.report.ignore("a prompt that says nothing")
     else:
         reading.report.ignore(f"pi's own message: {text(role) or 'no role'}")
 
@@ -280,7 +280,7 @@ def _result(message: Mapping[str, Any]) -> dict[str, Any]:
 def _parts(content: Any) -> list[dict[str, Any]]:
     if isinstance(content, str):
         return [{"type": "text", "content": content}]
-    return [_part(block) for block in objects(content)]
+    return [_part(block) for block in blocks(content)]
 
 
 def _part(block: Mapping[str, Any]) -> dict[str, Any]:

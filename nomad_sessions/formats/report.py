@@ -6,6 +6,7 @@ file. Verified by `tests/unit/test_formats.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +77,19 @@ class ImportReport:
         """As `skip`, for a message that was counted as read."""
         self.messages.skipped += 1
         self.skip(place, reason)
+
+    def objects(self, given: Any, place: str) -> list[Mapping[str, Any]]:
+        """The objects in a list; whatever else stands there is noted as left out."""
+        if given is not None and not isinstance(given, list):
+            self.skip(place, "not a list")
+            return []
+        found: list[Mapping[str, Any]] = []
+        for number, each in enumerate(given or ()):
+            if isinstance(each, dict):
+                found.append(each)
+            else:
+                self.skip(f"{place}[{number}]", "not an object")
+        return found
 
     def add(self, other: ImportReport) -> None:
         """Take in what another report says, of a part of the same import."""

@@ -13,6 +13,7 @@ __all__ = [
     "as_json",
     "as_text",
     "blocks",
+    "content_of",
     "count",
     "finite",
     "mapping",
@@ -45,6 +46,11 @@ def blocks(content: Any) -> list[Mapping[str, Any]]:
     text, anything else (but null for all of it) as a block of type `unknown` that has it as `value`."""
     given = content if isinstance(content, list) else [] if content is None else [content]
     return [each if isinstance(each, dict) else _block(each) for each in given]
+
+
+def content_of(value: Any, key: str = "content") -> Any:
+    """What an object has as its content; the value itself where it is none that has any."""
+    return value[key] if isinstance(value, dict) and key in value else value
 
 
 def _block(value: Any) -> Mapping[str, Any]:
