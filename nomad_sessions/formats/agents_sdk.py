@@ -29,6 +29,7 @@ _TABLES = {
     "agent_messages": ("id", "session_id", "message_data", "created_at"),
 }
 _KEPT = (("agent_messages", "session_id", "id"), ("agent_sessions", "session_id", "rowid"))
+_ENDINGS = (".db", ".sqlite", ".sqlite3")
 _ROLES = {"user": "user", "assistant": "assistant", "tool": "tool"}
 
 
@@ -37,10 +38,21 @@ def _locate(computer: Computer) -> list[Path]:
 
 
 def _sniff(path: Path) -> bool:
-    return path.is_file() and sqlite.has_tables(path, _TABLES)
+    return next(_databases(path), None) is not None
+
+
+def _databases(path: Path) -> Iterator[Path]:
+    """The databases of sessions in a folder, or this one."""
+    files = sorted(each for each in path.iterdir() if each.suffix in _ENDINGS) if path.is_dir() else [path]
+    return (each for each in files if each.is_file() and sqlite.has_tables(each, _TABLES))
 
 
 def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
+    for database in _databases(path) if path.is_dir() else [path]:
+        yield from _sessions_of(database, report)
+
+
+def _sessions_of(path: Path, report: ImportReport) -> Iterator[Found]:
     query = (
         "SELECT s.session_id AS name, s.created_at AS created, s.updated_at AS updated, count(m.id) AS items, "
         "max(m.id) AS last, sum(length(m.message_data)) AS size FROM agent_sessions s "

@@ -28,7 +28,7 @@ _HEAD_LINES = 20
 
 
 def _locate(computer: Computer) -> list[Path]:
-    return [computer.home / _NAME]
+    return list(dict.fromkeys([computer.home / _NAME, *computer.nearest(_NAME)]))
 
 
 def _sniff(path: Path) -> bool:

@@ -33,7 +33,7 @@ _ROLES = ("user", "assistant", "system", "tool")
 
 
 def _locate(computer: Computer) -> list[Path]:
-    return [Path.cwd() / ".crush" / "crush.db"]
+    return computer.nearest(".crush", "crush.db")
 
 
 def _sniff(path: Path) -> bool:

@@ -50,7 +50,8 @@ def _sniff(path: Path) -> bool:
 
 
 def _database(path: Path) -> Path:
-    return path / "sessions.db" if path.is_dir() else path
+    places = (path / "sessions.db", path / "sessions" / "sessions.db")
+    return next((each for each in places if each.is_file()), path)
 
 
 def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:

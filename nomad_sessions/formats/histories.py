@@ -20,7 +20,7 @@ from nomad_sessions.formats.importing import mark_of, store_session
 from nomad_sessions.formats.keeping import keep_missed, keep_original
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Found, Importer
-from nomad_sessions.formats.workers import Job, import_by_several
+from nomad_sessions.formats.workers import UNUSABLE, Job, import_by_several
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
@@ -54,7 +54,11 @@ def survey_history(
         if found.id in seen:
             continue
         seen.add(found.id)
-        stored = manager.get_session(workspace, found.id)
+        try:
+            stored = manager.get_session(workspace, found.id)
+        except UNUSABLE as error:
+            report.fail(workspace, str(error), 1)
+            continue
         if stored is None:
             new += 1
         elif mark_of(stored.model_extra or {}).get("stamp") != found.stamp:
@@ -76,7 +80,8 @@ def import_history(
     new ones into that of their project folder (into one named after the tool, where the source does not say which).
 
     `progress(done, total)` is called after each session, in bytes of the source. Durable session by session, as the
-    manager's setting says. Raises what the manager raises; what the source has wrong is in the report. Cost: sessions
+    manager's setting says. Raises what the manager raises; what the source has wrong is in the report, and so are
+    workspaces that cannot be used (`failed`): the sessions of others are imported all the same. Cost: sessions
     that are unchanged since the last import, by size and time of their files, are not read.
 
     With `originals`, what each session was read from is kept as well: see `original_of`.
@@ -97,9 +102,7 @@ def import_history(
 
     jobs: dict[str, list[Found]] = {}
     for found, workspace in placed:
-        if _is_unchanged(manager, found, workspace, report):
-            if originals:
-                keep_missed(manager, workspace, found, report)
+        if _is_done(manager, found, workspace, report, originals=originals):
             advance(found.size)
         else:
             jobs.setdefault(workspace, []).append(found)
@@ -129,6 +132,23 @@ def _store(manager: NativeSessionManager, workspace_id: str, parsed: ParsedSessi
     store_session(manager, workspace_id, parsed, report)
     for inner in parsed.inner:
         _store(manager, workspace_id, inner, report)
+
+
+def _is_done(
+    manager: NativeSessionManager, found: Found, workspace_id: str, report: ImportReport, *, originals: bool
+) -> bool:
+    """Whether there is nothing to import, the session being here as the source still has it."""
+    try:
+        if not _is_unchanged(manager, found, workspace_id, report):
+            return False
+    except UNUSABLE:  # Found once more when it is its turn, and reported then.
+        return False
+    if originals:
+        try:
+            keep_missed(manager, workspace_id, found, report)
+        except UNUSABLE as error:
+            report.fail(workspace_id, str(error), 0)
+    return True
 
 
 def _is_unchanged(manager: NativeSessionManager, found: Found, workspace_id: str, report: ImportReport) -> bool:

@@ -13,9 +13,10 @@ repeating it. Verified by `tests/unit/test_import.py`.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
 from nomad_sessions.formats import event_documents
@@ -33,9 +34,12 @@ if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
     from nomad_sessions.sessions_api import SessionCalls
 
-__all__ = ["Progress", "import_bytes", "import_file", "mark_of", "store_session"]
+__all__ = ["STDIN", "Progress", "import_bytes", "import_file", "mark_of", "read_document", "store_session"]
 
 Progress = Callable[[int, int], None]
+STDIN = "-"
+"""What a document that came through a pipe is called."""
+_BEGIN = 64 << 10
 _FIXED = ("id", "sessionId", "workspaceId", "createdAt", "rev", "messageIds")
 
 
@@ -45,18 +49,39 @@ def import_file(
     path: str | Path,
     *,
     anywhere: bool = False,
+    form: str | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Imports one file; the format is found by its content. Cost: the file is held in memory whole, some 4 times over,
     and the largest of its sessions as often again.
 
     With `anywhere`, a session that another workspace has already is brought up to date there: the workspace is for new
-    ones. `progress(done, total)` is called after each session. Durable as the manager's setting says, session by
-    session. Raises `OSError` when the file cannot be read, `InvalidInputError` when it is none of the known formats,
-    and what the manager raises. Records that cannot be kept are in the report, with their place.
+    ones. `form` names the format that it has to be of. `progress(done, total)` is called after each session. Durable
+    as the manager's setting says, session by session. Raises `OSError` when the file cannot be read,
+    `InvalidInputError` when it is no file or none of the known formats, and what the manager raises. Records that
+    cannot be kept are in the report, with their place.
     """
-    data = Path(path).read_bytes()
-    return import_bytes(manager, workspace_id, data, source=str(path), anywhere=anywhere, progress=progress)
+    with _opened(Path(path)) as file:
+        data = read_document(file, str(path))
+    return import_bytes(manager, workspace_id, data, source=str(path), anywhere=anywhere, form=form, progress=progress)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A regular file. A device has no end, and a pipe that nobody writes to would be waited for."""
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        reason = "is no regular file: what a pipe gives can be read from stdin, as -"
+        raise InvalidInputError(field="file", value=str(path), reason=reason)
+    return path.open("rb")
+
+
+def read_document(file: BinaryIO, source: str) -> bytes:
+    """The bytes of a JSON document; of anything else only the first, before `InvalidInputError` is raised."""
+    begin = file.read(_BEGIN)
+    start = begin.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:1]
+    if start not in (b"{", b"["):
+        what = "it is empty" if not begin else "it begins with neither { nor ["
+        raise InvalidInputError(field="file", value=source, reason=f"not a whole JSON file: {what}")
+    return begin + file.read()
 
 
 def import_bytes(
@@ -66,15 +91,16 @@ def import_bytes(
     *,
     source: str,
     anywhere: bool = False,
+    form: str | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """As `import_file`, for bytes that are at hand already; `source` names them in the report."""
-    events = event_documents.documents(data)
+    events = event_documents.documents(data) if form in (None, event_documents.NAME) else None
     if events is not None:
         report = ImportReport(source=source, format=event_documents.NAME)
         event_documents.import_events(manager, workspace_id, events, report)
         return report
-    found, value = recognise(data, source)
+    found, value = recognise(data, source, form)
     report = ImportReport(source=source, format=found.name)
     sessions = found.parse(value, report)[::-1]
     del data, value  # A large file fills the memory several times over; what is done with goes.
@@ -97,7 +123,7 @@ def store_session(
     if not _is_acceptable(workspace_id, parsed, report):
         return
     session = _stamped(parsed.session, report.format, visible=parsed.visible if parsed.reverted else None)
-    session["imported"]["source"] = os.path.abspath(report.source)
+    session["imported"]["source"] = STDIN if report.source == STDIN else os.path.abspath(report.source)
     if place_new(manager, workspace_id, parsed, session, report):
         report.stored(session_id, workspace_id)
         report.sessions.imported += 1

@@ -13,6 +13,7 @@ from typing import Any
 __all__ = ["ImportReport", "ParsedSession", "Tally"]
 
 _MAX_WARNINGS = 1000
+_FAILED = "a session whose workspace cannot be used"
 
 
 @dataclass
@@ -32,7 +33,9 @@ class ImportReport:
 
     `workspaces` says how many of the sessions are in which workspace. `skipped` maps a reason to how many records it
     cost; each of them has its place in `warnings` as well (the first thousand: `warnings_omitted` counts the rest).
-    `ignored` counts, by what it is, what the source keeps beside its conversations and an import is not meant to take.
+    `failed` names the workspaces that could not be used, damaged ones for instance, and why: none of the sessions that
+    belong there was stored, or not all. `ignored` counts, by what it is, what the source keeps beside its conversations
+    and an import is not meant to take.
     """
 
     source: str = ""
@@ -44,18 +47,37 @@ class ImportReport:
     events: Tally = field(default_factory=Tally)
     skipped: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     warnings_omitted: int = 0
 
     @property
     def complete(self) -> bool:
         """True when nothing in the source was left out."""
-        return not self.skipped
+        return not self.skipped and not self.failed
 
     def stored(self, session_id: str, workspace_id: str) -> None:
         """Note that a session is in this workspace, now or since an earlier import."""
         self.session_ids.append(session_id)
         self.workspaces[workspace_id] = self.workspaces.get(workspace_id, 0) + 1
+
+    def fail(self, workspace_id: str, reason: str, sessions: int) -> None:
+        """Note that a workspace cannot be used, for which so many sessions were still to be read. What was read and is
+        not stored is left out with them."""
+        self.sessions.read += sessions
+        for tally in (self.sessions, self.messages):
+            lost = tally.read - tally.imported - tally.updated - tally.unchanged - tally.skipped
+            tally.skipped += lost
+            if tally is self.sessions and lost:
+                self.skipped[_FAILED] = self.skipped.get(_FAILED, 0) + lost
+        self.failed[workspace_id] = reason
+        self.warn_of_workspace(workspace_id, reason)
+
+    def warn_of_workspace(self, workspace_id: str, reason: str) -> None:
+        """Note, once, that a workspace cannot be used."""
+        text = f"this workspace cannot be used: {reason}"
+        if f"{workspace_id}: {text}" not in self.warnings:
+            self.warn(workspace_id, text)
 
     def warn(self, place: str, text: str) -> None:
         """Note something worth knowing about a record that was read all the same."""
@@ -104,6 +126,7 @@ class ImportReport:
         ):
             for name, count in theirs.items():
                 mine[name] = mine.get(name, 0) + count
+        self.failed |= other.failed
         fit = _MAX_WARNINGS - len(self.warnings)
         self.warnings += other.warnings[:fit]
         self.warnings_omitted += len(other.warnings[fit:]) + other.warnings_omitted
@@ -120,6 +143,7 @@ class ImportReport:
             "events": vars(self.events).copy(),
             "skipped": dict(self.skipped),
             "ignored": dict(self.ignored),
+            "failed": dict(self.failed),
             "warnings": list(self.warnings),
             "warningsOmitted": self.warnings_omitted,
         }

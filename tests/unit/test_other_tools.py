@@ -244,3 +244,20 @@ def test_none_of_them_takes_another_s_files_or_finds_any_in_an_empty_home(
     assert not any(importer.sniff(path) for path in [*others, tmp_path, tmp_path / "none", SAMPLES / "claude"])
     assert importer.sniff(place)
     assert all(isinstance(path, Path) for path in importer.locate(Computer(tmp_path, {}, "linux")))
+
+
+@pytest.mark.parametrize(
+    ("importer", "name"), [(CRUSH, Path(".crush", "crush.db")), (AIDER, Path(".aider.chat.history.md"))]
+)
+def test_what_a_project_holds_is_found_from_any_folder_below_it(importer: Importer, name: Path, tmp_path: Path) -> None:
+    inner = tmp_path / "project" / "a" / "b"
+    inner.mkdir(parents=True)
+    there = tmp_path / "project" / name
+    there.parent.mkdir(exist_ok=True)
+    there.write_text("")
+    home = tmp_path / "home"
+    for current in (tmp_path / "project", inner):
+        assert there in importer.locate(Computer(home, {}, "linux", current))
+    for outside in (tmp_path, None):
+        assert there not in importer.locate(Computer(home, {}, "linux", outside))
+    assert importer.locate(Computer(tmp_path / "project", {}, "linux", inner)).count(there) == 1
