@@ -19,6 +19,7 @@ from nomad_sessions.formats import verbatim
 from nomad_sessions.formats.claude_files import Head, files_in, heads_of, is_session
 from nomad_sessions.formats.claude_messages import TOOL, messages_of
 from nomad_sessions.formats.claude_tree import TITLES, Node, conversation, nodes_of, side_roots
+from nomad_sessions.formats.holding import LARGE, holder
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
 from nomad_sessions.formats.values import mapping, text, title_from
@@ -26,9 +27,6 @@ from nomad_sessions.ids import derive_id
 from nomad_sessions.storage.codec import decode
 
 __all__ = ["IMPORTER"]
-
-_KEEP_BYTES = 64 << 20
-"""A file up to this size is read once and kept in memory while its session is made; a larger one is read twice."""
 
 
 def _locate(computer: Computer) -> list[Path]:
@@ -79,7 +77,7 @@ def _read(
 ) -> ParsedSession | None:
     report.sessions.read += 1
     try:
-        keep = path.stat().st_size <= _KEEP_BYTES
+        keep = path.stat().st_size < LARGE  # A larger one is read twice.
         nodes, titles = nodes_of(path, report, keep=keep)
     except OSError as error:
         report.sessions.skipped += 1
@@ -99,9 +97,12 @@ def _read(
                 return {}
 
         def parsed(name: str, indexes: Sequence[int]) -> ParsedSession:
-            told = list(messages_of((nodes[n] for n in indexes), record, name, str(path), report))
-            session = _session(head, told, str(path))
-            return ParsedSession(session, [message for message, _ in told], [place for _, place in told], len(told))
+            messages, places, about = holder(head.size), [], _About()
+            for message, place in messages_of((nodes[n] for n in indexes), record, name, str(path), report):
+                about.look(message)
+                messages.append(message)
+                places.append(place)
+            return ParsedSession(_session(head, about, str(path)), messages, places, len(messages))
 
         whole = parsed(head.name, chosen)
         whole.inner = [parsed(f"{head.name}/{nodes[chain[0]].uuid}", chain) for chain in chains]
@@ -129,23 +130,36 @@ def _count_rest(nodes: Sequence[Node], chosen: Sequence[int], report: ImportRepo
             report.ignore(f"Claude Code's own record: {nodes[n].kind or 'no type'}")
 
 
-def _session(head: Head, told: Sequence[tuple[dict[str, Any], str]], path: str) -> dict[str, Any]:
-    messages = [message for message, _ in told]
+class _About:
+    """What the messages of a session tell of it."""
+
+    def __init__(self) -> None:
+        self.created: int | None = None
+        self.updated = 0
+        self.model: dict[str, str] | None = None
+
+    def look(self, message: Mapping[str, Any]) -> None:
+        """Takes in the next message."""
+        self.created = message["createdAt"] if self.created is None else self.created
+        self.updated = max(self.updated, message["updatedAt"])
+        self.model = message.get("model", self.model)
+
+
+def _session(head: Head, about: _About, path: str) -> dict[str, Any]:
     imported = {"tool": TOOL, "sessionId": head.name, "path": path}
     if head.version:
         imported["version"] = head.version
-    created = messages[0]["createdAt"] if messages else head.time or 0
+    created = head.time or 0 if about.created is None else about.created
     session: dict[str, Any] = {
         "id": head.id,
         "createdAt": created,
-        "updatedAt": max([message["updatedAt"] for message in messages], default=created),
+        "updatedAt": created if about.created is None else about.updated,
         "imported": imported,
     }
     if head.directory:
         session["directory"] = head.directory
-    models = [message["model"] for message in messages if "model" in message]
-    if models:
-        session["model"] = models[-1]
+    if about.model is not None:
+        session["model"] = about.model
     return session
 
 

@@ -10,13 +10,14 @@ Source: the CLI's own code, not run here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nomad_sessions.formats import verbatim
 from nomad_sessions.formats.gemini_messages import SPOKEN, TOOL, messages_of
+from nomad_sessions.formats.holding import holder
 from nomad_sessions.formats.jsonl import Line, first_record, lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
@@ -70,8 +71,7 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
             parent = family.get(head.caller)
         stamp = stamp_of(file) if head.caller is None else f"{stamp_of(file)} {parent or '-'}"
         read = partial(_read, head, parent)
-        size = file.stat().st_size if file.is_file() else 0
-        yield Found(head.id, project, stamp, size, str(file), read, verbatim.of_file(file))
+        yield Found(head.id, project, stamp, head.size, str(file), read, verbatim.of_file(file))
 
 
 def _relatives(file: Path) -> Iterator[Path]:
@@ -86,6 +86,7 @@ class _Head:
     def __init__(self, path: Path) -> None:
         fields = _whole(path, None) if path.suffix == ".json" else first_record(path) or {}
         self.path = path
+        self.size = path.stat().st_size if path.is_file() else 0
         self.name = text(fields.get("sessionId")) or path.stem
         self.created = milliseconds(fields.get("startTime")) or 0
         self.caller = path.parent.name if path.parent.name != "chats" and "chats" in path.parts else None
@@ -210,8 +211,9 @@ def _told(path: Path, report: ImportReport) -> tuple[dict[str, Any], Iterator[tu
 
 def _read(head: _Head, parent: str | None, report: ImportReport) -> ParsedSession | None:
     report.sessions.read += 1
-    messages: list[dict[str, Any]] = []
+    messages = holder(head.size)
     places: list[str] = []
+    about = _About()
     path, name, created = head.path, head.name, head.created
     try:
         chat, told = _told(path, report)
@@ -221,6 +223,7 @@ def _read(head: _Head, parent: str | None, report: ImportReport) -> ParsedSessio
                 key = as_text(record.get("id")) or str(number)
                 message["id"] = derive_id(time, TOOL, name, key, str(message.get("toolCallId", "")), str(number))
                 message |= {"createdAt": time, "updatedAt": time, "imported": {"tool": TOOL, "messageId": key}}
+                about.look(message)
                 messages.append(message)
                 places.append(place)
     except OSError as error:
@@ -233,25 +236,35 @@ def _read(head: _Head, parent: str | None, report: ImportReport) -> ParsedSessio
     if not chat and not messages:
         report.sessions.skipped += 1
         return None
-    return ParsedSession(_session(head, parent, chat, messages), messages, places, len(messages))
+    return ParsedSession(_session(head, parent, chat, about), messages, places, len(messages))
 
 
-def _session(
-    head: _Head, parent: str | None, chat: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+class _About:
+    """What the messages of a chat tell of it."""
+
+    def __init__(self) -> None:
+        self.prompt = ""
+        self.model: dict[str, str] | None = None
+
+    def look(self, message: Mapping[str, Any]) -> None:
+        """Takes in the next message."""
+        if not self.prompt and message["role"] == "user":
+            self.prompt = message.get("content") or ""
+        self.model = message.get("model", self.model)
+
+
+def _session(head: _Head, parent: str | None, chat: Mapping[str, Any], about: _About) -> dict[str, Any]:
     session: dict[str, Any] = {
         "id": head.id,
         "createdAt": head.created,
         "updatedAt": milliseconds(chat.get("lastUpdated")) or head.created,
         "imported": {"tool": TOOL, "sessionId": head.name, "path": str(head.path)},
     }
-    said = next((each["content"] for each in messages if each["role"] == "user" and each.get("content")), "")
-    title = text(chat.get("summary")) or (title_from(said) if said else None)
+    title = text(chat.get("summary")) or (title_from(about.prompt) if about.prompt else None)
     if title:
         session["title"] = title
-    models = [each["model"] for each in messages if "model" in each]
-    if models:
-        session["model"] = models[-1]
+    if about.model is not None:
+        session["model"] = about.model
     if head.caller is not None:
         session["imported"] |= {"relation": "subagent", "parentSourceId": head.caller}
         if parent is not None:

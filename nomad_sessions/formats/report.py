@@ -6,7 +6,7 @@ file. Verified by `tests/unit/test_formats.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,13 +154,14 @@ class ParsedSession:
     """One session as a format's parser gives it: mappings in the store's own camelCase shape, nothing stored yet.
 
     `session` has `id`, `createdAt`, `updatedAt`, no `messageIds`, and no `revert`; `messages` are in order, those that
-    the source hides included. `visible` says how many of them, from the first, are not hidden by a revert.
+    the source hides included; those of a very large session are made anew each time they are asked for. `visible` says
+    how many of them, from the first, are not hidden by a revert.
     `places[i]` is where `messages[i]` stands in the source, for reports. `inner` are sessions that the source keeps
     inside of this one (the sub-agents of an old Claude Code): children, to be stored after it.
     """
 
     session: dict[str, Any]
-    messages: list[dict[str, Any]]
+    messages: Sequence[dict[str, Any]]
     places: list[str]
     visible: int
     inner: list[ParsedSession] = field(default_factory=list)
