@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Iterator, MutableSequence, Sequence
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from typing import Any, overload
 
 from nomad_sessions.formats.values import finite
@@ -15,7 +15,7 @@ from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.lines import Written
 from nomad_sessions.workspace.state import Body
 
-__all__ = ["LARGE", "Bodies", "Held", "holder"]
+__all__ = ["LARGE", "Bodies", "Held", "holder", "like"]
 
 LARGE = 32 << 20
 """Bytes of a source from which on its messages are not held in memory."""
@@ -85,6 +85,16 @@ class Held(Sequence[dict[str, Any]]):
 def holder(size: int) -> MutableSequence[dict[str, Any]] | Held:
     """What to add the messages of a session to, whose source has so many bytes."""
     return Held() if size >= LARGE else []
+
+
+def like(held: Sequence[dict[str, Any]], messages: Iterable[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Other messages, held as these are."""
+    if not isinstance(held, Held):
+        return list(messages)
+    made = Held()
+    for message in messages:
+        made.append(message)
+    return made
 
 
 class _Apart(Written):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
 from nomad_sessions.formats import event_documents
+from nomad_sessions.formats.holding import like
 from nomad_sessions.formats.homes import Homes
 from nomad_sessions.formats.placing import as_encoded, digest_of, place_new
 from nomad_sessions.formats.registry import recognise
@@ -40,6 +41,7 @@ Progress = Callable[[int, int], None]
 STDIN = "-"
 """What a document that came through a pipe is called."""
 _BEGIN = 64 << 10
+_PAGE = 1000
 _FIXED = ("id", "sessionId", "workspaceId", "createdAt", "rev", "messageIds")
 
 
@@ -128,7 +130,7 @@ def store_session(
         report.stored(session_id, workspace_id)
         report.sessions.imported += 1
         return
-    parsed.messages = [_stamped(message, report.format) for message in parsed.messages]
+    parsed.messages = like(parsed.messages, (_stamped(message, report.format) for message in parsed.messages))
     with manager.transaction(workspace_id) as tx:
         stored = tx.get_session(workspace_id, session_id)
         before = dump(stored) if stored is not None else None
@@ -199,8 +201,14 @@ def _is_acceptable(workspace_id: str, parsed: ParsedSession, report: ImportRepor
 
 def _stored_marks(tx: SessionCalls, workspace_id: str, session_id: str) -> dict[str, dict[str, Any]]:
     """What the last import noted in each message that the session has, by id."""
-    page = tx.get_session_messages(workspace_id, session_id, include_reverted=True)
-    return {message.id: mark_of(message.model_extra or {}) for message in page}
+    found: dict[str, dict[str, Any]] = {}
+    cursor: str | None = None
+    while True:
+        page = tx.get_session_messages(workspace_id, session_id, limit=_PAGE, cursor=cursor, include_reverted=True)
+        found |= {message.id: mark_of(message.model_extra or {}) for message in page}
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
 
 
 def _new_and_changed(
@@ -241,6 +249,8 @@ def _check(message: Mapping[str, Any]) -> None:
 
 def _keep(parsed: ParsedSession, indexes: list[int]) -> None:
     """Leaves only these messages; the visible ones stay visible."""
+    if len(indexes) == len(parsed.messages):
+        return
     parsed.visible = sum(index < parsed.visible for index in indexes)
     parsed.messages = [parsed.messages[index] for index in indexes]
     parsed.places = [parsed.places[index] for index in indexes]

@@ -4,7 +4,7 @@ Both get the turns that a model is told (`turns.py`): every call with its result
 valid with its signature.
 
 - Claude Code: one line for each block, a straight chain of `parentUuid`; the file is named after `session_id_for`, in
-  `~/.claude/projects/<folder with every / and . as ->/`.
+  `~/.claude/projects/<folder with all but ASCII letters and digits as ->/`, of over 200 characters those and a hash.
 - Codex: lines of the second generation, `session_meta`, `turn_context`, `response_item`; named
   `rollout-<time>-<id>.jsonl`, below `~/.codex/sessions/<year>/<month>/<day>/`.
 

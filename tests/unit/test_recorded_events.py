@@ -10,6 +10,7 @@ import pytest
 from nomad_sessions import AsyncSessionManager, NativeSessionManager
 from nomad_sessions.errors import CorruptionError, EventsPrunedError, InvalidInputError
 from nomad_sessions.models import Event, dump
+from nomad_sessions.workspace import archive
 
 WS = "ws"
 
@@ -53,7 +54,11 @@ def test_it_changes_no_session_and_is_in_no_snapshot(m: NativeSessionManager) ->
     assert len(list(m.events(WS, types="session.idle", session_id="s"))) == 50
 
 
-def test_what_was_recorded_outlives_the_journal(m: NativeSessionManager) -> None:
+@pytest.mark.parametrize("piece", [1 << 20, 16])
+def test_what_was_recorded_outlives_the_journal(
+    m: NativeSessionManager, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "_PIECE", piece)
     m.configure_workspace(WS, retention={"bytes": 0})
     seqs = []
     for n in range(6):
