@@ -253,6 +253,7 @@ def _told(ignored: dict[str, int]) -> str:
     whole = sum(ignored.values())
     most = sorted(ignored, key=lambda kind: -ignored[kind])
     kinds = ", ".join(f"{kind} ({ignored[kind]})" for kind in most[:_SHOWN_KINDS])
-    more = f" and {len(most) - _SHOWN_KINDS} other kinds" if len(most) > _SHOWN_KINDS else ""
+    others = len(most) - _SHOWN_KINDS
+    more = f" and {others} other kind{'s' if others > 1 else ''}" if others > 0 else ""
     were = "1 record that is" if whole == 1 else f"{whole} records that are"
     return f"not taken, {were} no part of a conversation: {kinds}{more}"

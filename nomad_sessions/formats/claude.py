@@ -55,9 +55,11 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
             if own.agent:
                 parent = by_name.get(own.session or "")
             yield _found(own, parent, own.session, "subagent" if own.agent else "fork")
-        caller = own or (Head(main) if main not in heads and main.is_file() else None)
-        for head in heads_of(agents.get(main, []), report):
-            yield _found(head, caller, main.stem, "subagent")
+        called = list(heads_of(agents.get(main, []), report))
+        if called and own is None and main not in mains:  # It may lie beside the folder that was named.
+            own = next(heads_of([main], ImportReport()), None)
+        for head in called:
+            yield _found(head, own, main.stem, "subagent")
 
 
 def _found(head: Head, parent: Head | None, session: str | None, relation: str) -> Found:

@@ -85,6 +85,8 @@ def test_sub_agents_outlive_the_file_of_the_session_that_called_them(tmp_path: P
     expected = {"a file beside those of sub-agents": 1}
     assert (report.ignored, report.skipped) == (expected, {"no record of a Claude Code session": 1})
     assert read(agents.parent)[0][0].session["parentId"] == whole[0].session["id"], "its file lies beside"
+    main.path.write_text("garbage\n")
+    assert "parentId" not in read(tmp_path)[0][0].session, "what is no session is no parent"
     main.path.unlink()
     orphans, _ = read(tmp_path)
     assert [each.session["id"] for each in orphans] == [each.session["id"] for each in whole[1:]]
