@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from nomad_sessions.cli.sources import tools_to_complete
+
 from .conftest import COMMAND, EXAMPLES, Cli
 
 SAMPLES = Path(__file__).parents[1] / "fixtures" / "claude"
@@ -206,3 +208,9 @@ def test_a_workspace_that_is_damaged_stops_no_other(cli: Cli, home: Path) -> Non
     assert list(reports["pi"]["failed"]) == [damaged.name]
     assert reports["pi"]["sessions"]["imported"] == 1
     assert [name for name in reports["pi"]["workspaces"] if name.startswith("other-")]
+
+
+def test_the_shell_completes_names_of_tools_and_forms() -> None:
+    assert tools_to_complete("cl") == ["claude-code"]
+    assert tools_to_complete("openc") == ["opencode", "opencode-share"]
+    assert {"auto", "nomadarch", "pi"} <= set(tools_to_complete(""))
