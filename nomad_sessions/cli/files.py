@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,35 +15,21 @@ from rich.text import Text
 from nomad_sessions.cli.exits import Exit, guarded
 from nomad_sessions.cli.output import for_people, plain, size, table, write_json, write_line
 from nomad_sessions.cli.progress import working
+from nomad_sessions.cli.sources import NAMES, Source, sources_of, tools_to_complete
 from nomad_sessions.cli.store import AsJson, DataDir, Workspace, open_store
-from nomad_sessions.errors import InvalidInputError
-from nomad_sessions.formats import (
-    IMPORTERS,
-    Computer,
-    Importer,
-    ImportReport,
-    import_file,
-    import_history,
-    importer_of,
-    survey_history,
-)
+from nomad_sessions.errors import InvalidInputError, StorageError
+from nomad_sessions.formats import ImportReport, import_bytes, import_file, import_history, survey_history
+from nomad_sessions.formats.importing import STDIN, read_document
 from nomad_sessions.manager import NativeSessionManager
 
 __all__ = ["register", "report_table"]
 
 _SHOWN_WARNINGS = 20
 _SHOWN_NAMES = 5
+_SHOWN_KINDS = 3
 _FOLLOW_EVERY = 1.0  # seconds
 _PROCESSES = min(os.cpu_count() or 1, 8)
 _NOTHING = Text("nothing of the tools that we know was found on this computer")
-_NAMES = ", ".join(each.name for each in IMPORTERS)
-
-
-class _Source(NamedTuple):
-    """Something to import: a tool's history, or, without an importer, a document."""
-
-    importer: Importer | None
-    path: Path
 
 
 def register(app: typer.Typer) -> None:
@@ -56,8 +42,10 @@ def import_(
         list[str],
         typer.Argument(
             help="auto: everything that is found on this computer. Or a tool's name, and where its history lies if not "
-            f"at the usual place ({_NAMES}). Or files and folders: a tool's own, sessions.json, OpenCode exports.",
+            f"at the usual place ({NAMES}). Or files and folders: a tool's own, sessions.json, OpenCode exports; - is "
+            "a document from stdin.",
             metavar="auto|TOOL [PATH]|PATH...",
+            autocompletion=tools_to_complete,
         ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is and what would be done.")] = False,
@@ -76,9 +64,11 @@ def import_(
     A tool's history goes into a workspace for each project folder, a file into that of the current folder, unless
     --workspace says otherwise; what is in the data folder already is brought up to date where it is. Formats are found
     by content, and doing it twice is harmless. Exit code 1 when records were left out; the report says which, where and
-    why.
+    why; 5 when a workspace cannot be used, all others being done.
     """
-    sources = list(_sources(what))
+    if dry_run and follow:
+        raise InvalidInputError(field="--follow", value=True, reason="not with --dry-run, which imports nothing")
+    sources = list(sources_of(what))
     if dry_run:
         _survey(sources, workspace, data_dir, as_json)
         return
@@ -92,50 +82,24 @@ def import_(
     finally:  # when one cannot be read, those before it were imported all the same
         if reports or not sources:
             _print_reports(reports, as_json)
+    _end(reports)
+
+
+def _end(reports: list[ImportReport]) -> None:
+    """Ends with the code that says what went wrong, if something did; workspaces that cannot be used are named."""
+    failed = {name: reason for report in reports for name, reason in report.failed.items()}
+    for name, reason in failed.items():
+        print(f"nomad-sessions: workspace {plain(name)}: {plain(reason)}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(Exit.STORAGE)
     if not all(report.complete for report in reports):
         raise typer.Exit(Exit.PROBLEM)
 
 
-def _sources(what: list[str]) -> Iterator[_Source]:
-    named = {importer.name: importer for importer in IMPORTERS}
-    if what[0] == "auto" and len(what) == 1:
-        for importer in IMPORTERS:
-            yield from (_Source(importer, path) for path in importer.locate(Computer.here()) if path.exists())
-    elif what[0] in named and not Path(what[0]).exists():
-        importer = named[what[0]]
-        paths = [Path(each) for each in what[1:]]
-        for path in paths:
-            if not path.exists():
-                raise FileNotFoundError(2, "there is no such file or folder", str(path))
-            other = importer_of(path)
-            if other is not importer and not importer.sniff(path):
-                hint = f": it looks like {other.label}'s" if other is not None else ""
-                hint = hint or (": give a single file without the tool's name" if path.is_file() else "")
-                reason = f"holds nothing of {importer.label}'s{hint}"
-                raise InvalidInputError(field="path", value=str(path), reason=reason)
-        found = paths or [path for path in importer.locate(Computer.here()) if path.exists()]
-        if not found:
-            places = ", ".join(str(path) for path in importer.locate(Computer.here()))
-            raise InvalidInputError(field="tool", value=importer.name, reason=f"keeps nothing at {places}: say where")
-        yield from (_Source(importer, path) for path in found)
-    else:
-        for path in map(Path, what):
-            importer_found = importer_of(path)
-            if importer_found is None and path.is_dir():
-                documents = sorted(path.glob("*.json"))
-                if not documents:
-                    reason = "holds no history of a tool that we know, and no .json files"
-                    raise InvalidInputError(field="path", value=str(path), reason=reason)
-                yield from (_Source(None, each) for each in documents)
-            else:
-                yield _Source(importer_found, path)
-
-
-def _import(source: _Source, workspace: str | None, data_dir: Path | None, *, originals: bool) -> ImportReport:
-    importer, path = source
+def _import(source: Source, workspace: str | None, data_dir: Path | None, *, originals: bool) -> ImportReport:
+    importer, path = source.importer, source.path
     if importer is None:
-        with open_store(data_dir, workspace, create=True) as (manager, ws), working(f"Importing {path.name}") as done:
-            return import_file(manager, ws, path, anywhere=workspace is None, progress=done)
+        return _import_document(source, workspace, data_dir)
     with NativeSessionManager(data_dir) as manager, working(f"Importing {importer.label}") as done:
         return import_history(
             manager,
@@ -148,19 +112,45 @@ def _import(source: _Source, workspace: str | None, data_dir: Path | None, *, or
         )
 
 
+def _import_document(source: Source, workspace: str | None, data_dir: Path | None) -> ImportReport:
+    with (
+        open_store(data_dir, workspace, create=True) as (manager, ws),
+        working(f"Importing {source.path.name}") as done,
+    ):
+        try:
+            if str(source.path) == STDIN:
+                data = read_document(sys.stdin.buffer, STDIN)
+                everywhere = workspace is None
+                return import_bytes(
+                    manager, ws, data, source=STDIN, anywhere=everywhere, form=source.form, progress=done
+                )
+            return import_file(manager, ws, source.path, anywhere=workspace is None, form=source.form, progress=done)
+        except (InvalidInputError, OSError) as error:
+            if not source.found or isinstance(error, StorageError):
+                raise
+            # One of a folder's: the others are imported.
+            report = ImportReport(source=str(source.path), format="-")
+            report.skip(str(source.path), _reason(error))
+            return report
+
+
+def _reason(error: InvalidInputError | OSError) -> str:
+    return error.reason if isinstance(error, InvalidInputError) else f"cannot be read: {error.strerror}"
+
+
 def _follow(
-    sources: list[_Source], workspace: str | None, data_dir: Path | None, as_json: bool, *, originals: bool
+    sources: list[Source], workspace: str | None, data_dir: Path | None, as_json: bool, *, originals: bool
 ) -> None:
     """Imports again and again: what has not changed is not read. Says what each round brought."""
     if not sources:
         raise InvalidInputError(field="follow", value="auto", reason="no tool that we know keeps anything here")
-    for importer, path in sources:
+    for importer, path, *_ in sources:
         if importer is None:
             raise InvalidInputError(field="path", value=str(path), reason="--follow is for the histories of tools")
     told: dict[Path, list[str]] = {}
     with NativeSessionManager(data_dir) as manager:
         while True:
-            for importer, path in sources:
+            for importer, path, *_ in sources:
                 assert importer is not None, "checked above"
                 report = import_history(manager, importer, path, workspace_id=workspace, originals=originals)
                 news = [each for each in report.warnings if each not in told.get(path, ())]
@@ -181,17 +171,28 @@ def _print_round(report: ImportReport, news: list[str], as_json: bool) -> None:
         console.print(Text(plain(warning), style="yellow"))
 
 
-def _survey(sources: list[_Source], workspace: str | None, data_dir: Path | None, as_json: bool) -> None:
+def _survey(sources: list[Source], workspace: str | None, data_dir: Path | None, as_json: bool) -> None:
     rows: list[dict[str, object]] = []
+    reports: list[ImportReport] = []
     with NativeSessionManager(data_dir) as manager:
-        for importer, path in sources:
+        for importer, path, *_ in sources:
             if importer is None:
                 reason = "is a single document: --dry-run is for the histories of tools"
                 raise InvalidInputError(field="path", value=str(path), reason=reason)
             with working(f"Looking at {importer.label}"):
                 found = survey_history(manager, importer, path, workspace_id=workspace)
+            reports.append(found.report)
             counts = {"sessions": found.sessions, "new": found.new, "changed": found.changed, "bytes": found.bytes}
             rows.append({"tool": importer.name, "path": str(path), **counts})
+    _print_survey(rows, as_json)
+    for report in reports:
+        for warning in report.warnings[:_SHOWN_WARNINGS]:
+            print(f"nomad-sessions: {plain(warning)}", file=sys.stderr)
+    if any(report.failed for report in reports):
+        raise typer.Exit(Exit.STORAGE)
+
+
+def _print_survey(rows: list[dict[str, object]], as_json: bool) -> None:
     if not for_people(as_json):
         write_json(rows)
         return
@@ -244,5 +245,15 @@ def _print_warnings(console: Console, report: ImportReport) -> None:
     if more > 0:
         console.print(Text(f"… and {more} more; --json has them", style="dim"))
     if report.ignored:
-        whole = sum(report.ignored.values())
-        console.print(Text(f"{whole} records that are no part of a conversation were not taken", style="dim"))
+        console.print(Text(plain(f"{Path(report.source).name}: {_told(report.ignored)}"), style="dim"))
+
+
+def _told(ignored: dict[str, int]) -> str:
+    """What was not taken: how many, and of which kinds most."""
+    whole = sum(ignored.values())
+    most = sorted(ignored, key=lambda kind: -ignored[kind])
+    kinds = ", ".join(f"{kind} ({ignored[kind]})" for kind in most[:_SHOWN_KINDS])
+    others = len(most) - _SHOWN_KINDS
+    more = f" and {others} other kind{'s' if others > 1 else ''}" if others > 0 else ""
+    were = "1 record that is" if whole == 1 else f"{whole} records that are"
+    return f"not taken, {were} no part of a conversation: {kinds}{more}"

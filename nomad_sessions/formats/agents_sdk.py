@@ -18,7 +18,7 @@ from typing import Any
 from nomad_sessions.formats import sqlite, verbatim
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
-from nomad_sessions.formats.values import as_json, as_text, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import as_json, as_text, blocks, milliseconds, objects, text, title_from
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -29,6 +29,7 @@ _TABLES = {
     "agent_messages": ("id", "session_id", "message_data", "created_at"),
 }
 _KEPT = (("agent_messages", "session_id", "id"), ("agent_sessions", "session_id", "rowid"))
+_ENDINGS = (".db", ".sqlite", ".sqlite3")
 _ROLES = {"user": "user", "assistant": "assistant", "tool": "tool"}
 
 
@@ -37,10 +38,21 @@ def _locate(computer: Computer) -> list[Path]:
 
 
 def _sniff(path: Path) -> bool:
-    return path.is_file() and sqlite.has_tables(path, _TABLES)
+    return next(_databases(path), None) is not None
+
+
+def _databases(path: Path) -> Iterator[Path]:
+    """The databases of sessions in a folder, or this one."""
+    files = sorted(each for each in path.iterdir() if each.suffix in _ENDINGS) if path.is_dir() else [path]
+    return (each for each in files if each.is_file() and sqlite.has_tables(each, _TABLES))
 
 
 def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
+    for database in _databases(path) if path.is_dir() else [path]:
+        yield from _sessions_of(database, report)
+
+
+def _sessions_of(path: Path, report: ImportReport) -> Iterator[Found]:
     query = (
         "SELECT s.session_id AS name, s.created_at AS created, s.updated_at AS updated, count(m.id) AS items, "
         "max(m.id) AS last, sum(length(m.message_data)) AS size FROM agent_sessions s "
@@ -126,8 +138,8 @@ def _message(item: Mapping[str, Any]) -> dict[str, Any] | None:
         told = output if isinstance(output, str) else as_json(output)
         return {"role": "tool", "toolCallId": as_text(item.get("call_id")), "content": told, "status": "completed"}
     if kind == "reasoning":
-        told = "\n".join(as_text(each.get("text")) for each in objects(item.get("summary")))
-        return {"role": "assistant", "parts": [{"type": "thinking", "content": told}] if told else []}
+        parts = _parts(item.get("summary"))
+        return {"role": "assistant", "parts": [_thought(part) for part in parts]}
     if "role" not in item:
         return None
     role = _ROLES.get(as_text(item["role"]), "system")
@@ -138,10 +150,8 @@ def _message(item: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _parts(content: Any) -> list[dict[str, Any]]:
-    if isinstance(content, str):
-        return [{"type": "text", "content": content}]
     parts: list[dict[str, Any]] = []
-    for block in objects(content):
+    for block in blocks(content):
         url = block.get("image_url")
         if isinstance(block.get("text"), str):
             parts.append({"type": "text", "content": block["text"]})
@@ -151,6 +161,10 @@ def _parts(content: Any) -> list[dict[str, Any]]:
         else:
             parts.append({"type": text(block.get("type")) or "unknown", "openai": dict(block)})
     return parts
+
+
+def _thought(part: dict[str, Any]) -> dict[str, Any]:
+    return {**part, "type": "thinking"} if part["type"] == "text" and "content" in part else part
 
 
 def _text_of(message: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ _HEAD_LINES = 20
 
 
 def _locate(computer: Computer) -> list[Path]:
-    return [computer.home / _NAME]
+    return list(dict.fromkeys([computer.home / _NAME, *computer.nearest(_NAME)]))
 
 
 def _sniff(path: Path) -> bool:
@@ -59,15 +59,19 @@ def _chats(path: Path, report: ImportReport) -> Iterator[tuple[int, list[bytes]]
     """The lines of each session, banner first, and the byte where it begins."""
     start = offset = 0
     chat: list[bytes] = []
+    lost: int | None = None
     try:
         with path.open("rb") as file:
             for line in file:
                 if _BANNER.match(line):
                     if chat:
                         yield start, chat
-                    start, chat = offset, []
-                if chat or _BANNER.match(line):
+                    start, chat = offset, [line]
+                elif chat:
                     chat.append(line)
+                elif lost is None and line.strip():
+                    lost = offset
+                    report.skip(f"{path} at byte {lost}", "text before the first session")
                 offset += len(line)
     except OSError as error:
         report.skip(str(path), f"cannot be read: {error.strerror}")

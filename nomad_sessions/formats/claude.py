@@ -16,22 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from nomad_sessions.formats import verbatim
+from nomad_sessions.formats.claude_files import Head, files_in, heads_of, is_session
 from nomad_sessions.formats.claude_messages import TOOL, messages_of
-from nomad_sessions.formats.claude_tree import Node, conversation, nodes_of, side_roots
-from nomad_sessions.formats.jsonl import first_record, lines
+from nomad_sessions.formats.claude_tree import TITLES, Node, conversation, nodes_of, side_roots
+from nomad_sessions.formats.holding import LARGE, holder
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
-from nomad_sessions.formats.values import as_text, mapping, milliseconds, text, title_from
+from nomad_sessions.formats.values import mapping, text, title_from
 from nomad_sessions.ids import derive_id
 from nomad_sessions.storage.codec import decode
 
 __all__ = ["IMPORTER"]
-
-_KEEP_BYTES = 64 << 20
-"""A file up to this size is read once and kept in memory while its session is made; a larger one is read twice."""
-_HEAD_RECORDS = 40
-_MARKS = {"parentUuid", "leafUuid", "sessionId", "isSidechain"}
-_TITLES = (("custom-title", "customTitle"), ("ai-title", "aiTitle"), ("summary", "summary"))
 
 
 def _locate(computer: Computer) -> list[Path]:
@@ -39,110 +34,59 @@ def _locate(computer: Computer) -> list[Path]:
 
 
 def _sniff(path: Path) -> bool:
-    if path.is_dir():
-        return next(_files(path), None) is not None
-    record = first_record(path) if path.suffix == ".jsonl" else None
-    return record is not None and bool(_MARKS & record.keys()) and "type" in record and "payload" not in record
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """The files of sessions in a folder and below, sub-agents' not among them, a project after the other."""
-    for path in sorted(folder.rglob("*.jsonl")):
-        if "subagents" not in path.parts[len(folder.parts) :] and path.is_file() and _sniff(path):
-            yield path
+    if not path.is_dir():
+        return is_session(path)
+    mains, agents = files_in(path)
+    return any(is_session(file) for files in (mains, *agents.values()) for file in files)
 
 
 def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
-    files = list(_files(path)) if path.is_dir() else [path]
-    heads = {file: _Head(file) for file in files}
-    origins: dict[str, Path] = {}
-    for file in sorted(files, key=lambda each: (heads[each].changed, each.name)):
-        origins.setdefault(heads[file].first or str(file), file)
-    for file in files:
-        head = heads[file]
-        if head.time is None:
-            report.ignore("a file without a record that has a time")
-            continue
-        origin = origins[head.first or str(file)]
-        parent = heads[origin] if origin.stem != file.stem else None
-        if head.agent:
-            parent = next((heads[each] for each in files if each.stem == head.session), None)
-        yield _found(file, head, parent, "subagent" if head.agent else "fork")
-        for agent in sorted((file.parent / file.stem).glob("subagents/**/agent-*.jsonl")):
-            inner = _Head(agent)
-            if inner.time is not None:
-                yield _found(agent, inner, head, "subagent")
+    mains, agents = files_in(path, report)
+    heads = {head.path: head for head in heads_of(mains, report)}
+    origins: dict[str, Head] = {}
+    for head in sorted(heads.values(), key=lambda each: (each.changed, each.path.name)):
+        origins.setdefault(head.first or str(head.path), head)
+    by_name = {head.name: head for head in reversed(heads.values())}
+    for main in dict.fromkeys([*mains, *agents]):  # Of a session that Claude Code has deleted its sub-agents are left.
+        own = heads.get(main)
+        if own is not None:
+            origin = origins[own.first or str(main)]
+            parent = origin if origin.name != own.name else None
+            if own.agent:
+                parent = by_name.get(own.session or "")
+            yield _found(own, parent, own.session, "subagent" if own.agent else "fork")
+        called = list(heads_of(agents.get(main, []), report))
+        if called and own is None and main not in mains:  # It may lie beside the folder that was named.
+            own = next(heads_of([main], ImportReport()), None)
+        for head in called:
+            yield _found(head, own, main.stem, "subagent")
 
 
-class _Head:
-    """What the first records of a file tell."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.stem
-        self.agent = path.stem.startswith("agent-")
-        self.time: int | None = None
-        self.directory: str | None = None
-        self.first: str | None = None
-        self.session: str | None = None
-        self.forked_from: str | None = None
-        self.version: str | None = None
-        try:
-            self.changed = path.stat().st_mtime_ns
-            for number, line in enumerate(lines(path, None)):
-                self._look(line.record)
-                if number >= _HEAD_RECORDS and self.told:
-                    break
-        except OSError:  # Read whole later, and reported then.
-            self.changed = 0
-
-    def _look(self, record: Mapping[str, Any]) -> None:
-        if self.time is None:
-            self.time = milliseconds(record.get("timestamp"))
-        self.directory = self.directory or text(record.get("cwd"))
-        self.session = self.session or text(record.get("sessionId"))
-        self.version = self.version or text(record.get("version"))
-        self.forked_from = self.forked_from or text(mapping(record.get("forkedFrom")).get("sessionId"))
-        if self.first is None and record.get("type") in ("user", "assistant"):
-            # A fork begins with the very records of its origin.
-            self.first = f"{as_text(record.get('uuid'))} {as_text(record.get('timestamp'))}"
-
-    @property
-    def told(self) -> bool:
-        """Whether there is nothing more to look for."""
-        return self.time is not None and self.directory is not None
-
-    @property
-    def id(self) -> str:
-        """The session's id here."""
-        return derive_id(self.time or 0, TOOL, self.name)
-
-
-def _found(path: Path, head: _Head, parent: _Head | None, relation: str) -> Found:
+def _found(head: Head, parent: Head | None, session: str | None, relation: str) -> Found:
+    """A session that was read from the file of this head. `session` is the one it was called by, where it was."""
+    path = head.path
     meta = path.with_suffix(".meta.json")
     stamp = stamp_of(path, meta) if head.agent else stamp_of(path)
-    size = path.stat().st_size
     link = (parent.id, parent.name, relation) if parent is not None else None
-    if link is None and head.forked_from:
-        link = ("", head.forked_from, "fork")
+    if link is None and (head.forked_from or head.agent):
+        link = ("", (session if head.agent else head.forked_from) or "", relation)
     read = partial(_read, path, head, link, meta)
-    return Found(head.id, head.directory, stamp, size, str(path), read, verbatim.of_file(path))
+    return Found(head.id, head.directory, stamp, head.size, str(path), read, verbatim.of_file(path))
 
 
 def _read(
-    path: Path, head: _Head, link: tuple[str, str, str] | None, meta: Path, report: ImportReport
+    path: Path, head: Head, link: tuple[str, str, str] | None, meta: Path, report: ImportReport
 ) -> ParsedSession | None:
     report.sessions.read += 1
     try:
-        keep = path.stat().st_size <= _KEEP_BYTES
-        nodes, loose = nodes_of(path, report, keep=keep)
+        keep = path.stat().st_size < LARGE  # A larger one is read twice.
+        nodes, titles = nodes_of(path, report, keep=keep)
     except OSError as error:
         report.sessions.skipped += 1
         report.skip(str(path), f"the file cannot be read: {error.strerror}")
         return None
     chosen = conversation(nodes, side=head.agent)
     chains = [] if head.agent else side_roots(nodes, chosen)
-    for each in loose:
-        report.ignore(f"Claude Code's own record: {text(each.get('type')) or 'no type'}")
     with path.open("rb") as file:
 
         def record(node: Node) -> Mapping[str, Any]:
@@ -155,14 +99,17 @@ def _read(
                 return {}
 
         def parsed(name: str, indexes: Sequence[int]) -> ParsedSession:
-            told = list(messages_of((nodes[n] for n in indexes), record, name, str(path), report))
-            session = _session(head, told, str(path))
-            return ParsedSession(session, [message for message, _ in told], [place for _, place in told], len(told))
+            messages, places, about = holder(head.size), [], _About()
+            for message, place in messages_of((nodes[n] for n in indexes), record, name, str(path), report):
+                about.look(message)
+                messages.append(message)
+                places.append(place)
+            return ParsedSession(_session(head, about, str(path)), messages, places, len(messages))
 
         whole = parsed(head.name, chosen)
         whole.inner = [parsed(f"{head.name}/{nodes[chain[0]].uuid}", chain) for chain in chains]
     _count_rest(nodes, [*chosen, *(n for chain in chains for n in chain)], report)
-    _entitle(whole, loose, _described(meta))
+    _entitle(whole, titles, _described(meta))
     if link is not None:
         _link(whole.session, *link)
     for number, (chain, inner) in enumerate(zip(chains, whole.inner, strict=True), 1):
@@ -170,7 +117,7 @@ def _read(
         name = f"{head.name}/{nodes[chain[0]].uuid}"
         inner.session["id"] = derive_id(inner.session["createdAt"], TOOL, name)
         inner.session["imported"]["sessionId"] = name
-        _entitle(inner, (), {})
+        _entitle(inner, {}, {})
         inner.session.setdefault("title", f"Sub-agent {number}")
         _link(inner.session, head.id, head.name, "subagent")
     return whole
@@ -185,29 +132,43 @@ def _count_rest(nodes: Sequence[Node], chosen: Sequence[int], report: ImportRepo
             report.ignore(f"Claude Code's own record: {nodes[n].kind or 'no type'}")
 
 
-def _session(head: _Head, told: Sequence[tuple[dict[str, Any], str]], path: str) -> dict[str, Any]:
-    messages = [message for message, _ in told]
+class _About:
+    """What the messages of a session tell of it."""
+
+    def __init__(self) -> None:
+        self.created: int | None = None
+        self.updated = 0
+        self.model: dict[str, str] | None = None
+
+    def look(self, message: Mapping[str, Any]) -> None:
+        """Takes in the next message."""
+        self.created = message["createdAt"] if self.created is None else self.created
+        self.updated = max(self.updated, message["updatedAt"])
+        self.model = message.get("model", self.model)
+
+
+def _session(head: Head, about: _About, path: str) -> dict[str, Any]:
     imported = {"tool": TOOL, "sessionId": head.name, "path": path}
     if head.version:
         imported["version"] = head.version
-    created = messages[0]["createdAt"] if messages else head.time or 0
+    created = head.time or 0 if about.created is None else about.created
     session: dict[str, Any] = {
         "id": head.id,
         "createdAt": created,
-        "updatedAt": max([message["updatedAt"] for message in messages], default=created),
+        "updatedAt": created if about.created is None else about.updated,
         "imported": imported,
     }
     if head.directory:
         session["directory"] = head.directory
-    models = [message["model"] for message in messages if "model" in message]
-    if models:
-        session["model"] = models[-1]
+    if about.model is not None:
+        session["model"] = about.model
     return session
 
 
-def _entitle(parsed: ParsedSession, loose: Sequence[Mapping[str, Any]], meta: Mapping[str, Any]) -> None:
+def _entitle(parsed: ParsedSession, titles: Mapping[str, str], meta: Mapping[str, Any]) -> None:
     session = parsed.session
-    title = text(meta.get("description")) or _title(loose, parsed.messages)
+    told = next((titles[kind] for kind in TITLES if kind in titles), None)
+    title = text(meta.get("description")) or told or _prompt(parsed.messages)
     if title:
         session["title"] = title
     if text(meta.get("agentType")):
@@ -217,17 +178,13 @@ def _entitle(parsed: ParsedSession, loose: Sequence[Mapping[str, Any]], meta: Ma
 
 
 def _link(session: dict[str, Any], parent_id: str, name: str, relation: str) -> None:
-    """Says what the session came from: `name` in the source, `parent_id` here ("" where that is not known)."""
-    session["imported"] |= {"relation": relation, "parentSourceId": name}
+    """Says what the session came from: `name` in the source, `parent_id` here ("" for what is not known)."""
+    session["imported"] |= {"relation": relation, **({"parentSourceId": name} if name else {})}
     if parent_id:
         session["parentId"] = parent_id
 
 
-def _title(loose: Sequence[Mapping[str, Any]], messages: Sequence[Mapping[str, Any]]) -> str | None:
-    for kind, field in _TITLES:
-        found = [each for record in loose if record.get("type") == kind and (each := text(record.get(field)))]
-        if found:
-            return found[-1]
+def _prompt(messages: Sequence[Mapping[str, Any]]) -> str | None:
     for message in messages:
         if message["role"] == "user":
             parts = message.get("parts") or [{"type": "text", "content": message.get("content")}]

@@ -6,7 +6,7 @@
 | text, thinking, tool_use | parts text, thinking (with `signature`), tool_call (`input` as JSON text) |
 | any other block | a part of its own type, the block under `claude` |
 | a user's text, images, documents | one message; image bytes as file parts |
-| each tool_result | one message of role `tool`; `status` is `error` where it failed |
+| each tool_result | one message of role `tool`: text, files, other blocks, `status` is `error` where it failed |
 | compact_boundary, a compaction's summary | messages of role `system` |
 | what the harness wrote (`isMeta`, local commands, hooks, attachments) | left out, counted |
 """
@@ -18,12 +18,13 @@ from typing import Any
 
 from nomad_sessions.formats.claude_tree import Node
 from nomad_sessions.formats.report import ImportReport
-from nomad_sessions.formats.values import as_json, count, mapping, milliseconds, objects, text
+from nomad_sessions.formats.values import as_json, as_text, blocks, content_of, count, mapping, milliseconds, text
 from nomad_sessions.ids import derive_id
 
 __all__ = ["TOOL", "Reader", "Told", "messages_of"]
 
 TOOL = "claude-code"
+_FILES = ("image", "document")
 _LOCAL = ("<command-name>", "<command-message>", "<local-command-")
 _USAGE = (
     ("input", "input_tokens"),
@@ -78,7 +79,7 @@ def _messages(
     elif kind == "user":
         yield from _user(record, names, report)
     elif kind == "system" and record.get("subtype") == "compact_boundary":
-        content = text(record.get("content")) or "Conversation compacted"
+        content = as_text(record.get("content")) or "Conversation compacted"
         yield {"role": "system", "content": content, "claude": {"subtype": "compact_boundary"}}
     else:
         what = text(record.get("subtype")) or text(record.get("type")) or "no type"
@@ -89,10 +90,7 @@ def _answer(records: list[Mapping[str, Any]], names: dict[str, str]) -> dict[str
     last = mapping(records[-1].get("message"))
     parts: list[dict[str, Any]] = []
     for record in records:
-        content = mapping(record.get("message")).get("content")
-        if isinstance(content, str):
-            parts.append({"type": "text", "content": content})
-        parts += [_part(block, names) for block in objects(content)]
+        parts += [_part(block, names) for block in blocks(_content(record))]
     message: dict[str, Any] = {"role": "assistant", "parts": parts, "status": "completed"}
     model = text(last.get("model"))
     if model and model != "<synthetic>":
@@ -122,7 +120,7 @@ def _part(block: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
         function = {"name": name, "arguments": as_json(block["input"])}
         part = {"type": "tool_call", "toolCall": {"id": call, "type": "function", "function": function}}
         return part if kind == "tool_use" else {**part, "claude": {"type": kind}}
-    if kind in ("image", "document"):
+    if kind in _FILES:
         return _file(block, kind)
     return {"type": kind, "claude": dict(block)}
 
@@ -140,10 +138,9 @@ def _file(block: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _user(record: Mapping[str, Any], names: Mapping[str, str], report: ImportReport) -> Iterator[dict[str, Any]]:
-    content = mapping(record.get("message")).get("content")
+    content = _content(record)
     if record.get("isCompactSummary") is True:
-        mark = {"compaction": {"tailStart": None}}
-        yield {"role": "system", "content": _joined(content), "metadata": mark}
+        yield {"role": "system", **_told(content), "metadata": {"compaction": {"tailStart": None}}}
         return
     if record.get("isMeta") is True:
         report.ignore("Claude Code's own text (isMeta)")
@@ -155,7 +152,10 @@ def _user(record: Mapping[str, Any], names: Mapping[str, str], report: ImportRep
             yield {"role": "user", "content": content}
         return
     said: list[dict[str, Any]] = []
-    for block in objects(content):
+    given = blocks(content)
+    if not given:
+        report.ignore("a prompt that says nothing")
+    for block in given:
         if block.get("type") == "tool_result" and text(block.get("tool_use_id")):
             yield _result(block, names)
         elif block.get("type") == "text" and (text(block.get("text")) or "").lstrip().startswith(_LOCAL):
@@ -174,16 +174,23 @@ def _result(block: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any
     message: dict[str, Any] = {"role": "tool", "toolCallId": call}
     if call in names:
         message["toolName"] = names[call]
-    files = [_file(each, "image") for each in objects(content) if each.get("type") == "image"]
-    if files:
-        message["parts"] = [{"type": "text", "content": _joined(content)}, *files]
-    else:
-        message["content"] = _joined(content)
-    message["status"] = "error" if block.get("is_error") is True else "completed"
-    return message
+    return message | _told(content) | {"status": "error" if block.get("is_error") is True else "completed"}
 
 
-def _joined(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(each["text"] for each in objects(content) if isinstance(each.get("text"), str))
+def _content(record: Mapping[str, Any]) -> Any:
+    """What a record says; its message is an object with the content, or that alone."""
+    return content_of(record.get("message"))
+
+
+def _told(content: Any) -> dict[str, Any]:
+    """What a result or a summary says: text as one, and whatever else is in it beside that."""
+    told: list[str] = []
+    parts: list[dict[str, Any]] = []
+    for block in blocks(content):
+        kind = text(block.get("type")) or "unknown"
+        if isinstance(block.get("text"), str):
+            told.append(block["text"])
+        else:
+            parts.append(_file(block, kind) if kind in _FILES else {"type": kind, "claude": dict(block)})
+    joined = "\n".join(told)
+    return {"parts": [{"type": "text", "content": joined}, *parts]} if parts else {"content": joined}

@@ -17,9 +17,11 @@ from nomad_sessions.formats.jsonl import Line, lines
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.formats.values import mapping, objects, text
 
-__all__ = ["Node", "conversation", "nodes_of", "side_roots"]
+__all__ = ["TITLES", "Node", "conversation", "nodes_of", "side_roots"]
 
 _SPOKEN = ("user", "assistant")
+TITLES = {"custom-title": "customTitle", "ai-title": "aiTitle", "summary": "summary"}
+"""The records that give a session its title, and in which field; the first kind that there is counts."""
 
 
 class Node:
@@ -38,8 +40,8 @@ class Node:
         self.parent = text(record.get("parentUuid")) or text(record.get("logicalParentUuid"))
         self.side = record.get("isSidechain") is True or record.get("teamName") is not None
         self.message_id = text(message.get("id")) if self.kind == "assistant" else None
-        self.calls = [each for block in blocks if (each := text(block.get("id"))) and "input" in block]
-        self.results = [each for block in blocks if (each := text(block.get("tool_use_id")))]
+        self.calls = tuple(each for block in blocks if (each := text(block.get("id"))) and "input" in block)
+        self.results = tuple(each for block in blocks if (each := text(block.get("tool_use_id"))))
         self.record: dict[str, Any] | None = record if keep else None
 
     @property
@@ -48,17 +50,24 @@ class Node:
         return self.kind in _SPOKEN
 
 
-def nodes_of(path: Path, report: ImportReport, *, keep: bool) -> tuple[list[Node], list[dict[str, Any]]]:
-    """The records of a file that have a place in the tree, in file order, and those that have none (titles and the
-    like). With `keep` the records stay in memory."""
+def nodes_of(path: Path, report: ImportReport, *, keep: bool) -> tuple[list[Node], dict[str, str]]:
+    """The records of a file that have a place in the tree, in file order, and the last title of each kind. With `keep`
+    the records stay in memory. Those that have no place are in the report."""
     nodes: list[Node] = []
-    loose: list[dict[str, Any]] = []
+    titles: dict[str, str] = {}
     for line in lines(path, report):
+        kind = text(line.record.get("type")) or "no type"
         if text(line.record.get("uuid")):
             nodes.append(Node(line, keep))
+            continue
+        title = text(line.record.get(TITLES.get(kind, "")))
+        if title:
+            titles[kind] = title
+        if kind in _SPOKEN and "message" in line.record:
+            report.skip(f"{path} at byte {line.offset}", "a prompt or an answer without a uuid")
         else:
-            loose.append(line.record)
-    return nodes, loose
+            report.ignore(f"Claude Code's own record: {kind}")
+    return nodes, titles
 
 
 def conversation(nodes: Sequence[Node], *, side: bool = False) -> list[int]:

@@ -19,7 +19,7 @@ from nomad_sessions.formats import verbatim
 from nomad_sessions.formats.codex_forks import Threads, history
 from nomad_sessions.formats.codex_messages import Conversation
 from nomad_sessions.formats.codex_packed import PACKED, can_unpack
-from nomad_sessions.formats.codex_rollout import TOOL, Head, is_rollout
+from nomad_sessions.formats.codex_rollout import NAMED, TOOL, Head, is_rollout
 from nomad_sessions.formats.jsonl import lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
@@ -38,15 +38,15 @@ def _locate(computer: Computer) -> list[Path]:
 
 
 def _sniff(path: Path) -> bool:
-    return next(_files(path), None) is not None if path.is_dir() else is_rollout(path)
+    return any(map(is_rollout, _files(path))) if path.is_dir() else is_rollout(path)
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The rollouts in a folder and below; in Codex's home, only those of its sessions."""
+    """The rollouts in a folder and below, by their names or what they hold; in Codex's home, those of its sessions."""
     inner = [folder / name for name in _FOLDERS if (folder / name).is_dir()]
     for root in inner or [folder]:
         for path in sorted(root.rglob("*.jsonl*")):
-            if path.is_file() and is_rollout(path):
+            if path.is_file() and (path.name.startswith(NAMED) or is_rollout(path)):
                 yield path
 
 
@@ -86,6 +86,9 @@ def _heads(path: Path, report: ImportReport) -> Iterator[Head]:
             continue
         if file.suffix == PACKED and not can_unpack():
             report.skip(str(file), "a compressed rollout: it needs the package zstandard")
+            continue
+        if not is_rollout(file):
+            report.skip(str(file), "no record of a Codex session")
             continue
         head = Head(file)
         if head.name in seen:

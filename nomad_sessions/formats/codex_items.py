@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from nomad_sessions.formats.values import as_json, finite, mapping, objects, text
+from nomad_sessions.formats.values import as_json, as_text, blocks, finite, mapping, text
 from nomad_sessions.storage.codec import decode_text
 
 __all__ = ["NOT_RECORDED", "SHELL", "answer_of", "is_injected", "prompt_of", "result_of", "summary_of"]
@@ -57,10 +57,9 @@ def is_injected(told: str) -> bool:
 
 def prompt_of(content: Any) -> tuple[list[dict[str, Any]], int]:
     """The parts of what a user said, and how many texts were left out because Codex put them there."""
-    blocks = objects(content) if not isinstance(content, str) else [{"text": content}]
     parts: list[dict[str, Any]] = []
     injected = 0
-    for block in blocks:
+    for block in blocks(content):
         told = block.get("text")
         if isinstance(told, str) and is_injected(told):
             injected += 1
@@ -86,11 +85,10 @@ def answer_of(item: Mapping[str, Any], key: str) -> list[dict[str, Any]] | None:
     `key` stands for the id of a call that has none."""
     kind = text(item.get("type")) or ""
     if kind == "message" and item.get("role") == "assistant":
-        content = item.get("content")
-        return [_block(each) for each in objects(content if not isinstance(content, str) else [{"text": content}])]
+        return [_block(each) for each in blocks(item.get("content"))]
     if kind == "reasoning":
-        told = _joined(item.get("summary")) or _joined(item.get("content"))
-        return [{"type": "thinking", "content": told}] if told else []
+        told, other = _told(item.get("summary") or item.get("content"))
+        return ([{"type": "thinking", "content": told}] if told else []) + other
     if kind == "image_generation_call":
         return _drawn(item)
     return [_call(kind, item, key)] if kind in _CALLS else None
@@ -102,7 +100,8 @@ def _call(kind: str, item: Mapping[str, Any], key: str) -> dict[str, Any]:
     if kind == "custom_tool_call":
         arguments = {"input": item.get("input")}
     elif kind in ("local_shell_call", "web_search_call"):
-        arguments = {name: value for name, value in mapping(item.get("action")).items() if name != "type"}
+        action = item.get("action")
+        arguments = {key: action[key] for key in action if key != "type"} if isinstance(action, dict) else action
     given = arguments if isinstance(arguments, str) else as_json({} if arguments is None else arguments)
     function = {"name": _CALLS[kind] or text(item.get("name")) or "unknown", "arguments": given}
     part: dict[str, Any] = {
@@ -131,14 +130,15 @@ def result_of(item: Mapping[str, Any]) -> dict[str, Any] | None:
     output = item.get("tools") if item["type"] == "tool_search_output" else item.get("output")
     message: dict[str, Any] = {"role": "tool", "toolCallId": text(item.get("call_id")) or ""}
     failed = item.get("status") == "failed"
-    if isinstance(output, list) and item["type"] != "tool_search_output":
-        told, code = _joined(output), None
-        files = [part for each in objects(output) if (part := _block(each))["type"] != "text" or "text" not in each]
+    given = output
+    if isinstance(output, dict) and "content" in output:  # As the earliest wrote it.
+        given = blocks(output["content"])
+        failed = failed or output.get("success") is False
+    code: int | None = None
+    if isinstance(given, list) and item["type"] != "tool_search_output":
+        told, files = _told(given)
         if files:
             message["parts"] = [{"type": "text", "content": told}, *files]
-    elif isinstance(output, dict):  # As the earliest wrote it.
-        told, code = _joined(output.get("content")), None
-        failed = failed or output.get("success") is False
     else:
         told, code = _outcome(output if isinstance(output, str) else as_json(output))
     if "parts" not in message:
@@ -169,13 +169,14 @@ def _outcome(output: str) -> tuple[str, int | None]:
 
 def summary_of(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The message of a compaction. One whose summary is encrypted does not begin the context of a model anew here."""
-    told = text(payload.get("message"))
-    if told and told.strip():
+    told = as_text(payload.get("message"))
+    if told.strip():
         return {"role": "system", "content": told, "metadata": {"compaction": {"tailStart": None}}}
     return {"role": "system", "content": "Conversation compacted", "codex": {"type": "compacted"}}
 
 
-def _joined(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(each["text"] for each in objects(content) if isinstance(each.get("text"), str))
+def _told(content: Any) -> tuple[str, list[dict[str, Any]]]:
+    """The text of some content as one, and its other blocks as parts."""
+    given = blocks(content)
+    told = "\n".join(each["text"] for each in given if isinstance(each.get("text"), str))
+    return told, [_block(each) for each in given if not isinstance(each.get("text"), str)]

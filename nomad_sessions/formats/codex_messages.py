@@ -118,7 +118,7 @@ class Conversation:
             if not injected:
                 self._report.ignore(_NOTHING)
             return
-        alone = len(parts) == 1 and parts[0]["type"] == "text"
+        alone = len(parts) == 1 and parts[0]["type"] == "text" and "content" in parts[0]
         if not (alone and parts[0]["content"].lstrip().startswith(SHELL)):
             if not (self._is_running and self._turns):
                 self._turns.append(_Turn(len(self.messages)))

@@ -24,11 +24,13 @@ from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.formats.values import mapping, milliseconds, objects, text
 from nomad_sessions.ids import derive_id
 
-__all__ = ["HISTORY", "TOOL", "Base", "Head", "Record", "is_rollout", "records"]
+__all__ = ["HISTORY", "NAMED", "TOOL", "Base", "Head", "Record", "is_rollout", "records"]
 
 TOOL = "codex"
 HISTORY = ("response_item", "compacted")
 """The kinds of lines that the conversation is made of; all others are hints."""
+NAMED = "rollout-"
+"""What the name of a rollout's file begins with."""
 _HEAD_RECORDS = 40
 _NAME = re.compile(r"rollout-[\dT-]+-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _MADE = re.compile("([0-9a-f]{8})-([0-9a-f]{4})-7")
@@ -84,7 +86,7 @@ def _record(line: Line, number: int) -> Record:
 def is_rollout(path: Path) -> bool:
     """Whether a file is one of Codex's rollouts; a compressed one is known by its name. Never raises."""
     if path.name.endswith(".jsonl" + PACKED):
-        return path.name.startswith("rollout-")
+        return path.name.startswith(NAMED)
     record = first_record(path) if path.suffix == ".jsonl" else None
     if record is None:
         return False

@@ -18,7 +18,7 @@ from typing import Any
 from nomad_sessions.formats import sqlite, verbatim
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
-from nomad_sessions.formats.values import as_text, mapping, milliseconds, objects, text
+from nomad_sessions.formats.values import as_text, blocks, milliseconds, text
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -33,7 +33,7 @@ _ROLES = ("user", "assistant", "system", "tool")
 
 
 def _locate(computer: Computer) -> list[Path]:
-    return [Path.cwd() / ".crush" / "crush.db"]
+    return computer.nearest(".crush", "crush.db")
 
 
 def _sniff(path: Path) -> bool:
@@ -112,14 +112,17 @@ def _read(path: Path, row: Mapping[str, Any], link: str | None, report: ImportRe
 def _messages(row: Mapping[str, Any], place: str, report: ImportReport) -> Iterator[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     given = sqlite.json_of(row["parts"])
-    if not isinstance(given, list):
-        report.skip(place, "its parts are no JSON list")
-    for piece in objects(given):
-        kind, data = text(piece.get("type")) or "unknown", mapping(piece.get("data"))
-        if kind == "tool_result":
-            failed = "error" if data.get("is_error") is True else "completed"
-            told = {"role": "tool", "toolCallId": as_text(data.get("tool_call_id")), "status": failed}
-            yield {**told, "toolName": as_text(data.get("name")), "content": as_text(data.get("content"))}
+    if given is None:
+        report.skip(place, "its parts are no JSON")
+    pieces = blocks(given)
+    if given is not None and all(piece.get("type") == "finish" for piece in pieces):
+        report.ignore("a message that says nothing")
+    for piece in pieces:
+        kind, data = text(piece.get("type")) or "unknown", piece.get("data")
+        if not isinstance(data, dict):
+            parts.append({"type": kind, "crush": dict(piece)})
+        elif kind == "tool_result" and "tool_call_id" in data:
+            yield _result(data)
         elif kind != "finish":
             parts.append(_part(kind, data))
     if not parts:
@@ -133,14 +136,25 @@ def _messages(row: Mapping[str, Any], place: str, report: ImportReport) -> Itera
     yield message
 
 
+def _result(data: Mapping[str, Any]) -> dict[str, Any]:
+    failed = "error" if data.get("is_error") is True else "completed"
+    told: dict[str, Any] = {"role": "tool", "toolCallId": as_text(data.get("tool_call_id")), "status": failed}
+    told |= {"toolName": as_text(data.get("name")), "content": as_text(data.get("content"))}
+    mime, image = text(data.get("mime_type")), text(data.get("data"))
+    if mime and image:
+        file = {"type": "file", "file": {"mime": mime, "url": f"data:{mime};base64,{image}"}}
+        told["parts"] = [{"type": "text", "content": told.pop("content")}, file]
+    return told
+
+
 def _part(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    if kind == "text":
-        return {"type": "text", "content": as_text(data.get("text"))}
-    if kind == "reasoning":
-        part = {"type": "thinking", "content": as_text(data.get("thinking"))}
+    if kind == "text" and isinstance(data.get("text"), str):
+        return {"type": "text", "content": data["text"]}
+    if kind == "reasoning" and isinstance(data.get("thinking"), str):
+        part = {"type": "thinking", "content": data["thinking"]}
         return {**part, "signature": data["signature"]} if text(data.get("signature")) else part
-    if kind == "tool_call":
-        function = {"name": as_text(data.get("name")), "arguments": as_text(data.get("input"))}
+    if kind == "tool_call" and text(data.get("name")):
+        function = {"name": data["name"], "arguments": as_text(data.get("input"))}
         return {"type": "tool_call", "toolCall": {"id": as_text(data.get("id")), "function": function}}
     if kind == "binary" and text(data.get("MIMEType")) and text(data.get("Data")):
         file = {"mime": data["MIMEType"], "url": f"data:{data['MIMEType']};base64,{data['Data']}"}

@@ -2,7 +2,8 @@
 
 A chat is one JSON object, or lines: a header, messages (the same id again replaces), `$set` with fields or all messages
 anew, `$rewindTo` (that message and what follows is gone). An answer's tool calls hold their results: they become
-messages of role `tool` after it. Sub-agents' chats lie in a folder named after their parent.
+messages of role `tool` after it. Sub-agents' chats lie in a folder named after the
+session that called them, whose children they become.
 
 Source: the CLI's own code, not run here.
 """
@@ -12,22 +13,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nomad_sessions.formats import verbatim
-from nomad_sessions.formats.jsonl import first_record, lines
+from nomad_sessions.formats.gemini_messages import SPOKEN, TOOL, messages_of
+from nomad_sessions.formats.holding import holder
+from nomad_sessions.formats.jsonl import Line, first_record, lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
-from nomad_sessions.formats.values import as_json, as_text, count, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import as_text, mapping, milliseconds, text, title_from
 from nomad_sessions.ids import derive_id
 from nomad_sessions.storage.codec import decode
 
 __all__ = ["IMPORTER"]
 
-TOOL = "gemini-cli"
 _HEAD_BYTES = 4096
-_USAGE = (("input", "input"), ("output", "output"), ("cacheRead", "cached"), ("reasoning", "thoughts"))
-_NOTES = ("info", "warning", "error")
 
 
 def _locate(computer: Computer) -> list[Path]:
@@ -36,7 +36,7 @@ def _locate(computer: Computer) -> list[Path]:
 
 def _sniff(path: Path) -> bool:
     if path.is_dir():
-        return next(_files(path), None) is not None
+        return any(map(_sniff, _files(path)))
     if path.suffix == ".jsonl":
         head = first_record(path)
         return head is not None and "sessionId" in head and "projectHash" in head
@@ -52,20 +52,49 @@ def _sniff(path: Path) -> bool:
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*.json*")):
-        if "chats" in path.parts and path.is_file() and _sniff(path):
+        if "chats" in path.parts and path.suffix in (".json", ".jsonl") and path.is_file():
             yield path
 
 
 def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
+    families: dict[Path, dict[str, str]] = {}
     for file in _files(path) if path.is_dir() else [path]:
-        report_ = ImportReport()  # What is wrong with the file is told when it is read.
-        chat = _chat(file, report_)
-        name = text(chat.get("sessionId")) or file.stem
-        time = milliseconds(chat.get("startTime")) or 0
-        read = partial(_read, file, name)
-        size = file.stat().st_size if file.is_file() else 0
-        kept = verbatim.of_file(file)
-        yield Found(derive_id(time, TOOL, name), _project(file), stamp_of(file), size, str(file), read, kept)
+        if path.is_dir() and not _sniff(file):
+            report.skip(str(file), "no chat of Gemini CLI's")
+            continue
+        head = _Head(file)
+        project, parent = _project(file), None
+        if head.caller is not None:
+            family = families.setdefault(file.parent.parent, {})
+            if not family:
+                family |= {each.name: each.id for each in map(_Head, _relatives(file))}
+            parent = family.get(head.caller)
+        stamp = stamp_of(file) if head.caller is None else f"{stamp_of(file)} {parent or '-'}"
+        read = partial(_read, head, parent)
+        yield Found(head.id, project, stamp, head.size, str(file), read, verbatim.of_file(file))
+
+
+def _relatives(file: Path) -> Iterator[Path]:
+    """The chats beside those that a sub-agent's chat lies among, its caller's one of them."""
+    root = next((folder for folder in file.parents if folder.name == "chats"), file.parent)
+    return (each for each in _files(root) if _sniff(each))
+
+
+class _Head:
+    """What tells where a chat belongs: its session's id there, when it began, which session called it."""
+
+    def __init__(self, path: Path) -> None:
+        fields = _whole(path, None) if path.suffix == ".json" else first_record(path) or {}
+        self.path = path
+        self.size = path.stat().st_size if path.is_file() else 0
+        self.name = text(fields.get("sessionId")) or path.stem
+        self.created = milliseconds(fields.get("startTime")) or 0
+        self.caller = path.parent.name if path.parent.name != "chats" and "chats" in path.parts else None
+
+    @property
+    def id(self) -> str:
+        """The session's id here."""
+        return derive_id(self.created, TOOL, self.name)
 
 
 def _project(file: Path) -> str | None:
@@ -79,144 +108,168 @@ def _project(file: Path) -> str | None:
     return None
 
 
-def _chat(path: Path, report: ImportReport) -> dict[str, Any]:
-    """The header's fields, and `messages`: what is left of them at the end of the file."""
-    if path.suffix == ".json":
-        try:
-            whole = decode(path.read_bytes())
-        except (OSError, ValueError) as error:
-            report.skip(str(path), f"not a whole JSON file: {str(error)[:100]}")
-            return {}
-        return dict(mapping(whole))
-    chat: dict[str, Any] = {}
-    kept: dict[str, Mapping[str, Any]] = {}
+def _whole(path: Path, report: ImportReport | None) -> dict[str, Any]:
+    """A chat that is one JSON object; an empty one for a file that is none, and the report says why."""
     try:
-        given = [line.record for line in lines(path, report)]
-    except OSError as error:
-        report.skip(str(path), f"cannot be read: {error.strerror}")
-        return {}
-    for record in given:
+        whole = decode(path.read_bytes())
+        if isinstance(whole, dict):
+            return whole
+        reason = "not a JSON object"
+    except (OSError, ValueError) as error:
+        reason = f"not a whole JSON file: {str(error)[:100]}"
+    if report is not None:
+        report.skip(str(path), reason)
+    return {}
+
+
+class _Place(NamedTuple):
+    """Where a message of a chat stands: in which line, and as which of the messages in it (None: it is the line)."""
+
+    offset: int
+    length: int
+    number: int | None
+
+
+class _Chat:
+    """A chat of lines: its fields, and where those of its messages stand that are left at the end of the file."""
+
+    def __init__(self, path: Path, report: ImportReport) -> None:
+        self.fields: dict[str, Any] = {}
+        self.kept: dict[str, _Place] = {}
+        self._path = path
+        self._report = report
+        for line in lines(path, report):
+            self._take(line)
+
+    def _take(self, line: Line) -> None:
+        record, kept = line.record, self.kept
         if isinstance(record.get("$set"), dict):
-            chat |= {key: value for key, value in record["$set"].items() if key != "messages"}
-            if isinstance(record["$set"].get("messages"), list):
-                kept = {as_text(each.get("id")): each for each in objects(record["$set"]["messages"])}
+            self.fields |= {key: value for key, value in record["$set"].items() if key != "messages"}
+            if "messages" in record["$set"]:
+                self._set(line)
         elif "$rewindTo" in record:
             ids = list(kept)
             start = ids.index(record["$rewindTo"]) if record["$rewindTo"] in ids else 0
             for identifier in ids[start:]:
                 del kept[identifier]
-                report.ignore("taken back by a rewind")
-        elif text(record.get("id")) and "type" in record:
-            kept[record["id"]] = record
+                self._report.ignore("taken back by a rewind")
+        elif "type" in record and (text(record.get("id")) or record["type"] in SPOKEN):
+            self._keep(text(record.get("id")) or f"@{line.offset}", line, None)
         elif "sessionId" in record:
-            chat = {**record, **chat}
+            self.fields = {**record, **self.fields}
         else:
-            report.ignore("Gemini CLI's own record")
-    chat["messages"] = list(kept.values())
-    return chat
+            self._report.ignore("Gemini CLI's own record")
+
+    def _set(self, line: Line) -> None:
+        """All messages anew."""
+        given = self._report.objects(line.record["$set"]["messages"], f"{self._path} at byte {line.offset} messages")
+        before, self.kept = self.kept, {}
+        for number, each in enumerate(line.record["$set"]["messages"] if given else ()):
+            if isinstance(each, dict):
+                self._keep(text(each.get("id")) or f"@{line.offset}.{number}", line, number)
+        for _ in before.keys() - self.kept.keys():
+            self._report.ignore("taken back by a list of all messages")
+
+    def _keep(self, key: str, line: Line, index: int | None) -> None:
+        if key in self.kept:
+            self._report.ignore("an earlier state of a message")
+        self.kept[key] = _Place(line.offset, line.length, index)
+
+    def messages(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The messages that are left, each read again from its line, with its place."""
+        at, holder = -1, None
+        with self._path.open("rb") as file:
+            for place in self.kept.values():
+                if place.offset != at:
+                    file.seek(place.offset)
+                    at, holder = place.offset, _decoded(file.read(place.length))
+                record = holder if place.number is None else _listed(holder, place.number)
+                yield f"{self._path} at byte {place.offset}", mapping(record)
 
 
-def _read(path: Path, name: str, report: ImportReport) -> ParsedSession | None:
+def _decoded(raw: bytes) -> Any:
+    try:
+        return decode(raw.strip(b"\0 \t\r\n"))
+    except ValueError:  # Rewritten since it was indexed; the next import sees to it.
+        return None
+
+
+def _listed(record: Any, index: int) -> Any:
+    given = mapping(mapping(record).get("$set")).get("messages")
+    return given[index] if isinstance(given, list) and index < len(given) else None
+
+
+def _told(path: Path, report: ImportReport) -> tuple[dict[str, Any], Iterator[tuple[str, Mapping[str, Any]]]]:
+    """The fields of a chat, and its messages with the place of each. Raises `OSError`."""
+    if path.suffix == ".json":
+        whole = _whole(path, report)
+        given = report.objects(whole.pop("messages", None), f"{path} messages")
+        return whole, ((f"{path} messages[{number}]", each) for number, each in enumerate(given))
+    chat = _Chat(path, report)
+    return chat.fields, chat.messages()
+
+
+def _read(head: _Head, parent: str | None, report: ImportReport) -> ParsedSession | None:
     report.sessions.read += 1
-    chat = _chat(path, report)
-    if not chat:
+    messages = holder(head.size)
+    places: list[str] = []
+    about = _About()
+    path, name, created = head.path, head.name, head.created
+    try:
+        chat, told = _told(path, report)
+        for number, (place, record) in enumerate(told):
+            time = milliseconds(record.get("timestamp")) or created
+            for message in messages_of(record, place, report):
+                key = as_text(record.get("id")) or str(number)
+                message["id"] = derive_id(time, TOOL, name, key, str(message.get("toolCallId", "")), str(number))
+                message |= {"createdAt": time, "updatedAt": time, "imported": {"tool": TOOL, "messageId": key}}
+                about.look(message)
+                messages.append(message)
+                places.append(place)
+    except OSError as error:
+        report.sessions.skipped += 1
+        report.messages.read += len(messages)
+        report.messages.skipped += len(messages)
+        report.skip(str(path), f"cannot be read: {error.strerror}")
+        return None
+    report.messages.read += len(messages)
+    if not chat and not messages:
         report.sessions.skipped += 1
         return None
-    created = milliseconds(chat.get("startTime")) or 0
-    messages: list[dict[str, Any]] = []
-    places: list[str] = []
-    for number, record in enumerate(objects(chat.get("messages"))):
-        place = f"{path} messages[{number}]"
-        time = milliseconds(record.get("timestamp")) or created
-        for message in _messages(record, report):
-            key = as_text(record.get("id")) or str(number)
-            message["id"] = derive_id(time, TOOL, name, key, str(message.get("toolCallId", "")), str(number))
-            message |= {"createdAt": time, "updatedAt": time, "imported": {"tool": TOOL, "messageId": key}}
-            messages.append(message)
-            places.append(place)
-    report.messages.read += len(messages)
+    return ParsedSession(_session(head, parent, chat, about), messages, places, len(messages))
+
+
+class _About:
+    """What the messages of a chat tell of it."""
+
+    def __init__(self) -> None:
+        self.prompt = ""
+        self.model: dict[str, str] | None = None
+
+    def look(self, message: Mapping[str, Any]) -> None:
+        """Takes in the next message."""
+        if not self.prompt and message["role"] == "user":
+            self.prompt = message.get("content") or ""
+        self.model = message.get("model", self.model)
+
+
+def _session(head: _Head, parent: str | None, chat: Mapping[str, Any], about: _About) -> dict[str, Any]:
     session: dict[str, Any] = {
-        "id": derive_id(created, TOOL, name),
-        "createdAt": created,
-        "updatedAt": milliseconds(chat.get("lastUpdated")) or created,
-        "imported": {"tool": TOOL, "sessionId": name, "path": str(path)},
+        "id": head.id,
+        "createdAt": head.created,
+        "updatedAt": milliseconds(chat.get("lastUpdated")) or head.created,
+        "imported": {"tool": TOOL, "sessionId": head.name, "path": str(head.path)},
     }
-    said = next((each["content"] for each in messages if each["role"] == "user" and each.get("content")), "")
-    title = text(chat.get("summary")) or (title_from(said) if said else None)
+    title = text(chat.get("summary")) or (title_from(about.prompt) if about.prompt else None)
     if title:
         session["title"] = title
-    models = [each["model"] for each in messages if "model" in each]
-    if models:
-        session["model"] = models[-1]
-    if path.parent.name != "chats":
-        session["imported"] |= {"relation": "subagent", "parentSourceId": path.parent.name}
-    return ParsedSession(session, messages, places, len(messages))
-
-
-def _messages(record: Mapping[str, Any], report: ImportReport) -> Iterator[dict[str, Any]]:
-    kind = record.get("type")
-    if kind == "user":
-        yield {"role": "user", **_content(record.get("content"))}
-    elif kind == "gemini":
-        yield _answer(record)
-        for call in objects(record.get("toolCalls")):
-            if "result" in call:
-                failed = call.get("status") not in ("success", None)
-                told = _response(call["result"])
-                result = {"role": "tool", "toolCallId": as_text(call.get("id")), "content": told}
-                yield {**result, "toolName": as_text(call.get("name")), "status": "error" if failed else "completed"}
-    elif kind in _NOTES:
-        yield {"role": "system", **_content(record.get("content")), "metadata": {"geminiType": kind}}
-    else:
-        report.ignore(f"Gemini CLI's own record: {text(kind) or 'no type'}")
-
-
-def _answer(record: Mapping[str, Any]) -> dict[str, Any]:
-    parts: list[dict[str, Any]] = []
-    for thought in objects(record.get("thoughts")):
-        told = "\n".join(each for key in ("subject", "description") if (each := text(thought.get(key))))
-        parts.append({"type": "thinking", "content": told})
-    content = _content(record.get("content"))
-    parts += content.get("parts") or ([{"type": "text", "content": content["content"]}] if content["content"] else [])
-    for call in objects(record.get("toolCalls")):
-        function = {"name": as_text(call.get("name")), "arguments": as_json(call.get("args", {}))}
-        parts.append({"type": "tool_call", "toolCall": {"id": as_text(call.get("id")), "function": function}})
-    message: dict[str, Any] = {"role": "assistant", "parts": parts, "status": "completed"}
-    if text(record.get("model")):
-        message["model"] = {"providerId": "google", "modelId": record["model"]}
-    tokens = mapping(record.get("tokens"))
-    usage = {ours: found for ours, theirs in _USAGE if (found := count(tokens.get(theirs))) is not None}
-    return {**message, "usage": usage} if usage else message
-
-
-def _content(given: Any) -> dict[str, Any]:
-    """A `PartListUnion`: text, a part, or a list of either."""
-    if isinstance(given, str):
-        return {"content": given}
-    parts: list[dict[str, Any]] = []
-    for piece in given if isinstance(given, list) else [given]:
-        inline = mapping(mapping(piece).get("inlineData"))
-        if isinstance(piece, str):
-            parts.append({"type": "text", "content": piece})
-        elif isinstance(piece, dict) and isinstance(piece.get("text"), str):
-            parts.append({"type": "text", "content": piece["text"]})
-        elif text(inline.get("mimeType")) and text(inline.get("data")):
-            url = f"data:{inline['mimeType']};base64,{inline['data']}"
-            parts.append({"type": "file", "file": {"mime": inline["mimeType"], "url": url}})
-        elif isinstance(piece, dict):
-            parts.append({"type": next(iter(piece), "unknown"), "gemini": piece})
-    if len(parts) == 1 and parts[0]["type"] == "text":
-        return {"content": parts[0]["content"]}
-    return {"parts": parts, "content": ""} if parts else {"content": ""}
-
-
-def _response(result: Any) -> str:
-    told = []
-    for piece in objects(result if isinstance(result, list) else [result]):
-        response = mapping(piece.get("functionResponse")).get("response")
-        output = mapping(response).get("output", mapping(response).get("error"))
-        told.append(output if isinstance(output, str) else as_json(response if response is not None else piece))
-    return "\n".join(told) if told else result if isinstance(result, str) else ""
+    if about.model is not None:
+        session["model"] = about.model
+    if head.caller is not None:
+        session["imported"] |= {"relation": "subagent", "parentSourceId": head.caller}
+        if parent is not None:
+            session["parentId"] = parent
+    return session
 
 
 IMPORTER = Importer(

@@ -17,7 +17,17 @@ from typing import Any
 from nomad_sessions.formats import sqlite, verbatim
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
-from nomad_sessions.formats.values import as_json, as_text, finite, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import (
+    as_json,
+    as_text,
+    blocks,
+    content_of,
+    finite,
+    mapping,
+    milliseconds,
+    text,
+    title_from,
+)
 from nomad_sessions.ids import derive_id
 
 __all__ = ["IMPORTER"]
@@ -40,7 +50,8 @@ def _sniff(path: Path) -> bool:
 
 
 def _database(path: Path) -> Path:
-    return path / "sessions.db" if path.is_dir() else path
+    places = (path / "sessions.db", path / "sessions" / "sessions.db")
+    return next((each for each in places if each.is_file()), path)
 
 
 def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
@@ -112,10 +123,12 @@ def _messages(
     row: Mapping[str, Any], names: dict[str, str], place: str, report: ImportReport
 ) -> Iterator[dict[str, Any]]:
     given = sqlite.json_of(row["content_json"])
-    if not isinstance(given, list):
-        report.skip(place, "its content is no JSON list")
+    if given is None:
+        report.skip(place, "its content is no JSON")
+    elif not blocks(given):
+        report.ignore("a message that says nothing")
     parts: list[dict[str, Any]] = []
-    for block in objects(given):
+    for block in blocks(given):
         if block.get("type") == "toolResponse":
             yield _result(block, names)
         else:
@@ -149,14 +162,16 @@ def _part(block: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
 
 
 def _result(block: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    outcome = mapping(block.get("toolResult"))
-    value = outcome.get("value")
-    content = mapping(value).get("content") if isinstance(value, dict) else value
-    told = "\n".join(each["text"] for each in objects(content) if isinstance(each.get("text"), str))
-    failed = outcome.get("status") == "error" or mapping(value).get("isError") is True
+    outcome = block.get("toolResult")
+    value = content_of(outcome, "value" if "value" in mapping(outcome) else "error")
+    parts = [_part(each, {}) for each in blocks(content_of(value))]
+    failed = mapping(outcome).get("status") == "error" or mapping(value).get("isError") is True
     identifier = as_text(block.get("id"))
-    told = told or as_text(outcome.get("error"))
-    message: dict[str, Any] = {"role": "tool", "toolCallId": identifier, "content": told}
+    message: dict[str, Any] = {"role": "tool", "toolCallId": identifier}
+    if all(part["type"] == "text" and "content" in part for part in parts):
+        message["content"] = "\n".join(part["content"] for part in parts)
+    else:
+        message["parts"] = parts
     if identifier in names:
         message["toolName"] = names[identifier]
     return {**message, "status": "error" if failed else "completed"}

@@ -20,7 +20,7 @@ from nomad_sessions.formats.importing import mark_of, store_session
 from nomad_sessions.formats.keeping import keep_missed, keep_original
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Found, Importer
-from nomad_sessions.formats.workers import Job, import_by_several
+from nomad_sessions.formats.workers import UNUSABLE, Job, import_by_several
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
@@ -47,16 +47,23 @@ def survey_history(
 ) -> Survey:
     """Looks at a source without reading its conversations; changes nothing."""
     report = ImportReport(source=str(path), format=importer.name)
-    sessions = new = changed = size = 0
+    new = changed = size = 0
+    seen: set[str] = set()
     for found, workspace in _placed(manager, importer, path, workspace_id, report, create=False):
-        sessions += 1
         size += found.size
-        stored = manager.get_session(workspace, found.id)
+        if found.id in seen:
+            continue
+        seen.add(found.id)
+        try:
+            stored = manager.get_session(workspace, found.id)
+        except UNUSABLE as error:
+            report.fail(workspace, str(error), 1)
+            continue
         if stored is None:
             new += 1
         elif mark_of(stored.model_extra or {}).get("stamp") != found.stamp:
             changed += 1
-    return Survey(sessions, new, changed, size, report)
+    return Survey(len(seen), new, changed, size, report)
 
 
 def import_history(
@@ -73,7 +80,8 @@ def import_history(
     new ones into that of their project folder (into one named after the tool, where the source does not say which).
 
     `progress(done, total)` is called after each session, in bytes of the source. Durable session by session, as the
-    manager's setting says. Raises what the manager raises; what the source has wrong is in the report. Cost: sessions
+    manager's setting says. Raises what the manager raises; what the source has wrong is in the report, and so are
+    workspaces that cannot be used (`failed`): the sessions of others are imported all the same. Cost: sessions
     that are unchanged since the last import, by size and time of their files, are not read.
 
     With `originals`, what each session was read from is kept as well: see `original_of`.
@@ -94,9 +102,7 @@ def import_history(
 
     jobs: dict[str, list[Found]] = {}
     for found, workspace in placed:
-        if _is_unchanged(manager, found, workspace, report):
-            if originals:
-                keep_missed(manager, workspace, found, report)
+        if _is_done(manager, found, workspace, report, originals=originals):
             advance(found.size)
         else:
             jobs.setdefault(workspace, []).append(found)
@@ -126,6 +132,23 @@ def _store(manager: NativeSessionManager, workspace_id: str, parsed: ParsedSessi
     store_session(manager, workspace_id, parsed, report)
     for inner in parsed.inner:
         _store(manager, workspace_id, inner, report)
+
+
+def _is_done(
+    manager: NativeSessionManager, found: Found, workspace_id: str, report: ImportReport, *, originals: bool
+) -> bool:
+    """Whether there is nothing to import, the session being here as the source still has it."""
+    try:
+        if not _is_unchanged(manager, found, workspace_id, report):
+            return False
+    except UNUSABLE:  # Found once more when it is its turn, and reported then.
+        return False
+    if originals:
+        try:
+            keep_missed(manager, workspace_id, found, report)
+        except UNUSABLE as error:
+            report.fail(workspace_id, str(error), 0)
+    return True
 
 
 def _is_unchanged(manager: NativeSessionManager, found: Found, workspace_id: str, report: ImportReport) -> bool:
@@ -165,14 +188,18 @@ def _placed(
 
 
 def _together(sessions: Sequence[Found]) -> Iterator[Found]:
-    """The sessions of a source, with one stamp for all of one id: of a chat that it has twice, the second changes what
-    the first brought, so that neither alone tells whether anything is new."""
-    stamps: dict[str, list[str]] = {}
+    """The sessions of a source, one stamp and one folder for all of one id: of a chat that it has twice, the second
+    changes what the first brought, so that neither alone tells whether anything is new."""
+    same: dict[str, list[Found]] = {}
     for found in sessions:
-        stamps.setdefault(found.id, []).append(found.stamp)
+        same.setdefault(found.id, []).append(found)
     for found in sessions:
-        several = stamps[found.id]
-        yield replace(found, stamp=" ".join(several)) if len(several) > 1 else found
+        several = same[found.id]
+        if len(several) > 1:
+            directory = next((each.directory for each in several if each.directory is not None), None)
+            yield replace(found, stamp=" ".join(each.stamp for each in several), directory=directory)
+        else:
+            yield found
 
 
 def _workspace_of(manager: NativeSessionManager, directory: str | None, fallback: str, *, create: bool) -> str:

@@ -39,4 +39,4 @@ class Homes:
         try:
             found.update((session.id, workspace) for session in self._manager.list_sessions(workspace))
         except StorageError as error:
-            self._report.warn(workspace, f"this workspace cannot be read: {error}")
+            self._report.warn_of_workspace(workspace, str(error))

@@ -13,12 +13,14 @@ repeating it. Verified by `tests/unit/test_import.py`.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
 from nomad_sessions.formats import event_documents
+from nomad_sessions.formats.holding import like
 from nomad_sessions.formats.homes import Homes
 from nomad_sessions.formats.placing import as_encoded, digest_of, place_new
 from nomad_sessions.formats.registry import recognise
@@ -33,9 +35,13 @@ if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
     from nomad_sessions.sessions_api import SessionCalls
 
-__all__ = ["Progress", "import_bytes", "import_file", "mark_of", "store_session"]
+__all__ = ["STDIN", "Progress", "import_bytes", "import_file", "mark_of", "read_document", "store_session"]
 
 Progress = Callable[[int, int], None]
+STDIN = "-"
+"""What a document that came through a pipe is called."""
+_BEGIN = 64 << 10
+_PAGE = 1000
 _FIXED = ("id", "sessionId", "workspaceId", "createdAt", "rev", "messageIds")
 
 
@@ -45,18 +51,39 @@ def import_file(
     path: str | Path,
     *,
     anywhere: bool = False,
+    form: str | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Imports one file; the format is found by its content. Cost: the file is held in memory whole, some 4 times over,
     and the largest of its sessions as often again.
 
     With `anywhere`, a session that another workspace has already is brought up to date there: the workspace is for new
-    ones. `progress(done, total)` is called after each session. Durable as the manager's setting says, session by
-    session. Raises `OSError` when the file cannot be read, `InvalidInputError` when it is none of the known formats,
-    and what the manager raises. Records that cannot be kept are in the report, with their place.
+    ones. `form` names the format that it has to be of. `progress(done, total)` is called after each session. Durable
+    as the manager's setting says, session by session. Raises `OSError` when the file cannot be read,
+    `InvalidInputError` when it is no file or none of the known formats, and what the manager raises. Records that
+    cannot be kept are in the report, with their place.
     """
-    data = Path(path).read_bytes()
-    return import_bytes(manager, workspace_id, data, source=str(path), anywhere=anywhere, progress=progress)
+    with _opened(Path(path)) as file:
+        data = read_document(file, str(path))
+    return import_bytes(manager, workspace_id, data, source=str(path), anywhere=anywhere, form=form, progress=progress)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A regular file. A device has no end, and a pipe that nobody writes to would be waited for."""
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        reason = "is no regular file: what a pipe gives can be read from stdin, as -"
+        raise InvalidInputError(field="file", value=str(path), reason=reason)
+    return path.open("rb")
+
+
+def read_document(file: BinaryIO, source: str) -> bytes:
+    """The bytes of a JSON document; of anything else only the first, before `InvalidInputError` is raised."""
+    begin = file.read(_BEGIN)
+    start = begin.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:1]
+    if start not in (b"{", b"["):
+        what = "it is empty" if not begin else "it begins with neither { nor ["
+        raise InvalidInputError(field="file", value=source, reason=f"not a whole JSON file: {what}")
+    return begin + file.read()
 
 
 def import_bytes(
@@ -66,15 +93,16 @@ def import_bytes(
     *,
     source: str,
     anywhere: bool = False,
+    form: str | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """As `import_file`, for bytes that are at hand already; `source` names them in the report."""
-    events = event_documents.documents(data)
+    events = event_documents.documents(data) if form in (None, event_documents.NAME) else None
     if events is not None:
         report = ImportReport(source=source, format=event_documents.NAME)
         event_documents.import_events(manager, workspace_id, events, report)
         return report
-    found, value = recognise(data, source)
+    found, value = recognise(data, source, form)
     report = ImportReport(source=source, format=found.name)
     sessions = found.parse(value, report)[::-1]
     del data, value  # A large file fills the memory several times over; what is done with goes.
@@ -97,12 +125,12 @@ def store_session(
     if not _is_acceptable(workspace_id, parsed, report):
         return
     session = _stamped(parsed.session, report.format, visible=parsed.visible if parsed.reverted else None)
-    session["imported"]["source"] = os.path.abspath(report.source)
+    session["imported"]["source"] = STDIN if report.source == STDIN else os.path.abspath(report.source)
     if place_new(manager, workspace_id, parsed, session, report):
         report.stored(session_id, workspace_id)
         report.sessions.imported += 1
         return
-    parsed.messages = [_stamped(message, report.format) for message in parsed.messages]
+    parsed.messages = like(parsed.messages, (_stamped(message, report.format) for message in parsed.messages))
     with manager.transaction(workspace_id) as tx:
         stored = tx.get_session(workspace_id, session_id)
         before = dump(stored) if stored is not None else None
@@ -173,8 +201,14 @@ def _is_acceptable(workspace_id: str, parsed: ParsedSession, report: ImportRepor
 
 def _stored_marks(tx: SessionCalls, workspace_id: str, session_id: str) -> dict[str, dict[str, Any]]:
     """What the last import noted in each message that the session has, by id."""
-    page = tx.get_session_messages(workspace_id, session_id, include_reverted=True)
-    return {message.id: mark_of(message.model_extra or {}) for message in page}
+    found: dict[str, dict[str, Any]] = {}
+    cursor: str | None = None
+    while True:
+        page = tx.get_session_messages(workspace_id, session_id, limit=_PAGE, cursor=cursor, include_reverted=True)
+        found |= {message.id: mark_of(message.model_extra or {}) for message in page}
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
 
 
 def _new_and_changed(
@@ -215,6 +249,8 @@ def _check(message: Mapping[str, Any]) -> None:
 
 def _keep(parsed: ParsedSession, indexes: list[int]) -> None:
     """Leaves only these messages; the visible ones stay visible."""
+    if len(indexes) == len(parsed.messages):
+        return
     parsed.visible = sum(index < parsed.visible for index in indexes)
     parsed.messages = [parsed.messages[index] for index in indexes]
     parsed.places = [parsed.places[index] for index in indexes]

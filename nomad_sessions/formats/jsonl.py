@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.storage.codec import decode
 
-__all__ = ["MAX_LINE", "Line", "first_record", "lines", "lines_of"]
+__all__ = ["MAX_LINE", "Line", "first_record", "head", "lines", "lines_of"]
 
 MAX_LINE = 256 << 20
 _HEAD = 1 << 20
@@ -54,18 +54,21 @@ def lines_of(file: BinaryIO, path: Path, report: ImportReport | None, offset: in
         offset += length
 
 
-def first_record(path: Path) -> dict[str, Any] | None:
-    """The first record of a file, if it has one within its first MiB; never raises."""
+def head(path: Path) -> Iterator[dict[str, Any]]:
+    """The records that begin in the first MiB of a file, however long they are; never raises."""
+    offset = 0
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            while offset < _HEAD and (raw := file.readline(MAX_LINE)):
+                yield from (line.record for line in _records(raw, path, offset, raw.endswith(b"\n"), None))
+                offset += len(raw)
     except (OSError, ValueError):  # The second for a name that no file can have: a history may name another file.
-        return None
-    for raw in head.split(b"\n"):
-        record = _object(raw) if raw.strip() else None
-        if record is not None:
-            return record
-    return None
+        return
+
+
+def first_record(path: Path) -> dict[str, Any] | None:
+    """The first record of a file, if it has one that begins in its first MiB; never raises."""
+    return next(head(path), None)
 
 
 def _records(raw: bytes, path: Path, offset: int, whole: bool, report: ImportReport | None) -> Iterator[Line]:

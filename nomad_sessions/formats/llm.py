@@ -175,6 +175,8 @@ def _of_conversation(
             answer["usage"] = usage
         if answer["content"] or calls:
             yield key, time, answer
+        else:
+            report.ignore("an answer that says nothing")
 
 
 def _beside(
@@ -217,8 +219,9 @@ def _of_thread(
         time = next((found for each in _TIMES if (found := milliseconds(row.get(each)))), head["created"])
         results = [each for each in parts if each["type"] == "tool_result"]
         for each in results:
-            payload = mapping(sqlite.json_of(each.get("payload")))
-            told = text(each.get("text")) or as_text(payload.get("output"))
+            given = sqlite.json_of(each.get("payload"))
+            payload = mapping(given)
+            told = text(each.get("text")) or as_text(payload.get("output") if isinstance(given, dict) else given)
             name = text(each.get("tool_name")) or as_text(payload.get("name"))
             yield (
                 key,
@@ -241,7 +244,7 @@ def _part(row: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": "text", "content": str(row.get("text") or "")}
     if row["type"] == "reasoning":
         return {"type": "thinking", "content": str(row.get("text") or "")}
-    if row["type"] == "tool_call":
+    if row["type"] == "tool_call" and (payload is None or isinstance(payload, dict)):
         given = mapping(payload)
         function = {"name": text(row.get("tool_name")) or as_text(given.get("name"))}
         function["arguments"] = as_json(given.get("arguments", {}))

@@ -88,7 +88,9 @@ def _session(
         ids = []
         report.warn(place, "it has no list of messages")
     hidden = _hidden(key, record, ids, messages)
-    found = ParsedSession(session, [], [], 0)
+    found: list[dict[str, Any]] = []
+    places: list[str] = []
+    visible = 0
     for index, message_id in enumerate([*ids, *hidden]):
         where = f"{place}.messageIds[{index}]"
         report.messages.read += 1
@@ -97,10 +99,10 @@ def _session(
             report.skip_message(where, "the message is not in the file")
             continue
         listed.add(message_id)
-        found.messages.append(_message(message_id, source, key, owners.get(message_id, key), where, report))
-        found.places.append(where)
-        found.visible += index < len(ids)
-    return found
+        found.append(_message(message_id, source, key, owners.get(message_id, key), where, report))
+        places.append(where)
+        visible += index < len(ids)
+    return ParsedSession(session, found, places, visible)
 
 
 def _hidden(key: str, record: Mapping[str, Any], ids: list[Any], messages: Mapping[str, Any]) -> list[str]:

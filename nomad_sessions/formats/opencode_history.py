@@ -25,9 +25,10 @@ TOOL = "opencode"
 def _locate(computer: Computer) -> list[Path]:
     data = computer.data_home() / "opencode"
     override = computer.env.get("OPENCODE_DB")
-    if override and Path(override).is_absolute() and Path(override).parent != data:
-        return [data, Path(override)]
-    return [data]
+    chosen = data / override if override else data  # A relative one is in the data folder.
+    if chosen == data or (chosen.parent == data and chosen.suffix == ".db"):
+        return [data]
+    return [data, chosen]
 
 
 def _sniff(path: Path) -> bool:
@@ -35,16 +36,15 @@ def _sniff(path: Path) -> bool:
 
 
 def _databases(path: Path) -> list[Path]:
-    """The databases at a place; that of the released versions first, then those of other channels."""
+    """The databases at a place; that of the released versions first, then those of other channels, then
+    those that somebody has named otherwise."""
     if not path.is_dir():
         return [path] if opencode_db.is_database(path) else []
     try:
-        found = [each for each in path.iterdir() if each.name.startswith("opencode") and each.suffix == ".db"]
+        found = sorted(path.glob("*.db"), key=lambda each: (not each.name.startswith(TOOL), len(each.name), each.name))
     except OSError:
         return []
-    return [
-        each for each in sorted(found, key=lambda each: (len(each.name), each.name)) if opencode_db.is_database(each)
-    ]
+    return [each for each in found if opencode_db.is_database(each)]
 
 
 def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:

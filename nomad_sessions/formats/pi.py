@@ -20,24 +20,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 from nomad_sessions.formats import verbatim
-from nomad_sessions.formats.jsonl import Line, first_record, lines
+from nomad_sessions.formats.holding import LARGE, holder
+from nomad_sessions.formats.jsonl import first_record, lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
 from nomad_sessions.formats.values import (
     as_json,
     as_text,
+    blocks,
     count,
     finite,
     mapping,
     milliseconds,
-    objects,
     text,
     title_from,
 )
 from nomad_sessions.ids import derive_id
+from nomad_sessions.storage.codec import decode
 
 __all__ = ["IMPORTER"]
 
@@ -56,14 +58,12 @@ def _locate(computer: Computer) -> list[Path]:
 
 def _sniff(path: Path) -> bool:
     if path.is_dir():
-        return next(_files(path), None) is not None
+        return any(_header(file) is not None for file in _files(path))
     return path.suffix == ".jsonl" and _header(path) is not None
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*.jsonl")):
-        if path.is_file() and _header(path) is not None:
-            yield path
+    return (path for path in sorted(folder.rglob("*.jsonl")) if path.is_file())
 
 
 def _header(path: Path) -> Mapping[str, Any] | None:
@@ -103,55 +103,97 @@ def _origin(path: Path, header: Mapping[str, Any]) -> tuple[str | None, str | No
 class _Reading:
     """One session while it is read."""
 
-    def __init__(self, path: Path, source: str, report: ImportReport) -> None:
+    def __init__(self, path: Path, source: str, edits: Mapping[str, Any], size: int, report: ImportReport) -> None:
         self.path = path
         self.source = source
         self.report = report
-        self.messages: list[dict[str, Any]] = []
+        self.messages = holder(size)
         self.places: list[str] = []
+        self.edits = edits
+        self.prompt = ""
+        self.spoken = 0  # When somebody last said something, in ms.
         self.first_of: dict[str, str] = {}  # By the key of an entry: the id here of its first message.
         self.title: str | None = None
         self.model: dict[str, str] | None = None
         self.time = 0
 
 
+class _Entry(NamedTuple):
+    """A line of a file: where it is, what it is called, what it follows; its record, unless that stays in the file."""
+
+    offset: int
+    length: int
+    kind: str | None
+    id: str | None
+    parent: str | None
+    record: Mapping[str, Any] | None
+
+
+def _entries(path: Path, report: ImportReport, *, keep: bool) -> tuple[list[_Entry], dict[str, Any]]:
+    """The lines of a file, and what was edited in the model's context: by the entry, what stands there now."""
+    found: list[_Entry] = []
+    edits: dict[str, Any] = {}
+    for line in lines(path, report):
+        told = line.record
+        kind, name, parent = text(told.get("type")), text(told.get("id")), text(told.get("parentId"))
+        found.append(_Entry(line.offset, line.length, kind, name, parent, told if keep else None))
+        if kind == "context_edit":
+            edits[text(told.get("targetId")) or ""] = finite(told.get("replacement"))
+    return found, edits
+
+
 def _read(path: Path, header: Mapping[str, Any], report: ImportReport) -> ParsedSession | None:
     report.sessions.read += 1
     try:
-        given = list(lines(path, report))
+        size = path.stat().st_size
+        given, edits = _entries(path, report, keep=size < LARGE)
+        reading = _Reading(path, str(header["id"]), edits, size, report)
+        reading.time = created = milliseconds(header.get("timestamp")) or 0
+        if text(header.get("modelId")):
+            reading.model = {"providerId": text(header.get("provider")) or "", "modelId": header["modelId"]}
+        _read_entries(reading, given)
     except OSError as error:
         report.sessions.skipped += 1
         report.skip(str(path), f"cannot be read: {error.strerror}")
         return None
-    reading = _Reading(path, str(header["id"]), report)
-    reading.time = created = milliseconds(header.get("timestamp")) or 0
-    if text(header.get("modelId")):
-        reading.model = {"providerId": text(header.get("provider")) or "", "modelId": header["modelId"]}
-    entries = [line for line in given if line.record.get("type") != "session"]
-    keys = {number: text(line.record.get("id")) or f"line {number}" for number, line in enumerate(given)}
-    by_offset = {line.offset: keys[number] for number, line in enumerate(given)}
-    path_of = set(_path(entries))
-    for number, line in enumerate(entries):
-        if number not in path_of:
-            report.ignore("on a branch that was left")
-            continue
-        _entry(reading, line, by_offset[line.offset], keys)
-    _note_edits(reading, entries)
     report.messages.read += len(reading.messages)
     return _session(reading, header, created)
 
 
+def _read_entries(reading: _Reading, given: Sequence[_Entry]) -> None:
+    keys = {number: entry.id or f"line {number}" for number, entry in enumerate(given)}
+    entries = [(keys[number], entry) for number, entry in enumerate(given) if entry.kind != "session"]
+    for _ in range(len(given) - len(entries) - 1):
+        reading.report.ignore("another header")
+    path_of = set(_path([entry for _, entry in entries]))
+    with reading.path.open("rb") as file:
+        for number, (key, entry) in enumerate(entries):
+            if number in path_of:
+                _entry(reading, entry, _record(file, entry), key, keys)
+            else:
+                reading.report.ignore("on a branch that was left")
+
+
+def _record(file: BinaryIO, entry: _Entry) -> Mapping[str, Any]:
+    if entry.record is not None:
+        return entry.record
+    file.seek(entry.offset)
+    try:
+        return mapping(decode(file.read(entry.length).strip(b"\0 \t\r\n")))
+    except ValueError:  # Rewritten since it was indexed; the next import sees to it.
+        return {}
+
+
 def _session(reading: _Reading, header: Mapping[str, Any], created: int) -> ParsedSession:
-    times = [message["updatedAt"] for message in reading.messages if message["role"] in ("user", "assistant")]
     imported: dict[str, Any] = {"tool": TOOL, "sessionId": reading.source, "path": str(reading.path)}
     imported["version"] = as_text(header.get("version")) or "1"
     session: dict[str, Any] = {
         "id": _id(header),
         "createdAt": created,
-        "updatedAt": max(times, default=created),
+        "updatedAt": reading.spoken or created,
         "directory": text(header.get("cwd")) or "",
     }
-    title = reading.title or _prompt(reading.messages)
+    title = reading.title or (title_from(reading.prompt) if reading.prompt else None)
     if title:
         session["title"] = title
     if reading.model is not None:
@@ -165,16 +207,16 @@ def _session(reading: _Reading, header: Mapping[str, Any], created: int) -> Pars
     return ParsedSession(session, reading.messages, reading.places, len(reading.messages))
 
 
-def _path(entries: Sequence[Line]) -> list[int]:
+def _path(entries: Sequence[_Entry]) -> list[int]:
     """The indexes of the entries from the root to the last one; all of them where there is no tree."""
-    numbers = {name: number for number, line in enumerate(entries) if (name := text(line.record.get("id"))) is not None}
+    numbers = {entry.id: number for number, entry in enumerate(entries) if entry.id is not None}
     if not numbers:
         return list(range(len(entries)))
     found: list[int] = []
     at: int | None = len(entries) - 1
     while at is not None and at >= 0:
         found.append(at)
-        parent = text(entries[at].record.get("parentId"))
+        parent = entries[at].parent
         if parent is None:
             break
         above = numbers.get(parent, at - 1)  # Where the named one is gone, on at the one before it in the file.
@@ -182,8 +224,7 @@ def _path(entries: Sequence[Line]) -> list[int]:
     return found[::-1]
 
 
-def _entry(reading: _Reading, line: Line, key: str, keys: Mapping[int, str]) -> None:
-    record = line.record
+def _entry(reading: _Reading, line: _Entry, record: Mapping[str, Any], key: str, keys: Mapping[int, str]) -> None:
     kind = record.get("type")
     reading.time = milliseconds(record.get("timestamp")) or reading.time
     if kind == "message":
@@ -206,7 +247,7 @@ def _entry(reading: _Reading, line: Line, key: str, keys: Mapping[int, str]) -> 
         reading.report.ignore(f"pi's own record: {text(kind) or 'no type'}")
 
 
-def _message(reading: _Reading, line: Line, key: str, message: Mapping[str, Any]) -> None:
+def _message(reading: _Reading, line: _Entry, key: str, message: Mapping[str, Any]) -> None:
     reading.time = milliseconds(message.get("timestamp")) or reading.time
     role = message.get("role")
     if role == "assistant":
@@ -215,8 +256,8 @@ def _message(reading: _Reading, line: Line, key: str, message: Mapping[str, Any]
         _put(reading, line, key, _result(message))
     elif role == "bashExecution":
         parts = [{"type": "text", "content": f"$ {message.get('command') or ''}"}]
-        if text(message.get("output")):
-            parts.append({"type": "code", "content": message["output"]})
+        if message.get("output"):
+            parts.append({"type": "code", "content": as_text(message["output"])})
         told = {name: finite(message[name]) for name in _BASH if name in message}
         _put(reading, line, key, {"role": "user", "parts": parts, "pi": {"bashExecution": told}})
     elif role in _SUMMARIES:
@@ -226,11 +267,13 @@ def _message(reading: _Reading, line: Line, key: str, message: Mapping[str, Any]
         told = {} if role == "user" else {"pi": {"customType": finite(message.get("customType"))}}
         if parts:
             _put(reading, line, key, {"role": "user", "parts": parts, **told})
+        else:
+            reading.report.ignore("a prompt that says nothing")
     else:
         reading.report.ignore(f"pi's own message: {text(role) or 'no role'}")
 
 
-def _put(reading: _Reading, line: Line, key: str, message: dict[str, Any]) -> None:
+def _put(reading: _Reading, line: _Entry, key: str, message: dict[str, Any]) -> None:
     parts = message.get("parts")
     if parts is not None and len(parts) == 1 and _is_text(parts[0]) and message["role"] == "user":
         message = {name: value for name, value in message.items() if name != "parts"}
@@ -239,7 +282,13 @@ def _put(reading: _Reading, line: Line, key: str, message: dict[str, Any]) -> No
     message |= {"createdAt": reading.time, "updatedAt": reading.time}
     message.setdefault("status", "completed")
     message["imported"] = {"tool": TOOL, "messageId": key}
+    if key in reading.edits and key not in reading.first_of:  # It stays in the conversation, with a mark.
+        message["pi"] = {**message.get("pi", {}), "contextEdit": reading.edits[key]}
     reading.first_of.setdefault(key, message["id"])
+    if message["role"] in ("user", "assistant"):
+        reading.spoken = max(reading.spoken, reading.time)
+    if message["role"] == "user" and not reading.prompt:
+        reading.prompt = _said(message)
     reading.messages.append(message)
     reading.places.append(f"{reading.path} at byte {line.offset}")
 
@@ -280,7 +329,7 @@ def _result(message: Mapping[str, Any]) -> dict[str, Any]:
 def _parts(content: Any) -> list[dict[str, Any]]:
     if isinstance(content, str):
         return [{"type": "text", "content": content}]
-    return [_part(block) for block in objects(content)]
+    return [_part(block) for block in blocks(content)]
 
 
 def _part(block: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,25 +357,11 @@ def _is_text(part: Mapping[str, Any]) -> bool:
     return part["type"] == "text" and "content" in part
 
 
-def _note_edits(reading: _Reading, entries: Sequence[Line]) -> None:
-    """What was taken out of the model's context stays in the conversation, with a mark."""
-    by_id = {message["id"]: message for message in reading.messages}
-    for line in entries:
-        if line.record.get("type") == "context_edit":
-            edited = by_id.get(reading.first_of.get(text(line.record.get("targetId")) or "", ""))
-            if edited is not None:
-                edited["pi"] = {**edited.get("pi", {}), "contextEdit": finite(line.record.get("replacement"))}
-
-
-def _prompt(messages: Sequence[Mapping[str, Any]]) -> str | None:
-    for message in messages:
-        if message["role"] == "user":
-            said = message.get("content") or "\n".join(
-                part["content"] for part in message.get("parts", ()) if _is_text(part)
-            )
-            if said.strip():
-                return title_from(said)
-    return None
+def _said(message: Mapping[str, Any]) -> str:
+    """The text of a prompt, "" for one that has none."""
+    parts = message.get("parts", ())
+    said: str = message.get("content") or "\n".join(part["content"] for part in parts if _is_text(part))
+    return said if said.strip() else ""
 
 
 IMPORTER = Importer(

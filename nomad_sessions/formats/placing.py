@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.formats.holding import Bodies
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.values import finite, objects
 from nomad_sessions.models import Message, canonical, dump, validate_new_message
@@ -54,7 +55,7 @@ def place_new(
     one of its messages is in another session: then nothing was done. Durable as the manager's setting says."""
     if manager.get_session(workspace_id, session["id"]) is not None:
         return False
-    bodies: list[Body] = []
+    bodies = Bodies()
     skipped: list[tuple[str, str]] = []
     visible = 0
     seen: set[str] = set()
@@ -71,14 +72,15 @@ def place_new(
         bodies.append(body)
         visible += index < parsed.visible
     fields = sessions.record_of(workspace_id, session)
-    if visible < len(bodies):
+    made = bodies.all
+    if visible < len(made):
         reason = f"reverted in {report.format}"
-        fields["revert"] = {"messageID": bodies[visible - 1]["id"] if visible else "", "reason": reason}
-    if not manager._commit(workspace_id, whole.place(fields, bodies, visible)):
+        fields["revert"] = {"messageID": made[visible - 1]["id"] if visible else "", "reason": reason}
+    if not manager._commit(workspace_id, whole.place(fields, made, visible)):
         return False
     for place, reason in skipped:
         report.skip_message(place, reason)
-    report.messages.imported += len(bodies)
+    report.messages.imported += len(made)
     return True
 
 

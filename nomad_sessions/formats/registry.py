@@ -67,12 +67,14 @@ IMPORTERS: tuple[Importer, ...] = (
 
 
 def importer_of(path: Path) -> Importer | None:
-    """The importer of a tool's own file or folder; None for anything else, a document for instance."""
+    """The importer of a tool's own file or folder; None for anything else, a document or a device for instance."""
+    if not path.is_dir() and not path.is_file():
+        return None
     return next((each for each in IMPORTERS if each.sniff(path)), None)
 
 
-def recognise(data: bytes, source: str) -> tuple[Format, Any]:
-    """The format of a file's bytes, and the value they hold. `source` names the file in errors.
+def recognise(data: bytes, source: str, form: str | None = None) -> tuple[Format, Any]:
+    """The format of a file's bytes, or with `form` that one, and the value they hold. `source` names it in errors.
 
     Raises `InvalidInputError` for bytes that are no JSON (an export cut off by a pipe, with the line where it ends) and
     for JSON of another shape.
@@ -82,7 +84,9 @@ def recognise(data: bytes, source: str) -> tuple[Format, Any]:
     except ValueError as error:
         raise InvalidInputError(field="file", value=source, reason=f"not a whole JSON file: {error}") from error
     for candidate in FORMATS:
-        if candidate.sniff(value):
+        if form in (None, candidate.name) and candidate.sniff(value):
             return candidate, value
+    if form is not None:
+        raise InvalidInputError(field="file", value=source, reason=f"holds nothing of the format {form}")
     names = ", ".join(dict.fromkeys([each.name for each in FORMATS] + [each.name for each in IMPORTERS]))
     raise InvalidInputError(field="file", value=source, reason=f"none of the formats that can be imported ({names})")

@@ -6,12 +6,14 @@ file. Verified by `tests/unit/test_formats.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["ImportReport", "ParsedSession", "Tally"]
 
 _MAX_WARNINGS = 1000
+_FAILED = "a session whose workspace cannot be used"
 
 
 @dataclass
@@ -31,7 +33,9 @@ class ImportReport:
 
     `workspaces` says how many of the sessions are in which workspace. `skipped` maps a reason to how many records it
     cost; each of them has its place in `warnings` as well (the first thousand: `warnings_omitted` counts the rest).
-    `ignored` counts, by what it is, what the source keeps beside its conversations and an import is not meant to take.
+    `failed` names the workspaces that could not be used, damaged ones for instance, and why: none of the sessions that
+    belong there was stored, or not all. `ignored` counts, by what it is, what the source keeps beside its conversations
+    and an import is not meant to take.
     """
 
     source: str = ""
@@ -43,18 +47,37 @@ class ImportReport:
     events: Tally = field(default_factory=Tally)
     skipped: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     warnings_omitted: int = 0
 
     @property
     def complete(self) -> bool:
         """True when nothing in the source was left out."""
-        return not self.skipped
+        return not self.skipped and not self.failed
 
     def stored(self, session_id: str, workspace_id: str) -> None:
         """Note that a session is in this workspace, now or since an earlier import."""
         self.session_ids.append(session_id)
         self.workspaces[workspace_id] = self.workspaces.get(workspace_id, 0) + 1
+
+    def fail(self, workspace_id: str, reason: str, sessions: int) -> None:
+        """Note that a workspace cannot be used, for which so many sessions were still to be read. What was read and is
+        not stored is left out with them."""
+        self.sessions.read += sessions
+        for tally in (self.sessions, self.messages):
+            lost = tally.read - tally.imported - tally.updated - tally.unchanged - tally.skipped
+            tally.skipped += lost
+            if tally is self.sessions and lost:
+                self.skipped[_FAILED] = self.skipped.get(_FAILED, 0) + lost
+        self.failed[workspace_id] = reason
+        self.warn_of_workspace(workspace_id, reason)
+
+    def warn_of_workspace(self, workspace_id: str, reason: str) -> None:
+        """Note, once, that a workspace cannot be used."""
+        text = f"this workspace cannot be used: {reason}"
+        if f"{workspace_id}: {text}" not in self.warnings:
+            self.warn(workspace_id, text)
 
     def warn(self, place: str, text: str) -> None:
         """Note something worth knowing about a record that was read all the same."""
@@ -77,6 +100,19 @@ class ImportReport:
         self.messages.skipped += 1
         self.skip(place, reason)
 
+    def objects(self, given: Any, place: str) -> list[Mapping[str, Any]]:
+        """The objects in a list; whatever else stands there is noted as left out."""
+        if given is not None and not isinstance(given, list):
+            self.skip(place, "not a list")
+            return []
+        found: list[Mapping[str, Any]] = []
+        for number, each in enumerate(given or ()):
+            if isinstance(each, dict):
+                found.append(each)
+            else:
+                self.skip(f"{place}[{number}]", "not an object")
+        return found
+
     def add(self, other: ImportReport) -> None:
         """Take in what another report says, of a part of the same import."""
         self.session_ids += other.session_ids
@@ -90,6 +126,7 @@ class ImportReport:
         ):
             for name, count in theirs.items():
                 mine[name] = mine.get(name, 0) + count
+        self.failed |= other.failed
         fit = _MAX_WARNINGS - len(self.warnings)
         self.warnings += other.warnings[:fit]
         self.warnings_omitted += len(other.warnings[fit:]) + other.warnings_omitted
@@ -106,6 +143,7 @@ class ImportReport:
             "events": vars(self.events).copy(),
             "skipped": dict(self.skipped),
             "ignored": dict(self.ignored),
+            "failed": dict(self.failed),
             "warnings": list(self.warnings),
             "warningsOmitted": self.warnings_omitted,
         }
@@ -116,13 +154,14 @@ class ParsedSession:
     """One session as a format's parser gives it: mappings in the store's own camelCase shape, nothing stored yet.
 
     `session` has `id`, `createdAt`, `updatedAt`, no `messageIds`, and no `revert`; `messages` are in order, those that
-    the source hides included. `visible` says how many of them, from the first, are not hidden by a revert.
+    the source hides included; those of a very large session are made anew each time they are asked for. `visible` says
+    how many of them, from the first, are not hidden by a revert.
     `places[i]` is where `messages[i]` stands in the source, for reports. `inner` are sessions that the source keeps
     inside of this one (the sub-agents of an old Claude Code): children, to be stored after it.
     """
 
     session: dict[str, Any]
-    messages: list[dict[str, Any]]
+    messages: Sequence[dict[str, Any]]
     places: list[str]
     visible: int
     inner: list[ParsedSession] = field(default_factory=list)

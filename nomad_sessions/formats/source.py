@@ -19,21 +19,32 @@ __all__ = ["Computer", "Found", "Importer", "Original", "stamp_of"]
 
 @dataclass(frozen=True)
 class Computer:
-    """Where tools keep their histories: a home folder, environment variables, `platform` as `sys.platform` has it."""
+    """Where tools keep their histories: a home folder, environment variables, `platform` as `sys.platform` has it, and
+    the current folder, None where there is none."""
 
     home: Path
     env: Mapping[str, str]
     platform: str
+    current: Path | None = None
 
     @classmethod
     def here(cls) -> Computer:
         """This computer, for this user."""
-        return cls(Path.home(), os.environ, sys.platform)
+        try:
+            current = Path.cwd()
+        except FileNotFoundError:  # Somebody has removed it.
+            current = None
+        return cls(Path.home(), os.environ, sys.platform, current)
 
     def folder(self, variable: str, *default: str) -> Path:
         """The folder that an environment variable names where it is set, else one below the home folder."""
         chosen = self.env.get(variable)
         return Path(chosen).expanduser() if chosen else self.home.joinpath(*default)
+
+    def nearest(self, *name: str) -> list[Path]:
+        """What has this name in the current folder, or in the nearest one above it; nothing where none has."""
+        above = () if self.current is None else (self.current, *self.current.parents)
+        return [each.joinpath(*name) for each in above if each.joinpath(*name).exists()][:1]
 
     def data_home(self) -> Path:
         """`XDG_DATA_HOME`, or what stands for it."""

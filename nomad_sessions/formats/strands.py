@@ -17,7 +17,7 @@ from typing import Any
 from nomad_sessions.formats import verbatim
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
-from nomad_sessions.formats.values import as_json, as_text, mapping, milliseconds, objects, text, title_from
+from nomad_sessions.formats.values import as_json, as_text, blocks, content_of, mapping, milliseconds, text, title_from
 from nomad_sessions.ids import derive_id
 from nomad_sessions.storage.codec import decode
 
@@ -36,16 +36,18 @@ def _sniff(path: Path) -> bool:
     return path.is_dir() and next(_agents(path), None) is not None
 
 
-def _agents(path: Path) -> Iterator[Path]:
+def _agents(path: Path, report: ImportReport | None = None) -> Iterator[Path]:
     """The folders of agents in a session's folder, or in all sessions of a storage folder."""
     sessions = [path] if (path / "session.json").is_file() else sorted(path.glob("session_*"))
     for session in sessions:
         if (session / "session.json").is_file():
             yield from sorted(each for each in session.glob("agents/agent_*") if each.is_dir())
+        elif report is not None:
+            report.skip(str(session), "no session.json")
 
 
 def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
-    for agent in _agents(path):
+    for agent in _agents(path, report):
         files = _messages_in(agent)
         name = f"{agent.parents[1].name.removeprefix('session_')}/{agent.name.removeprefix('agent_')}"
         about = _object(agent.parents[1] / "session.json", None)
@@ -69,6 +71,8 @@ def _object(path: Path, report: ImportReport | None) -> Mapping[str, Any]:
         if report is not None:
             report.skip(str(path), f"not a whole JSON file: {str(error)[:100]}")
         return {}
+    if report is not None and not isinstance(value, dict):
+        report.skip(str(path), "not a JSON object")
     return mapping(value)
 
 
@@ -80,8 +84,11 @@ def _read(agent: Path, files: list[Path], name: str, about: Mapping[str, Any], r
     for path in files:
         record = _object(path, report)
         time = milliseconds(record.get("created_at")) or created
-        said = mapping(record.get("redact_message")) or mapping(record.get("message"))
-        for number, message in enumerate(_messages(said)):
+        said = mapping(record.get("redact_message")) or record.get("message")
+        made = list(_messages(said))
+        if record and not made:
+            report.ignore("a message that says nothing")
+        for number, message in enumerate(made):
             key = f"{path.stem}-{number}"
             message["id"] = derive_id(time, TOOL, name, key)
             message |= {"createdAt": time, "updatedAt": time, "imported": {"tool": TOOL, "messageId": key}}
@@ -102,16 +109,16 @@ def _read(agent: Path, files: list[Path], name: str, about: Mapping[str, Any], r
     return ParsedSession(session, messages, places, len(messages))
 
 
-def _messages(said: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _messages(said: Any) -> Iterator[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
-    for block in objects(said.get("content")):
+    for block in blocks(content_of(said)):
         result = block.get("toolResult")
         if isinstance(result, dict):
             yield _result(result)
         else:
             parts.append(_part(block))
     if parts:
-        role = said.get("role")
+        role = mapping(said).get("role")
         yield {"role": role if role in ("user", "assistant") else "system", "parts": parts, "status": "completed"}
 
 
@@ -130,15 +137,24 @@ def _part(block: Mapping[str, Any]) -> dict[str, Any]:
     if text(image.get("format")) and text(data):
         mime = f"image/{image['format']}"
         return {"type": "file", "file": {"mime": mime, "url": f"data:{mime};base64,{data}"}}
-    return {"type": next(iter(block), "unknown"), "content": None, "strands": dict(block)}
+    return {"type": text(block.get("type")) or next(iter(block), "unknown"), "content": None, "strands": dict(block)}
 
 
 def _result(result: Mapping[str, Any]) -> dict[str, Any]:
     told = []
-    for block in objects(result.get("content")):
-        told.append(block["text"] if isinstance(block.get("text"), str) else as_json(block.get("json", block)))
+    others = []
+    for block in blocks(content_of(result)):
+        if isinstance(block.get("text"), str):
+            told.append(block["text"])
+        elif "json" in block:
+            told.append(as_json(block["json"]))
+        else:
+            others.append(_part(block))
     failed = result.get("status") == "error"
-    message = {"role": "tool", "toolCallId": as_text(result.get("toolUseId")), "content": "\n".join(told)}
+    said = (
+        {"parts": [{"type": "text", "content": "\n".join(told)}, *others]} if others else {"content": "\n".join(told)}
+    )
+    message = {"role": "tool", "toolCallId": as_text(result.get("toolUseId")), **said}
     return {**message, "status": "error" if failed else "completed"}
 
 

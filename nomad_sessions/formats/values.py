@@ -9,7 +9,19 @@ from typing import Any
 
 from nomad_sessions.storage.codec import encode
 
-__all__ = ["as_json", "as_text", "count", "finite", "mapping", "milliseconds", "objects", "text", "title_from"]
+__all__ = [
+    "as_json",
+    "as_text",
+    "blocks",
+    "content_of",
+    "count",
+    "finite",
+    "mapping",
+    "milliseconds",
+    "objects",
+    "text",
+    "title_from",
+]
 
 _TITLE = 80
 
@@ -27,6 +39,22 @@ def mapping(value: Any) -> Mapping[str, Any]:
 def objects(value: Any) -> list[Mapping[str, Any]]:
     """The objects in a list; nothing where it is none."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def blocks(content: Any) -> list[Mapping[str, Any]]:
+    """The blocks of a message's content, whatever its shape, none left out: objects as they are, text as a block of
+    text, anything else (but null for all of it) as a block of type `unknown` that has it as `value`."""
+    given = content if isinstance(content, list) else [] if content is None else [content]
+    return [each if isinstance(each, dict) else _block(each) for each in given]
+
+
+def content_of(value: Any, key: str = "content") -> Any:
+    """What an object has as its content; the value itself where it is none that has any."""
+    return value[key] if isinstance(value, dict) and key in value else value
+
+
+def _block(value: Any) -> Mapping[str, Any]:
+    return {"type": "text", "text": value} if isinstance(value, str) else {"type": "unknown", "value": value}
 
 
 def count(value: Any) -> int | None:

@@ -16,6 +16,7 @@ from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
 
+from nomad_sessions.errors import CorruptionError, LockTimeoutError, UnsupportedFormatError
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.formats.source import Found
 from nomad_sessions.workspace.options import Options
@@ -23,8 +24,10 @@ from nomad_sessions.workspace.options import Options
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
 
-__all__ = ["Job", "import_by_several"]
+__all__ = ["UNUSABLE", "Job", "import_by_several"]
 
+UNUSABLE = (CorruptionError, UnsupportedFormatError, LockTimeoutError)
+"""What is wrong with one workspace alone, and says nothing of others."""
 _LOOK_EVERY = 0.1  # seconds between two looks at how far the others are
 
 Take = Callable[["NativeSessionManager", Found, str, ImportReport], None]
@@ -40,12 +43,18 @@ class Job:
     take: Take
 
     def do(self, manager: NativeSessionManager, report: ImportReport, advance: Callable[[int], bool]) -> None:
-        """Imports one session after the other; `advance` gets the size of each, and says whether to go on."""
-        with manager.workspace(self.workspace_id).bulk():
-            for found in self.sessions:
-                self.take(manager, found, self.workspace_id, report)
-                if not advance(found.size):
-                    break
+        """Imports one session after the other; `advance` gets the size of each, and says whether to go on. A workspace
+        that cannot be used is in the report, and no reason not to go on with others."""
+        left = len(self.sessions)
+        try:
+            with manager.workspace(self.workspace_id).bulk():
+                for found in self.sessions:
+                    left -= 1
+                    self.take(manager, found, self.workspace_id, report)
+                    if not advance(found.size):
+                        break
+        except UNUSABLE as error:
+            report.fail(self.workspace_id, str(error), left)
 
     @property
     def size(self) -> int:

@@ -15,7 +15,7 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -255,25 +255,26 @@ class Journal:
             self._create(self.live_first)
         self.unfinished = False
 
-    def append(self, data: bytes) -> int:
-        """Writes whole lines at the end of the live segment; returns the offset of the first. Not yet durable.
+    def append(self, pieces: Iterable[bytes]) -> int:
+        """Writes lines, given in pieces, at the end of the live segment; the offset of the first. Not yet durable.
 
-        On an error nothing of it stays: what was written is cut off again, and where that fails too the rest is a torn
-        tail for the next writer. Raises `OSError`.
+        On an error it is cut off again, and where that fails too the rest is a torn tail for the next writer. Raises
+        `OSError`, and what the pieces raise.
         """
-        live = self.live
+        live, data, start, at = self.live, b"", self.end, self.end
         assert live is not None, "prepare() comes first"
-        start = self.end
         try:
-            self._fs.pwrite_all(live.fd, data, start)
+            for data in pieces:
+                self._fs.pwrite_all(live.fd, data, at)
+                at += len(data)
         except BaseException:
-            self.torn = len(data)
+            self.torn = at + len(data) - start
             self.told = 0
             with contextlib.suppress(OSError):
                 self._fs.truncate(live.fd, start)
                 self.torn = 0
             raise
-        self.end = start + len(data)
+        self.end = at
         return start
 
     def rotate(self, tables: dict[str, list[list[Any]]], covers: list[int], note: dict[str, Any]) -> Sealed:
@@ -289,14 +290,13 @@ class Journal:
             self._heal(live)  # A checkpoint seals without appending first; the seal must be the last line of the file.
         blocks = {name: b"\n".join([table.row(fields) for fields in rows]) + b"\n" for name, rows in tables.items()}
         marker = frame(encode({"tables": sum(map(len, blocks.values())), "durable": self.durable}))
-        offset = self.end + len(marker)
-        places: dict[str, Region] = {}
+        offset, places = self.end + len(marker), dict[str, Region]()
         for name, block in blocks.items():
             places[name] = Region(offset, len(block) - 1, table.crc(block[:-1]))
             offset += len(block)
         body = {"lastSeq": self.last_seq, "covers": covers, "tables": places, "note": note}
         seal = frame(encode({"seal": body, "durable": self.durable}))
-        start = self.append(b"".join([marker, *blocks.values(), seal]))
+        start = self.append([b"".join([marker, *blocks.values(), seal])])
         try:
             with _syncing(live.path):
                 self._fs.datasync(live.fd)

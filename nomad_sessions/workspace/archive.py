@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 
 from nomad_sessions.errors import CorruptionError
 from nomad_sessions.storage._os import FileSystem
-from nomad_sessions.storage.codec import decode, frame, unframe
+from nomad_sessions.storage.codec import decode, encode, frame, unframe
 from nomad_sessions.storage.files import make_folder, read_whole
 from nomad_sessions.storage.segment import Entry, Segment, name_of
 from nomad_sessions.workspace.state import RECORDED, Body
@@ -24,6 +24,8 @@ from nomad_sessions.workspace.state import RECORDED, Body
 __all__ = ["FOLDER", "archived", "archives", "carry_over", "entries_of"]
 
 FOLDER = "events"
+_MARK, _TABLES = encode(RECORDED), b'{"tables":'
+_PIECE = 1 << 20
 _NAME = re.compile(r"[0-9]+\.jsonl")
 
 
@@ -35,6 +37,8 @@ def carry_over(fs: FileSystem, folder: str, segments: Iterable[Segment], *, salv
     """
     made = False
     for segment in segments:
+        if not salvage and not _may_hold(segment):
+            continue
         entries = segment.salvage()[0] if salvage else segment.scan().entries
         places = [(each.offset, each.length) for each in entries if each.record.get("type") == RECORDED]
         if not places:
@@ -46,6 +50,22 @@ def carry_over(fs: FileSystem, folder: str, segments: Iterable[Segment], *, salv
         _write(fs, f"{folder}/{FOLDER}/{name_of(segment.first_seq)}", lines)
     if made:
         fs.sync_dir(f"{folder}/{FOLDER}")
+
+
+def _may_hold(segment: Segment) -> bool:
+    """Whether a line of a sealed segment may be a recorded event, or is damaged, which is a scan's to judge. Cost: each
+    line's checksum; memory for some MiB or twice the longest line, and not for the segment, as a scan takes."""
+    at, rest = 0, b""
+    while data := segment.fs.pread(segment.fd, max(_PIECE, len(rest)), at):
+        at += len(data)
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            body = unframe(line)
+            if body is None or _MARK in body:
+                return True
+            if body.startswith(_TABLES):
+                return False
+    return True
 
 
 def archived(fs: FileSystem, folder: str, *, after: int = 0, newest_first: bool = False) -> Iterator[Body]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from nomad_sessions.errors import InvalidInputError
@@ -11,19 +11,24 @@ from nomad_sessions.storage.codec import decode, encode, frame
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
-__all__ = ["Operation", "Stamp", "Written", "lines_of"]
+__all__ = ["PIECE_BYTES", "Group", "Operation", "Stamp", "Written"]
 
 T = TypeVar("T")
+PIECE_BYTES = 4 << 20
 
 
 class Written(dict[str, Any]):
     """A message to be added, with its JSON at hand: it is not encoded again."""
 
-    __slots__ = ("json",)
+    __slots__ = ("_json",)
 
     def __init__(self, fields: Body, json: bytes) -> None:
         super().__init__(fields)
-        self.json = json
+        self._json = json
+
+    def json(self) -> bytes:
+        """Its JSON."""
+        return self._json
 
 
 class Stamp:
@@ -43,37 +48,63 @@ Operation = Callable[[Any, Any], tuple[list[Body], Callable[[Any], T]]]
 It may run more than once, against a fresher view, and must not have effects of its own."""
 
 
-def lines_of(view: View, changes: list[Body], stamp: Stamp) -> tuple[list[bytes], list[Body]]:
-    """The lines of one atomic group, and its records as the view keeps them.
+class Group:
+    """One atomic group: gives its lines in pieces, as they are to be written, so that no more than one is in memory.
 
-    Raises `InvalidInputError` for a value that JSON has not.
+    `records` are the group's as the view keeps them, `lengths` those of its lines; both are whole when all pieces have
+    been given. The first piece, which is all of a group that is not large, is made at once. Raises `InvalidInputError`
+    for a value that JSON has not.
     """
-    lines, records = [], []
-    until = view.seq + len(changes)
-    for seq, change in enumerate(changes, view.seq + 1):
-        if change["type"] == "message.delta" and len(changes) == 1:
-            record = _delta(view, seq, change)
-        else:
-            record = {"seq": seq, "id": stamp.id(), "ts": stamp.now, "durable": view.journal.durable}
-            if len(changes) > 1:
-                record["until"] = until
-            record |= change  # A message comes last: so its JSON is found in the line without decoding it.
-        try:
-            body = _encoded(record)
-        except ValueError as error:
-            raise InvalidInputError(field="value", value=change, reason=str(error)) from error
-        lines.append(frame(body))
-        # The caller keeps what it handed in, and may change it: what the view keeps comes from the bytes.
-        records.append(record if change["type"] == "message.added" else decode(body))
-    return lines, records
+
+    def __init__(self, view: View, changes: list[Body], stamp: Stamp) -> None:
+        self.records: list[Body] = []
+        self.lengths: list[int] = []
+        self._pieces = self._cut(view, changes, stamp)
+        self._first = next(self._pieces)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._first
+        self._first = b""
+        yield from self._pieces
+
+    def _cut(self, view: View, changes: list[Body], stamp: Stamp) -> Iterator[bytes]:
+        lines: list[bytes] = []
+        size = 0
+        for line in self._lines(view, changes, stamp):
+            self.lengths.append(len(line))
+            lines.append(line)
+            size += len(line)
+            if size >= PIECE_BYTES:
+                yield b"".join(lines)
+                lines, size = [], 0
+        if lines:
+            yield b"".join(lines)
+
+    def _lines(self, view: View, changes: list[Body], stamp: Stamp) -> Iterator[bytes]:
+        until = view.seq + len(changes)
+        for seq, change in enumerate(changes, view.seq + 1):
+            if change["type"] == "message.delta" and len(changes) == 1:
+                record = _delta(view, seq, change)
+            else:
+                record = {"seq": seq, "id": stamp.id(), "ts": stamp.now, "durable": view.journal.durable}
+                if len(changes) > 1:
+                    record["until"] = until
+                record |= change  # A message comes last: so its JSON is found in the line without decoding it.
+            try:
+                body = _encoded(record)
+            except ValueError as error:
+                raise InvalidInputError(field="value", value=change, reason=str(error)) from error
+            # The caller keeps what it handed in, and may change it: what the view keeps comes from the bytes.
+            self.records.append(record if change["type"] == "message.added" else decode(body))
+            yield frame(body)
 
 
 def _encoded(record: Body) -> bytes:
     message = record.get("message")
-    if type(message) is not Written:
+    if not isinstance(message, Written):
         return encode(record)
     head = encode({key: value for key, value in record.items() if key != "message"})
-    return b'%b,"message":%b}' % (head[:-1], message.json)
+    return b'%b,"message":%b}' % (head[:-1], message.json())
 
 
 def _delta(view: View, seq: int, change: Body) -> Body:

@@ -33,7 +33,7 @@ from nomad_sessions.workspace.adopt import merge_foreign
 from nomad_sessions.workspace.combining import Combiner, Ticket
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.folding import Folding
-from nomad_sessions.workspace.lines import Operation, Stamp, lines_of
+from nomad_sessions.workspace.lines import Group, Operation, Stamp
 from nomad_sessions.workspace.options import Options
 from nomad_sessions.workspace.reader import RELOADS, Reader
 from nomad_sessions.workspace.sealing import seal_of
@@ -246,19 +246,19 @@ class Workspace(Reader):
         if journal.torn or not journal.end or journal.unfinished:
             with translated(self.folder):
                 journal.prepare()
-        lines, records = lines_of(view, changes, stamp)
+        group = Group(view, changes, stamp)
         self._applying = True
         try:
             with translated(journal.folder):
-                offset = journal.append(b"".join(lines))
+                offset = journal.append(group)
         except StorageError:
             self._applying = False
             raise
-        self.counters.appended(len(records), journal.end - offset)
-        journal.last_seq = view.seq + len(records)
-        for record, line in zip(records, lines, strict=True):
-            view.absorb(Entry(record, offset, len(line)), journal.live_first)
-            offset += len(line)
+        self.counters.appended(len(group.records), journal.end - offset)
+        journal.last_seq = view.seq + len(group.records)
+        for record, length in zip(group.records, group.lengths, strict=True):
+            view.absorb(Entry(record, offset, length), journal.live_first)
+            offset += length
         self._applying = False
         self._wrote = True
         if journal.end >= SEGMENT_BYTES:

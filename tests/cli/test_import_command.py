@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -11,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import EXAMPLES, Cli
+from nomad_sessions.cli.sources import tools_to_complete
+
+from .conftest import COMMAND, EXAMPLES, Cli
 
 SAMPLES = Path(__file__).parents[1] / "fixtures" / "claude"
 
@@ -69,7 +73,7 @@ def test_a_person_gets_a_table(terminal: Callable[..., str]) -> None:
     assert shown.splitlines()[0].split() == ["tool", "path", "sessions", "new", "changed", "size"]
     shown = terminal("import", "auto")
     assert "claude-code" in shown
-    assert "records that are no part of a conversation were not taken" in shown
+    assert "projects: not taken, 12 records that are no part of a conversation: " in shown.replace("\n", " ")
 
 
 def test_following_brings_in_what_is_written_meanwhile(cli: Cli, tmp_path: Path) -> None:
@@ -103,8 +107,6 @@ def test_a_folder_of_files_is_all_of_them(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_tool_s_name_before_another_s_files_is_an_error_that_says_so(cli: Cli) -> None:
     assert "Claude Code's" in cli("import", "gemini-cli", SAMPLES / "projects", code=2).err
-    told = cli("import", "opencode", EXAMPLES / "opencode" / "fix-lost-cent.json", code=2).err
-    assert "without the tool's name" in told
 
 
 def test_auto_with_nothing_there_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -112,3 +114,103 @@ def test_auto_with_nothing_there_says_so(cli: Cli, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert cli("import", "auto").json == []
+
+
+def test_a_form_of_documents_is_named_as_a_tool_is(cli: Cli) -> None:
+    export, native = EXAMPLES / "opencode" / "fix-lost-cent.json", EXAMPLES / "nomadarch" / "sessions.json"
+    assert cli("import", "opencode", export).json[0]["sessions"]["imported"] == 1
+    assert cli("import", "nomadarch", native).json[0]["format"] == "nomadarch"
+    assert cli("import", "nomadarch", native.parent).json[0]["sessions"]["unchanged"] > 0
+    assert "holds nothing of the format opencode-share" in cli("import", "opencode-share", export, code=2).err
+    assert "say which file" in cli("import", "nomadarch", code=2).err
+    assert "nowhere.json" in cli("import", "nomadarch", "nowhere.json", code=3).err
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("claude", "claude-code"), ("Claude-Code", "claude-code"), ("gosse", "goose"), ("zzz", "")]
+)
+def test_a_name_that_is_no_tool_s_is_said_to_be_none(cli: Cli, name: str, meant: str) -> None:
+    told = cli("import", name, code=3).err
+    assert "no tool (auto, opencode, claude-code, codex" in told
+    assert told.endswith(f"of that name; {meant} is one\n" if meant else "of that name\n")
+
+
+def test_what_auto_and_tools_without_a_place_need_is_said(cli: Cli) -> None:
+    assert "auto takes no path" in cli("import", "auto", "extra", code=2).err
+    assert "has no usual place" in cli("import", "openai-agents", code=2).err
+    assert "not with --dry-run" in cli("import", "auto", "--follow", "--dry-run", code=2).err
+
+
+def test_a_database_is_found_in_the_folder_that_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "data" / "sessions").mkdir(parents=True)
+    shutil.copy(SAMPLES.parent / "goose" / "sessions.db", tmp_path / "data" / "sessions")
+    assert cli("import", "goose", tmp_path / "data").json[0]["messages"]["imported"] == 4
+    shutil.copy(SAMPLES.parent / "openai-agents" / "sessions.db", tmp_path / "data" / "agents.sqlite")
+    assert cli("import", "openai-agents", tmp_path / "data").json[0]["sessions"]["imported"] == 1
+
+
+def test_a_document_comes_from_stdin_too(cli: Cli) -> None:
+    export = (EXAMPLES / "opencode" / "fix-lost-cent.json").read_bytes()
+    assert cli("import", "-", stdin=export).json[0]["sessions"]["imported"] == 1
+    assert cli("import", "opencode", "-", stdin=export, code=3).err
+    assert cli("import", "-", stdin=export).json[0]["sessions"]["unchanged"] == 1
+    assert "not a whole JSON file: it is empty" in cli("import", "-", code=2).err
+
+
+def test_what_is_no_document_of_a_folder_is_left_out_and_the_others_come_in(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    for name, content in (("a", '{"a": 1}'), ("c", "{"), ("d", "no JSON"), ("e", "")):
+        (tmp_path / "s" / f"{name}.json").write_text(content)
+    shutil.copy(EXAMPLES / "opencode" / "fix-lost-cent.json", tmp_path / "s" / "b.json")
+    reports = cli("import", tmp_path / "s", code=1).json
+    assert [sum(report["skipped"].values()) for report in reports] == [1, 0, 1, 1, 1]
+    assert reports[1]["sessions"]["imported"] == 1
+    assert "none of the formats" in next(iter(reports[0]["skipped"]))
+    assert "none of the formats" in cli("import", tmp_path / "s" / "a.json", code=2).err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_devices_and_pipes_are_refused_before_they_are_read(cli: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for path in (Path("/dev/zero"), tmp_path / "pipe.jsonl"):
+        assert "no regular file" in cli("import", path, code=2).err
+        assert cli("import", "claude-code", path, code=2).err
+    large = tmp_path / "large.bin"
+    with large.open("wb") as file:
+        file.truncate(1 << 40)  # A file with a hole: reading all of it would take more memory than there is.
+    assert "it begins with neither" in cli("import", large, code=2).err
+
+
+def test_a_workspace_that_is_damaged_stops_no_other(cli: Cli, home: Path) -> None:
+    shutil.copytree(SAMPLES.parent / "pi" / "agent" / "sessions", home / ".pi" / "agent" / "sessions")
+    everywhere = ["--data-dir", str(cli.data_dir)]
+    run = functools.partial(subprocess.run, capture_output=True, text=True, check=False)
+    assert run([*COMMAND, "import", "claude-code", *everywhere]).returncode == 0
+    (damaged,) = (each for each in cli.data_dir.iterdir() if each.is_dir())
+    for name in ("sessions.json", "sessions.json.prev"):
+        (damaged / name).write_text("{")
+    shutil.rmtree(damaged / "journal")
+    (home / ".pi" / "agent" / "sessions" / "--home-other--").mkdir()
+    other = home / ".pi" / "agent" / "sessions" / "--home-other--" / "2026-01-05T10-00-00-000Z_o.jsonl"
+    header = {"type": "session", "version": 3, "id": "o", "timestamp": "2026-01-05T10:00:00Z", "cwd": "/home/other"}
+    prompt = {"type": "message", "id": "a", "parentId": None, "message": {"role": "user", "content": "elsewhere"}}
+    other.write_text(f"{json.dumps(header)}\n{json.dumps(prompt)}\n")
+
+    looked = run([*COMMAND, "import", "auto", "--dry-run", *everywhere])
+    assert looked.returncode == 5
+    assert {row["tool"] for row in json.loads(looked.stdout)} == {"claude-code", "pi"}
+    done = run([*COMMAND, "import", "auto", *everywhere])
+    assert done.returncode == 5, done.stderr
+    assert f"workspace {damaged.name}: " in done.stderr
+    reports = {report["format"]: report for report in json.loads(done.stdout)}
+    assert list(reports["claude-code"]["failed"]) == [damaged.name]
+    assert reports["claude-code"]["sessions"]["skipped"] == reports["claude-code"]["sessions"]["read"] == 3
+    assert list(reports["pi"]["failed"]) == [damaged.name]
+    assert reports["pi"]["sessions"]["imported"] == 1
+    assert [name for name in reports["pi"]["workspaces"] if name.startswith("other-")]
+
+
+def test_the_shell_completes_names_of_tools_and_forms() -> None:
+    assert tools_to_complete("cl") == ["claude-code"]
+    assert tools_to_complete("openc") == ["opencode", "opencode-share"]
+    assert {"auto", "nomadarch", "pi"} <= set(tools_to_complete(""))

@@ -7,7 +7,7 @@ below with it, and fails when their oracle stays silent.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -222,12 +222,13 @@ def clean_pages_are_believed(patch: pytest.MonkeyPatch) -> None:
 def partial_appends_stay(patch: pytest.MonkeyPatch) -> None:
     original = Journal.append
 
-    def append(self: Journal, data: bytes) -> int:
+    def append(self: Journal, pieces: Iterable[bytes]) -> int:
+        data = b"".join(pieces)
         live = self.live
         assert live is not None
         fs = live.fs
         try:
-            return original(self, data)
+            return original(self, [data])
         except OSError:
             fs.pwrite_all(live.fd, data[: len(data) // 2], self.end)
             self.torn = 0

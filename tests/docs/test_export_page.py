@@ -24,3 +24,10 @@ def test_the_code_of_the_page_runs(
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "docs/export.md", "exec"), {})
     assert capsys.readouterr().out == "[{'role': 'user', 'content': 'hi'}]\n"
+
+
+def test_the_folder_that_the_page_names_is_the_one_where_claude_code_looks() -> None:
+    assert "every character that is no letter or digit of ASCII as `-`" in PAGE
+    (path, folder) = re.findall(r"`(/home/\S+)` is `(\S+)`", PAGE)[0]
+    assert folder == re.sub("[^a-zA-Z0-9]", "-", path)
+    assert "_" in path, "an underscore is what one would forget"

@@ -29,5 +29,5 @@ def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_every_command_of_the_page_names_a_tool_that_there_is() -> None:
     commands = re.findall(r"nomad-sessions import (\S+)", PAGE)
     assert "auto" in commands
-    names = {each.name for each in IMPORTERS}
+    names = {"-", *(each.name for each in IMPORTERS), *(each.name for each in FORMATS)}
     assert {each for each in commands if each != "auto" and "." not in each} <= names

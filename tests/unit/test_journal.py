@@ -48,7 +48,7 @@ def write(journal: Journal, count: int = 1) -> None:
     journal.prepare()
     for _ in range(count):
         seq = journal.last_seq + 1
-        journal.append(frame(encode({"seq": seq, "type": "x", "durable": journal.durable})))
+        journal.append([frame(encode({"seq": seq, "type": "x", "durable": journal.durable}))])
         journal.last_seq = seq
         live = journal.live
         assert live is not None

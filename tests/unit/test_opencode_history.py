@@ -402,6 +402,19 @@ def test_it_is_looked_for_where_the_program_keeps_it(tmp_path: Path) -> None:
     assert IMPORTER.locate(Computer(tmp_path, {"OPENCODE_DB": str(other)}, "linux"))[1:] == [other]
 
 
+def test_the_database_that_the_environment_names_is_found_wherever_it_lies(tmp_path: Path, data: Path) -> None:
+    home = tmp_path / ".local" / "share" / "opencode"
+    home.mkdir(parents=True)
+    shutil.copy(SAMPLES / "opencode-1.2.db", home / "work.db")
+    for named in ("work.db", str(home / "work.db")):
+        (place,) = IMPORTER.locate(Computer(tmp_path, {"OPENCODE_DB": named}, "linux"))
+        assert len(read(place)[0]) == 1
+    shutil.copy(SAMPLES / "opencode-1.2.db", home / "work.sqlite")
+    (home / "work.db").unlink()
+    places = IMPORTER.locate(Computer(tmp_path, {"OPENCODE_DB": "work.sqlite"}, "linux"))
+    assert [len(read(place)[0]) for place in places if IMPORTER.sniff(place)] == [1]
+
+
 def test_a_place_that_holds_neither_is_said_to(tmp_path: Path) -> None:
     assert not IMPORTER.sniff(tmp_path)
     assert list(read(tmp_path)[1].skipped) == ["neither a database of OpenCode's nor its files"]

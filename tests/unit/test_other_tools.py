@@ -52,6 +52,9 @@ def words(message: dict[str, Any]) -> str:
     return message.get("content") or " ".join(str(part.get("content") or part["type"]) for part in message["parts"])
 
 
+LEFT_BY_LINES = {"an earlier state of a message": 1, "taken back by a rewind": 1}
+
+
 @pytest.mark.parametrize("path", [LINES, WHOLE], ids=["lines", "whole"])
 def test_both_generations_of_gemini_say_the_same(path: Path) -> None:
     (parsed,), report = read(GEMINI, path)
@@ -66,7 +69,7 @@ def test_both_generations_of_gemini_say_the_same(path: Path) -> None:
     assert parsed.messages[2]["toolCallId"] == "read_file-1"
     assert parsed.session["model"] == {"providerId": "google", "modelId": "gemini-2.5-pro"}
     assert report.complete
-    assert report.ignored == ({"taken back by a rewind": 1} if path is LINES else {})
+    assert report.ignored == (LEFT_BY_LINES if path is LINES else {})
 
 
 def test_a_chat_of_gemini_has_the_title_and_the_folder_that_are_noted() -> None:
@@ -241,3 +244,20 @@ def test_none_of_them_takes_another_s_files_or_finds_any_in_an_empty_home(
     assert not any(importer.sniff(path) for path in [*others, tmp_path, tmp_path / "none", SAMPLES / "claude"])
     assert importer.sniff(place)
     assert all(isinstance(path, Path) for path in importer.locate(Computer(tmp_path, {}, "linux")))
+
+
+@pytest.mark.parametrize(
+    ("importer", "name"), [(CRUSH, Path(".crush", "crush.db")), (AIDER, Path(".aider.chat.history.md"))]
+)
+def test_what_a_project_holds_is_found_from_any_folder_below_it(importer: Importer, name: Path, tmp_path: Path) -> None:
+    inner = tmp_path / "project" / "a" / "b"
+    inner.mkdir(parents=True)
+    there = tmp_path / "project" / name
+    there.parent.mkdir(exist_ok=True)
+    there.write_text("")
+    home = tmp_path / "home"
+    for current in (tmp_path / "project", inner):
+        assert there in importer.locate(Computer(home, {}, "linux", current))
+    for outside in (tmp_path, None):
+        assert there not in importer.locate(Computer(home, {}, "linux", outside))
+    assert importer.locate(Computer(tmp_path / "project", {}, "linux", inner)).count(there) == 1

@@ -158,7 +158,7 @@ def test_what_goose_marks_is_kept(tmp_path: Path) -> None:
     assert parsed.session["goose"] == {"sessionType": "sub_agent"}
     assert parsed.session["model"] == {"providerId": "", "modelId": "m"}
     assert parsed.messages[0]["goose"] == {"userVisible": False}
-    assert report.skipped == {"its content is no JSON list": 1}
+    assert report.skipped == {"its content is no JSON": 1}
 
 
 @pytest.mark.parametrize(("importer", "path"), [(PI, SAMPLES / "pi"), (GOOSE, DATABASE)], ids=["pi", "goose"])

@@ -12,6 +12,7 @@ from nomad_sessions import AsyncSessionManager, EventFilter, NativeSessionManage
 from nomad_sessions.errors import CorruptionError, EventsPrunedError, InvalidInputError
 from nomad_sessions.models import Event, dump
 from nomad_sessions.search import Searcher
+from nomad_sessions.workspace import archive
 from tests.support.there import there
 
 WS = "ws"
@@ -56,7 +57,11 @@ def test_it_changes_no_session_and_is_in_no_snapshot(m: NativeSessionManager) ->
     assert len(list(m.events(WS, types="session.idle", session_id="s"))) == 50
 
 
-def test_what_was_recorded_outlives_the_journal(m: NativeSessionManager) -> None:
+@pytest.mark.parametrize("piece", [1 << 20, 16])
+def test_what_was_recorded_outlives_the_journal(
+    m: NativeSessionManager, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "_PIECE", piece)
     m.configure_workspace(WS, retention={"bytes": 0})
     seqs = []
     for n in range(6):

@@ -1,0 +1,109 @@
+"""What an import is asked to take in: what is found on this computer, a tool's history, files and folders."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.formats import FORMATS, IMPORTERS, Computer, Importer, importer_of
+from nomad_sessions.formats.event_documents import NAME as EVENTS
+from nomad_sessions.formats.importing import STDIN
+
+__all__ = ["NAMES", "Source", "sources_of", "tools_to_complete"]
+
+_TOOLS = {importer.name: importer for importer in IMPORTERS}
+_FORMS = (*(each.name for each in FORMATS), EVENTS)
+NAMES = ", ".join(dict.fromkeys((*_TOOLS, *_FORMS)))
+_ALL = "auto"
+
+
+class Source(NamedTuple):
+    """Something to import: a tool's history, or, without an importer, a document; of a certain form, where that was
+    named. A document that was only `found` in a folder may be none."""
+
+    importer: Importer | None
+    path: Path
+    form: str | None = None
+    found: bool = False
+
+
+def tools_to_complete(incomplete: str) -> list[str]:
+    """What the shell may complete to."""
+    return [each for each in (_ALL, *NAMES.split(", ")) if each.startswith(incomplete)]
+
+
+def sources_of(what: Sequence[str]) -> Iterator[Source]:
+    """What these arguments name. Raises `InvalidInputError` and `FileNotFoundError`, before the first is given."""
+    first, *rest = what
+    named = not Path(first).exists()
+    if first == _ALL and named:
+        if rest:
+            raise InvalidInputError(
+                field="path", value=rest[0], reason="auto takes no path: it looks at the usual places"
+            )
+        return iter([Source(importer, path) for importer in IMPORTERS for path in _usual(importer)])
+    if first in _TOOLS and named:
+        return iter(_of_tool(_TOOLS[first], rest))
+    if first in _FORMS and named:
+        if not rest:
+            raise InvalidInputError(field="tool", value=first, reason="has no usual place: say which file")
+        return iter([each for name in rest for each in _documents(name, first)])
+    return iter([each for name in what for each in _unnamed(name)])
+
+
+def _usual(importer: Importer) -> list[Path]:
+    return [path for path in importer.locate(Computer.here()) if path.exists()]
+
+
+def _of_tool(importer: Importer, names: Sequence[str]) -> list[Source]:
+    if not names:
+        found = _usual(importer)
+        if not found:
+            places = ", ".join(str(path) for path in importer.locate(Computer.here()))
+            reason = f"keeps nothing at {places}: say where" if places else "has no usual place: say where it is"
+            raise InvalidInputError(field="tool", value=importer.name, reason=reason)
+        return [Source(importer, path) for path in found]
+    return [each for name in names for each in _of_tool_at(importer, name)]
+
+
+def _of_tool_at(importer: Importer, name: str) -> list[Source]:
+    path = _existing(name)
+    other = importer_of(path)
+    if other is importer or (path.is_dir() and importer.sniff(path)):
+        return [Source(importer, path)]
+    if path.is_file() and other is None and importer.name in _FORMS:
+        return _documents(name, importer.name)
+    hint = f": it looks like {other.label}'s" if other is not None else ""
+    raise InvalidInputError(field="path", value=name, reason=f"holds nothing of {importer.label}'s{hint}")
+
+
+def _documents(name: str, form: str | None) -> list[Source]:
+    """The document of this name, or those in the folder of this name."""
+    path = Path(name) if name == STDIN else _existing(name)
+    if name == STDIN or not path.is_dir():
+        return [Source(None, path, form)]
+    files = sorted(path.glob("*.json"))
+    if not files:
+        reason = "holds no history of a tool that we know, and no .json files"
+        raise InvalidInputError(field="path", value=name, reason=reason)
+    return [Source(None, each, form, found=True) for each in files]
+
+
+def _unnamed(name: str) -> list[Source]:
+    importer = importer_of(Path(name)) if name != STDIN else None
+    return _documents(name, None) if importer is None else [Source(importer, Path(name))]
+
+
+def _existing(name: str) -> Path:
+    path = Path(name)
+    if path.exists():
+        return path
+    if path.name != name or path.suffix:
+        raise FileNotFoundError(2, "No such file or folder", name)
+    names = [_ALL, *NAMES.split(", ")]
+    near = [each for each in names if name.lower() in each] or difflib.get_close_matches(name.lower(), names, 1)
+    meant = f"; {near[0]} is one" if near else ""
+    raise FileNotFoundError(2, f"No such file or folder, and no tool ({', '.join(names)}) of that name{meant}", name)
