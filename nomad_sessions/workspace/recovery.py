@@ -178,7 +178,11 @@ def _without_snapshot(fs: FileSystem, folder: str, journal: Journal, found: Fore
     if previous is None and firsts and firsts[0] != 1:
         raise SnapshotUnreadableError(path=path, reason=f"{reason}, and the journal begins at seq {firsts[0]}")
     sealed, entries = journal.load(previous.seq if previous is not None else 0)
-    return View(previous, journal, sealed, entries)
+    view = View(previous, journal, sealed, entries)
+    if not view.seq and (isinstance(found, str) or fs.stat(f"{folder}/{PREVIOUS}") is not None):
+        # There was something: a journal that was emptied must not pass for one that was just begun.
+        raise SnapshotUnreadableError(path=path, reason=f"{reason}, and the journal has nothing")
+    return view
 
 
 def _read(fs: FileSystem, path: str) -> ForeignFile | str | None:

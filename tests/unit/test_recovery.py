@@ -310,3 +310,20 @@ def test_an_undamaged_store_is_the_same_byte_for_byte_after_open_read_check_and_
             manager.stats(WS)
             manager.status(WS)
         assert disk.tree() == tree
+
+
+@pytest.mark.parametrize("left", [b"", b'{"crc"'])
+def test_an_emptied_journal_beside_unreadable_snapshots_is_no_empty_store(left: bytes) -> None:
+    disk, _ = stored(folds=2)
+    remove(*segments(disk))(disk)
+    disk.write(f"{FOLDER}/journal/{1:016d}.jsonl", left)
+    for each in (SNAPSHOT, f"{SNAPSHOT}.prev"):
+        disk.write(each, b"{")
+    manager = manager_on(disk.process())
+    with pytest.raises(SnapshotUnreadableError):
+        contents(manager)
+    with pytest.raises(SnapshotUnreadableError):
+        perform(manager, Step("create", "new"))
+    remove(SNAPSHOT)(disk)
+    with pytest.raises(SnapshotUnreadableError):
+        contents(manager_on(disk.process()))
