@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nomad_sessions.clock import Clock, monotonic_of
 from nomad_sessions.errors import EventsPrunedError, InvalidInputError
+from nomad_sessions.mail.names import name_of
 from nomad_sessions.operations.reading import Looking
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.workspace.state import WORKSPACE
@@ -92,7 +93,7 @@ class MailCalls:
         Raises `InvalidInputError`. One append and one sync, however much is in the mailbox.
         """
         from nomad_sessions.mail import operations
-        from nomad_sessions.mail.asking import name_of, outgoing
+        from nomad_sessions.mail.asking import outgoing
 
         fields = outgoing(
             content,
@@ -210,7 +211,6 @@ class MailCalls:
         whose time is over is good until somebody else has the message: the work is done, and is not to be done again.
         """
         from nomad_sessions.mail import operations
-        from nomad_sessions.mail.asking import name_of
 
         self._commit(workspace_id, operations.ack(name_of("lease_id", lease_id)))
 
@@ -229,7 +229,7 @@ class MailCalls:
         failed. Durable on return. Raises as `ack` does.
         """
         from nomad_sessions.mail import operations
-        from nomad_sessions.mail.asking import milliseconds, name_of
+        from nomad_sessions.mail.asking import milliseconds
 
         ms = None if delay is None else milliseconds("delay", delay)
         if error is not None and not isinstance(error, str):
@@ -239,7 +239,7 @@ class MailCalls:
     def extend(self, workspace_id: str, lease_id: str, seconds: float = 30.0) -> Mail:
         """Gives a lease `seconds` from now on. Durable on return. Raises as `ack` does."""
         from nomad_sessions.mail import operations
-        from nomad_sessions.mail.asking import milliseconds, name_of
+        from nomad_sessions.mail.asking import milliseconds
 
         ms = milliseconds("seconds", seconds, least=1)
         name_of("lease_id", lease_id)
@@ -252,7 +252,6 @@ class MailCalls:
 
     def get_mail(self, workspace_id: str, mail_id: str) -> Mail | None:
         """One message, or None: also what became of one that had a `key`, while that is remembered."""
-        from nomad_sessions.mail.asking import name_of
         from nomad_sessions.mail.operations import box_of, mail_model
 
         def look(view: Looking) -> Mail | None:
@@ -281,7 +280,6 @@ class MailCalls:
 
     def peek(self, workspace_id: str, recipient: str, *, ordered: bool = True) -> Mail | None:
         """What `receive` would give now, as far as can be told without asking who is alive; leases nothing."""
-        from nomad_sessions.mail.asking import name_of
         from nomad_sessions.mail.operations import box_of, mail_model
 
         name_of("recipient", recipient)
@@ -316,7 +314,6 @@ class MailCalls:
         Raises `MailNotFoundError` for what is no dead letter.
         """
         from nomad_sessions.mail import operations
-        from nomad_sessions.mail.asking import name_of
 
         return self._commit(workspace_id, operations.requeue(name_of("mail_id", mail_id)))
 
@@ -326,7 +323,6 @@ class MailCalls:
         Raises `MailNotFoundError`, also for one that is leased.
         """
         from nomad_sessions.mail import operations
-        from nomad_sessions.mail.asking import name_of
 
         self._commit(workspace_id, operations.discard(name_of("mail_id", mail_id)))
 
@@ -335,7 +331,7 @@ class MailCalls:
     def _taken(self, workspace_id: str, recipient: str, lease: float, wait: float, *, ordered: bool) -> Taken:
         """Leases what is next, if there is anything. Where there is not, nothing is locked and nothing written."""
         from nomad_sessions.mail import operations
-        from nomad_sessions.mail.asking import milliseconds, name_of
+        from nomad_sessions.mail.asking import milliseconds
         from nomad_sessions.workspace.living import lives
 
         ms = milliseconds("lease", lease, least=1)

@@ -73,8 +73,19 @@ class TaskMonitor:
             ids = self._manager.list_workspaces() if self._workspace_id is None else [self._workspace_id]
             before, self._seen = self._seen, {}
             failed: list[Task] = []
+            errors: list[Exception] = []
             for workspace_id in ids:
-                failed += self._look_at(workspace_id, passed, before)
+                try:
+                    failed += self._look_at(workspace_id, passed, before)
+                except StoreClosedError:
+                    raise
+                except (NomadSessionsError, OSError) as error:  # Of one workspace: the others are looked at.
+                    errors.append(error)
+                    self._seen |= {key: seen for key, seen in before.items() if key[0] == workspace_id}
+            if len(errors) == len(ids) and errors:
+                raise errors[0]
+            for each in errors:
+                _LOG.warning("the monitor of tasks could not look everywhere, and goes on: %s", each)
             return failed
 
     def _passed(self) -> float:

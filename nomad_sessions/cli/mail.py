@@ -293,7 +293,7 @@ def _metadata(given: list[str] | None) -> dict[str, Any] | None:
             raise InvalidInputError(field="meta", value=each, reason="write it as KEY=VALUE")
         try:
             found[key] = json.loads(value)
-        except ValueError:  # Text needs no quotes.
+        except (ValueError, RecursionError):  # Text needs no quotes.
             found[key] = value
     return found or None
 
@@ -301,9 +301,12 @@ def _metadata(given: list[str] | None) -> dict[str, Any] | None:
 def _parsed(field: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(field=field, value=text, reason=f"is no JSON: {error}") from None
 
 
 def _text_of(file: Path) -> str:
-    return file.read_text(encoding="utf-8")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(field="file", value=str(file), reason=f"is no text in UTF-8: {error}") from None

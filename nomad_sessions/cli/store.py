@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ __all__ = [
 M = TypeVar("M", Session, Task)
 _NEWEST = ("last", "@last")
 _SHORTEST = 4  # characters of an id
+_MADE = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
 
 Workspace = Annotated[
     str | None,
@@ -203,10 +205,12 @@ def _with_piece(manager: NativeSessionManager, workspace_id: str, piece: str) ->
 
 
 def find_task(manager: NativeSessionManager, workspace_id: str, name: str) -> Task:
-    """The task that a user means by `name`: its id, or the beginning or the end of it."""
+    """The task that a user means by `name`: its id, or the beginning or the end of one that the store made. Of an id
+    that somebody chose a piece may be another's whole."""
     found = manager.get_task(workspace_id, name)
     if found is None and len(name) >= _SHORTEST:
-        found = _only_one("task", name, manager.list_tasks(workspace_id))
+        made = (each for each in manager.list_tasks(workspace_id) if _MADE.fullmatch(each.id))
+        found = _only_one("task", name, made)
     if found is None:
         raise TaskNotFoundError(task_id=name)
     return found

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from nomad_sessions.errors import InvalidCursorError, InvalidInputError
+from nomad_sessions.mail.names import name_of
 from nomad_sessions.mail.operations import box_of, mail_model
 from nomad_sessions.mail.queue import Mailbox, Row
 from nomad_sessions.models import Page
@@ -14,9 +15,8 @@ from nomad_sessions.models.mail import MAIL_STATUSES, PRIORITIES, Mail
 from nomad_sessions.operations.plain import plain
 from nomad_sessions.operations.reading import Looking
 
-__all__ = ["MailCounts", "MailQuery", "counts", "listed", "milliseconds", "name_of", "outgoing"]
+__all__ = ["MailCounts", "MailQuery", "counts", "listed", "milliseconds", "outgoing"]
 
-_LONGEST_NAME = 512
 _LONGEST_TIME = 1_000_000_000
 _LIVE = ("queued", "leased", "dead")
 
@@ -78,14 +78,6 @@ def outgoing(
         if on_expiry == "drop":
             row["onExpiry"] = on_expiry
     return plain(row)
-
-
-def name_of(field: str, value: object) -> str:
-    """A name: a recipient, a sender, a type, a key, an id. Raises `InvalidInputError`."""
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME:
-        reason = f"must be text of 1 to {_LONGEST_NAME} characters"
-        raise InvalidInputError(field=field, value=value, reason=reason)
-    return value
 
 
 def milliseconds(field: str, seconds: float, *, least: int = 0) -> int:

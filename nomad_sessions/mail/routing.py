@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.mail.names import name_of
 from nomad_sessions.models import dump, validate
 from nomad_sessions.models.mail import MailRule
 from nomad_sessions.operations.plain import plain, same
@@ -57,6 +58,8 @@ def _checked(number: int, given: Mapping[str, Any]) -> MailRule:
         raise InvalidInputError(field=f"{place}.{unknown}", value=rule.model_extra[unknown], reason=reason)
     if not rule.to or not all(rule.to):
         raise InvalidInputError(field=f"{place}.to", value=rule.to, reason="must name at least one recipient")
+    for recipient in rule.to:
+        name_of(f"{place}.to", recipient)
     return rule
 
 

@@ -62,5 +62,5 @@ def backoff(first: int, attempts: int, token: str) -> int:
     """How long to wait after attempt number `attempts`, in ms: `first`, and twice as long each time, up to five
     minutes; of which a part, up to the half, is left out by chance, so that those that failed together do not come back
     together. `token` is what chance is drawn from: the same gives the same."""
-    whole = min(first << min(attempts - 1, 32), max(first, LONGEST_BACKOFF))
+    whole = min(first << min(max(attempts - 1, 0), 32), max(first, LONGEST_BACKOFF))
     return whole - whole * (zlib.crc32(token.encode("utf-8", "surrogatepass")) & 0xFFFF) // 0x20000

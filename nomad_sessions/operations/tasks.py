@@ -64,7 +64,7 @@ def create(session_id: str, data: Mapping[str, Any] | None, fields: Mapping[str,
                 raise AlreadyExistsError(kind="task", id=task_id, current=task_model(task_id, there))
             return [], _result(task_id)
         require_session(view, session_id)
-        _check_table(view)
+        _check_table(view, task_id)
         row = _complete(body, task_id, session_id, stamp.now)
         change = {"type": "task.created", "sessionId": WORKSPACE, "rowId": task_id, "about": session_id, "row": row}
         return [change], _result(task_id)
@@ -95,13 +95,16 @@ def _complete(body: Body, task_id: str, session_id: str, now: int) -> Body:
     return row
 
 
-def _check_table(view: Looking) -> None:
+def _check_table(view: Looking, task_id: str) -> None:
     """Refuses to write where another program keeps something else: it would be lost, or the task would."""
     state = view.session(WORKSPACE)
     kept = state.fields.get(TABLES["task"], {}) if state is not None else {}
     if not isinstance(kept, dict):
         reason = "sessions.json has something of another program under this key, which stays: no task can be kept here"
         raise InvalidInputError(field=TABLES["task"], value=kept, reason=reason)
+    if task_id in kept and not isinstance(kept[task_id], dict):
+        reason = "sessions.json has something of another program under this id, which stays"
+        raise InvalidInputError(field="id", value=task_id, reason=reason)
 
 
 def update(

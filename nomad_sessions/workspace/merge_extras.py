@@ -30,10 +30,15 @@ def merge_extras(ours: Body, theirs: Body, known: Sequence[Body]) -> tuple[list[
     displaced: list[Body] = []
     whole: Body = {}
     for key, value in theirs.items():
-        kind, rows, own = _KINDS.get(key), rows_in(theirs, key), rows_in(ours, key)
-        if kind is None or rows is None or own is None:
+        kind, own = _KINDS.get(key), rows_in(ours, key)
+        if kind is None or not own:
             whole[key] = value
             continue
+        # A table that we keep rows in stays one, whatever they have made of it: what is no row is kept aside.
+        rows = dict(rows_in(theirs, key) or {})
+        left_out = {name: row for name, row in value.items() if name not in rows} if isinstance(value, dict) else value
+        if left_out != {} and not any(same(value, each.get(key, ABSENT)) for each in known):
+            displaced.append(displacement("no row of a table", kind, key, left_out))
         before = [rows_in(each, key) or {} for each in known]
         for row_id, row in _changed(kind, own, rows, before, displaced):
             changes.append({"type": f"{kind}.merged", "sessionId": WORKSPACE, "rowId": row_id, "row": row})

@@ -58,8 +58,8 @@ def indexed(fields: dict[str, Any], key: str, make: Callable[[Mapping[str, Row]]
         found = rows_in(fields, key)
         if found is None:
             return None
-        table = _Indexed(found)
-        table.index = make(table)
+        table = _Indexed(rows or {})
+        table.index = make(found)
         if key not in fields:  # Looking at what is not there does not make it.
             made: T = table.index
             return made
@@ -69,11 +69,14 @@ def indexed(fields: dict[str, Any], key: str, make: Callable[[Mapping[str, Row]]
 
 
 def rows_in(fields: Mapping[str, Any], key: str) -> Mapping[str, Row] | None:
-    """The rows under a key, none where there is no such key; None where there is something else."""
+    """The rows under a key, none where there is no such key; None where there is something else. What is no object
+    among them is no row, and stays where it is."""
     rows = fields.get(key, {})
-    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+    if not isinstance(rows, dict):
         return None
-    return rows
+    if all(isinstance(row, dict) for row in rows.values()):
+        return rows
+    return {name: row for name, row in rows.items() if isinstance(row, dict)}
 
 
 def sessions_in(rows: Mapping[str, Row] | None) -> frozenset[str]:

@@ -85,12 +85,19 @@ def test_what_is_wrong_is_named(made: Cli, arguments: list[str], code: int, word
     assert word in made("tasks", *arguments, code=code).err
 
 
-def test_a_task_is_named_by_a_piece_of_its_id(made: Cli) -> None:
+def test_a_task_is_named_by_a_piece_of_an_id_that_was_made_for_it(made: Cli) -> None:
     other = made("tasks", "add", "parser").id
-    assert made("tasks", "show", "sk-1").json["id"] == "task-1"
     assert made("tasks", "start", other[-6:]).id == other
-    made("tasks", "add", "parser", "--id", "task-11")
-    assert "2 tasks begin or end so" in made("tasks", "show", "task", code=2).err
+    made("tasks", "add", "parser")
+    assert "2 tasks begin or end so" in made("tasks", "show", other[:4], code=2).err
+
+
+def test_a_piece_of_an_id_that_somebody_chose_is_another_one(made: Cli) -> None:
+    made("tasks", "add", "parser", "--id", "task-1x")
+    made("tasks", "rm", "task-1")
+    for command in ("rm", "start", "show"):
+        assert "task-1" in made("tasks", command, "task-1", code=3).err
+    assert made("tasks", "show", "task-1x").json["status"] == "pending"
 
 
 def test_lists_are_filtered_and_go_on_where_they_ended(made: Cli) -> None:

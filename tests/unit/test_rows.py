@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nomad_sessions import NativeSessionManager
+from nomad_sessions import InvalidInputError, NativeSessionManager
 from nomad_sessions.operations.reading import Looking, Stamping
 from nomad_sessions.workspace.rows import rows_in
 from nomad_sessions.workspace.state import WORKSPACE, Body
@@ -151,3 +151,31 @@ def test_events_name_the_row_and_the_session_it_is_about(three: NativeSessionMan
     assert events[0] == ("task.created", "s", {"id": "a", "info": {"id": "a", "n": 1}})
     assert events[3] == ("task.updated", "s", {"id": "b", "set": {"n": 2}, "unset": ["none"]})
     assert events[-1] == ("task.deleted", "s", {"id": "a"})
+
+
+@pytest.mark.parametrize("theirs", [None, [], 5, "x", {}, {"zz": None}])
+def test_a_table_with_rows_stays_one_whatever_another_program_makes_of_it(
+    three: NativeSessionManager, theirs: object
+) -> None:
+    three.checkpoint(WS)
+    rewrite(three, lambda value: value.update(tasks=theirs))
+    three.create_session(WS)
+    three.checkpoint(WS)
+    assert tasks(three) == EXPECTED
+    assert three.check(WS).ok
+
+
+def test_what_is_no_row_disturbs_no_row(m: NativeSessionManager) -> None:
+    m.checkpoint(WS)
+    rewrite(m, lambda value: value.update(tasks={"zz": None}, mailbox={"zz": None}))
+    m.create_task(WS, "s", id="t")
+    m.send(WS, "bob", "precious")
+    with pytest.raises(InvalidInputError, match="zz"):
+        m.create_task(WS, "s", id="zz")
+    m.checkpoint(WS)
+    mail = m.receive(WS, "bob")
+    assert mail is not None
+    assert mail.content == "precious"
+    assert [task.id for task in m.list_tasks(WS)] == ["t"]
+    stored = json.loads((Path(m.data_dir) / WS / "sessions.json").read_text())
+    assert (stored["tasks"]["zz"], stored["mailbox"]["zz"]) == (None, None), "it stays"
