@@ -88,9 +88,11 @@ def _is_of_tool(value: Mapping[str, Any]) -> bool:
     return (
         bool(value.get("toolCalls"))
         or value.get("role") == "tool"
-        or value.get("type") in _TOOL_PARTS
-        or (
-            isinstance(parts, list)
-            and any(isinstance(part, dict) and part.get("type") in _TOOL_PARTS for part in parts)
-        )
+        or _names_tool(value)
+        or (isinstance(parts, list) and any(isinstance(part, dict) and _names_tool(part) for part in parts))
     )
+
+
+def _names_tool(part: Mapping[str, Any]) -> bool:
+    kind = part.get("type")  # What somebody recorded may be anything.
+    return isinstance(kind, str) and kind in _TOOL_PARTS

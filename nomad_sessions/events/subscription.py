@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -16,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from nomad_sessions.errors import EventsPrunedError, InvalidInputError
+from nomad_sessions.errors import EventsPrunedError, InvalidInputError, NomadSessionsError
 from nomad_sessions.events.feed import Feed
 from nomad_sessions.events.filters import EventFilter
 from nomad_sessions.models import Event
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from nomad_sessions.events.hub import Hub
 
 __all__ = ["Subscription"]
+
+_LOG = logging.getLogger("nomad_sessions")
 
 
 class Subscription:
@@ -53,14 +56,17 @@ class Subscription:
         self._ready: deque[Event] = deque()
         self._given: dict[str, Event] = {}
         self._moved: set[str] = set()
+        self._unreadable: set[str] = set()
         self._condition = threading.Condition()
         self._sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._closed = False
         self._begun = False
         hub.add(self)
         try:
-            for each in hub.workspaces() if workspace_id is None else [workspace_id]:
-                self._begin(each, since)
+            if workspace_id is not None:
+                self._begin(workspace_id, since)
+            for each in hub.workspaces() if self._all else ():
+                self._begin_if_readable(each, since)
         except BaseException:
             hub.remove(self)
             raise
@@ -74,7 +80,7 @@ class Subscription:
             return
         for each in self._hub.workspaces():
             if each not in self._feeds:
-                self._begin(each, 0)
+                self._begin_if_readable(each, 0)
 
     def notify(self, moved: set[str]) -> None:
         """Something happened in these workspaces."""
@@ -85,6 +91,15 @@ class Subscription:
         for loop, future in sleepers:
             with contextlib.suppress(RuntimeError):  # Its loop is closed: nobody waits there any more.
                 loop.call_soon_threadsafe(_wake, future)
+
+    def _begin_if_readable(self, workspace_id: str, since: int | None) -> None:
+        """One workspace that cannot be read hides no other: it is watched from when it can be."""
+        try:
+            self._begin(workspace_id, since)
+        except (NomadSessionsError, OSError) as error:
+            if workspace_id not in self._unreadable:
+                _LOG.warning("%s: its events cannot be read: %s", workspace_id, error)
+            self._unreadable.add(workspace_id)
 
     def _begin(self, workspace_id: str, since: int | None) -> None:
         feed = self._hub.feed(workspace_id)
@@ -150,8 +165,14 @@ class Subscription:
                 workspace_id = self._moved.pop()
             more = True
             try:
+                at = self._at[workspace_id]
                 events = self._events_of(workspace_id)
-                self._ready += [event for event in events if self.filter.matches(event, self._hub.is_of_task)]
+                try:
+                    self._ready += [event for event in events if self.filter.matches(event, self._hub.is_of_task)]
+                except BaseException:  # None of them was given: they come again.
+                    self._at[workspace_id] = at
+                    self._logs.pop(workspace_id, None)
+                    raise
                 more = bool(events) or workspace_id in self._logs
             finally:
                 if more:

@@ -41,7 +41,7 @@ def _event(item: Mapping[str, Any]) -> Body:
         raise InvalidInputError(field="type", value=kind, reason=reason)
     if not isinstance(properties, Mapping):
         raise InvalidInputError(field="properties", value=properties, reason="must be a mapping")
-    if type(time) is not int or time < 0:
+    if type(time) is not int or not 0 <= time < 1 << 63:
         raise InvalidInputError(field="timestamp", value=time, reason="must be a time in ms")
     for field in _TEXTS:
         if type(event.get(field, "x")) is not str or not event.get(field, "x"):

@@ -66,7 +66,9 @@ def test_the_wheel_has_the_examples_the_types_marker_and_the_format(tmp_path: Pa
     assert {"nomad_sessions/py.typed", "nomad_sessions/storage/FORMAT.md"} <= names
     shipped = {name.removeprefix("nomad_sessions/_examples/") for name in names if "/_examples/" in name}
     assert shipped == {
-        str(path.relative_to(ROOT / "examples")) for path in (ROOT / "examples").rglob("*") if path.is_file()
+        str(path.relative_to(ROOT / "examples"))
+        for path in (ROOT / "examples").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
     }
     code = "from nomad_sessions.cli.demo import examples_folder; print(examples_folder())"
     done = run(code, tmp_path / "installed")

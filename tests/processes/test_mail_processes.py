@@ -85,7 +85,7 @@ def consumed(data_dir: Path, *, ordered: bool, count: int) -> list[list[Any]]:
         Zygote(["tests.processes.mail_jobs"]) as two,
         ThreadPoolExecutor(2) as threads,
     ):
-        begin = time.monotonic() + 0.5
+        begin = time.monotonic() + 2.0  # Both are there by then, on a busy machine too.
         arguments = {"data_dir": str(data_dir), "ordered": ordered, "begin": begin}
         runs = [threads.submit(each.run, mail_jobs.consume, **arguments) for each in (one, two)]
         said = [run.result(60).well() for run in runs]

@@ -432,3 +432,32 @@ def test_what_another_program_writes_into_the_file_arrives_though_nobody_else_wr
             assert event.properties["set"]["title"] == title
             assert there(m.get_session(WS, "s")).title == title
     assert m.check(WS).ok
+
+
+def test_a_workspace_that_cannot_be_read_hides_no_other(m: NativeSessionManager) -> None:
+    with m.subscribe() as subscription:
+        broken = Path(m.data_dir) / "broken"
+        broken.mkdir()
+        (broken / "sessions.json").write_text("no store")
+        m.record_event(WS, "one")
+        assert there(subscription.next(10)).type == "one"
+        with m.subscribe() as later:
+            m.record_event(WS, "two")
+            assert [there(each.next(10)).type for each in (subscription, later)] == ["two", "two"]
+
+
+def test_what_fails_while_it_filters_loses_nothing(m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    seqs = add(m, 3)
+    with m.subscribe(WS, since=seqs[0] - 1, is_agent_task=False) as subscription:
+        with monkeypatch.context() as patch:
+            patch.setattr(hub.Hub, "sessions_with_tasks", lambda *_: 1 // 0)
+            with pytest.raises(ZeroDivisionError):
+                subscription.next(5)
+        assert [event.seq for event in take(subscription, 3)] == seqs
+
+
+def test_whatever_somebody_recorded_can_be_filtered(m: NativeSessionManager) -> None:
+    m.record_event(WS, "x", {"part": {"type": ["a"]}, "info": {"parts": [{"type": {}}], "type": 5}})
+    assert len(list(m.events(WS, types="x", has_tool=False))) == 1
+    with pytest.raises(InvalidInputError, match="timestamp"):
+        m.record_events(WS, [{"type": "x", "timestamp": 1 << 63}])
