@@ -89,7 +89,8 @@ def consumed(data_dir: Path, *, ordered: bool, count: int) -> list[list[Any]]:
         arguments = {"data_dir": str(data_dir), "ordered": ordered, "begin": begin}
         runs = [threads.submit(each.run, mail_jobs.consume, **arguments) for each in (one, two)]
         said = [run.result(60).well() for run in runs]
-    assert all(said), "one of them got nothing"
+    # Strictly in order only one message can be had at a time, and who has dealt with it asks again first.
+    assert all(said) or (ordered and any(said)), "one of them got nothing"
     return [each for of_one in said for each in of_one]
 
 
