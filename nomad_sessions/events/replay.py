@@ -7,7 +7,7 @@ ends; where some of them are not, it is said before the first is given. Verified
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,9 @@ from nomad_sessions.errors import EventsPrunedError
 from nomad_sessions.events.filters import EventFilter
 from nomad_sessions.events.translation import event_of
 from nomad_sessions.models import Event
+from nomad_sessions.storage.segment import Entry
 from nomad_sessions.workspace.archive import archived
+from nomad_sessions.workspace.log import LogReader
 from nomad_sessions.workspace.state import Body
 
 if TYPE_CHECKING:
@@ -59,11 +61,9 @@ class _Records:
         self._since = since
         self._goal = goal
         self._whole = whole
-        self._begin = max(since, firsts[0] - 1) if firsts else goal
 
     def oldest_first(self) -> Iterator[Body]:
-        yield from self._archived(newest_first=False)
-        yield from self._from_journal(self._begin, self._goal)
+        yield from self._between(self._since, self._goal)
 
     def newest_first(self) -> Iterator[Body]:
         """A segment at a time."""
@@ -71,21 +71,30 @@ class _Records:
         for first in reversed(self._firsts):
             lower = max(self._since, first - 1)
             if lower < upper:
-                yield from reversed(list(self._from_journal(lower, upper)))
+                yield from reversed(list(self._between(lower, upper)))
                 upper = lower
-        yield from self._archived(newest_first=True)
+        reader = self._hub.reader(self._workspace_id, 0)
+        carried = archived(reader.fs, reader.folder, after=self._since)
+        yield from (record for record in carried if record["seq"] <= min(upper, self._goal))
 
-    def _from_journal(self, after: int, goal: int) -> Iterator[Body]:
+    def _between(self, after: int, goal: int) -> Iterator[Body]:
+        if after >= goal:
+            return
         reader = self._hub.reader(self._workspace_id, after)
-        read = reader.read if self._whole else reader.read_what_there_is
         try:
-            while reader.after < goal and (entries := read()):
-                yield from (entry.record for entry in entries if entry.record["seq"] <= goal)
+            for entries in self._read(reader):
+                for entry in entries:
+                    if entry.record["seq"] > goal:
+                        return
+                    yield entry.record
+                if reader.after >= goal:
+                    return
         finally:
             reader.close()
 
-    def _archived(self, *, newest_first: bool) -> Iterator[Body]:
-        """What was carried over, and is not in the journal any more."""
-        reader = self._hub.reader(self._workspace_id, 0)
-        found = archived(reader.fs, reader.folder, after=self._since, newest_first=newest_first)
-        return (record for record in found if record["seq"] <= min(self._begin, self._goal))
+    def _read(self, reader: LogReader) -> Iterator[Iterable[Entry]]:
+        if not self._whole:
+            yield from ([each.entry for each in batch] for batch in reader.kept())
+            return
+        while entries := reader.read():
+            yield entries

@@ -21,8 +21,7 @@ from nomad_sessions.events.translation import event_of
 from nomad_sessions.models import Event
 from nomad_sessions.search.index import Index
 from nomad_sessions.search.text import clean
-from nomad_sessions.storage.segment import Entry
-from nomad_sessions.workspace.archive import archived, archives, entries_of
+from nomad_sessions.workspace.archive import entries_of
 from nomad_sessions.workspace.log import LogReader
 from nomad_sessions.workspace.store import Workspace
 
@@ -101,21 +100,15 @@ def _from(workspace: Workspace, after: int) -> Iterator[list[_Found]]:
     name = workspace.folder.rpartition("/")[2]
     log = log_of(workspace, after)
     try:
-        first = log.first()
-        if after + 1 < first:
-            for number in archives(workspace.fs, workspace.folder):
-                carried = entries_of(workspace.fs, workspace.folder, number)
-                kept = [each for each in carried if after < each.record["seq"] < first]
-                yield [_found(name, each, number, archived=True) for each in kept]
-            log.after = first - 1
-        while entries := log.read_what_there_is():
-            yield [_found(name, each, log.segment, archived=False) for each in entries]
+        for batch in log.kept():
+            yield [
+                _Found(
+                    event_of(name, each.entry.record), each.segment, each.entry.offset, each.entry.length, each.archived
+                )
+                for each in batch
+            ]
     finally:
         log.close()
-
-
-def _found(workspace_id: str, entry: Entry, segment: int, *, archived: bool) -> _Found:
-    return _Found(event_of(workspace_id, entry.record), segment, entry.offset, entry.length, archived)
 
 
 def _add(index: Index, found: Iterable[_Found]) -> None:
@@ -188,19 +181,8 @@ def catch_up_words(workspace: Workspace, index: Index) -> None:
 
 
 def _events(workspace: Workspace, after: int) -> Iterator[Event]:
-    name = workspace.folder.rpartition("/")[2]
-    log = log_of(workspace, after)
-    first = log.first()
-    if after + 1 < first:
-        for record in archived(workspace.fs, workspace.folder, after=after):
-            if record["seq"] < first:
-                yield event_of(name, record)
-        log.after = first - 1
-    try:
-        for record in log.all():
-            yield event_of(name, record)
-    finally:
-        log.close()
+    for batch in _from(workspace, after):
+        yield from (found.event for found in batch)
 
 
 def _text(event: Event) -> str:

@@ -68,12 +68,10 @@ def _may_hold(segment: Segment) -> bool:
     return True
 
 
-def archived(fs: FileSystem, folder: str, *, after: int = 0, newest_first: bool = False) -> Iterator[Body]:
-    """The records that were carried over, from the first with a seq above `after`. Raises `CorruptionError`."""
-    firsts = archives(fs, folder)
-    for first in reversed(firsts) if newest_first else firsts:
-        records = [each.record for each in entries_of(fs, folder, first) if each.record["seq"] > after]
-        yield from reversed(records) if newest_first else records
+def archived(fs: FileSystem, folder: str, *, after: int = 0) -> Iterator[Body]:
+    """The records that were carried over with a seq above `after`, the newest first. Raises `CorruptionError`."""
+    for first in reversed(archives(fs, folder)):
+        yield from reversed([each.record for each in entries_of(fs, folder, first) if each.record["seq"] > after])
 
 
 def archives(fs: FileSystem, folder: str) -> list[int]:

@@ -8,22 +8,32 @@ Verified by `tests/unit/test_subscribe.py` and `tests/processes/test_subscribers
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from nomad_sessions.errors import EventsPrunedError, JournalGapError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.segment import Entry, Segment
+from nomad_sessions.workspace.archive import archives, entries_of
 from nomad_sessions.workspace.state import WORKSPACE, Body
 from nomad_sessions.workspace.view import View
 
-__all__ = ["LogReader", "Look"]
+__all__ = ["Located", "LogReader", "Look"]
 
 Look = Callable[[Callable[[View], Any]], Any]
 """Asks the workspace's newest view."""
 
 _RETRIES = 4
 _KNOWN = 10_000
+
+
+class Located(NamedTuple):
+    """A record of the log, and where it lies: in the segment or, where `archived`, the file of `events/`, with this
+    first seq."""
+
+    entry: Entry
+    segment: int
+    archived: bool
 
 
 class LogReader:
@@ -91,15 +101,29 @@ class LogReader:
                     self._gap(segment.path, goal)
         return records
 
-    def read_what_there_is(self) -> list[Entry]:
-        """The same, passing over what is no longer kept."""
+    def kept(self) -> Iterator[list[Located]]:
+        """What is still kept, up to where the log is now, a list at a time: of what the journal no longer has, the
+        recorded events, also of what goes while this reads. Raises what `read` does, but for what was pruned."""
         while True:
             try:
-                return self.read()
+                entries = self.read()
             except EventsPrunedError as error:
                 if error.first <= self.after:
                     raise
+                for number in archives(self.fs, self.folder):
+                    carried = entries_of(self.fs, self.folder, number)
+                    found = [each for each in carried if self.after < each.record["seq"] < error.first]
+                    yield [Located(each, number, archived=True) for each in found]
                 self.after = error.first - 1
+                continue
+            if not entries:
+                return
+            yield [Located(each, self._first(), archived=False) for each in entries]
+
+    def _first(self) -> int:
+        """The first seq of the segment that was read last."""
+        assert self._segment is not None, "its records were just read"
+        return self._segment.first_seq
 
     def _gap(self, path: str, goal: int) -> None:
         """The journal ends before the workspace does: with a snapshot from elsewhere, put here, it goes on after that;
@@ -108,11 +132,6 @@ class LogReader:
         if self._look(lambda view: view.floor) >= first - 1:
             raise EventsPrunedError(path=self.folder, since=self.after, first=first)
         raise JournalGapError(path=path, expected_seq=self.after + 1, found_seq=goal)
-
-    def all(self) -> Iterator[Body]:
-        """Every record that there is, up to where the workspace is now."""
-        while records := self.read_what_there_is():
-            yield from (entry.record for entry in records)
 
     def _open(self) -> Segment:
         """The segment that holds the next record."""
@@ -131,11 +150,6 @@ class LogReader:
         """The seq of the first record that is kept; where none is, of the next one that there will be."""
         firsts = self.segments()
         return firsts[0] if firsts else self.goal() + 1
-
-    @property
-    def segment(self) -> int:
-        """The first seq of the segment that the records came from which were read last."""
-        return self._segment.first_seq if self._segment is not None else 0
 
     def segments(self) -> list[int]:
         """The first seq of each segment that there is."""

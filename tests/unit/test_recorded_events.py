@@ -191,3 +191,18 @@ def test_changes_that_came_with_a_snapshot_from_elsewhere_are_said_to_be_gone(
             assert there(subscription.next(5)).type == "after"
         with pytest.raises(EventsPrunedError):
             list(other.events(WS, since=last - 1))
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_what_was_recorded_is_replayed_though_its_segments_go_meanwhile(
+    m: NativeSessionManager, newest_first: bool
+) -> None:
+    m.configure_workspace(WS, retention={"bytes": 0})
+    seqs = m.record_events(WS, [{"type": "noted", "properties": {"n": n, "more": "x" * 300}} for n in range(2_000)])
+    replaying = m.events(WS, recorded=True, newest_first=newest_first)
+    first = next(replaying)
+    for _ in range(3):
+        m.record_events(WS, [{"type": "later", "properties": {"more": "x" * 300}} for _ in range(300)])
+        m.checkpoint(WS)
+    found = [event.seq for event in (first, *replaying)]
+    assert found == (seqs[::-1] if newest_first else seqs)
