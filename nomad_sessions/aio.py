@@ -20,6 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from nomad_sessions.aio_calls import AsyncCalls
 from nomad_sessions.aio_connections import AsyncConnectionCalls
+from nomad_sessions.aio_events import AsyncEventCalls
 from nomad_sessions.aio_mail import AsyncMailCalls
 from nomad_sessions.aio_tasks import AsyncTaskCalls
 from nomad_sessions.clock import Clock
@@ -39,7 +40,7 @@ _THREADS = 8
 _IN_TRANSACTION: ContextVar[frozenset[int]] = ContextVar("nomad_sessions_in_transaction", default=frozenset())
 
 
-class AsyncSessionManager(AsyncCalls, AsyncTaskCalls, AsyncConnectionCalls, AsyncMailCalls):
+class AsyncSessionManager(AsyncCalls, AsyncEventCalls, AsyncTaskCalls, AsyncConnectionCalls, AsyncMailCalls):
     """`NativeSessionManager` for asyncio: every call of it is a coroutine here, with the same arguments, result, errors
     and durability. An async context manager.
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from nomad_sessions.doctor import DoctorReport
 from nomad_sessions.errors import StoreClosedError
 from nomad_sessions.manager import NativeSessionManager
-from nomad_sessions.models import Event, Message, Page, Session
+from nomad_sessions.models import Message, Page, Session
 from nomad_sessions.operations.listing import UNSET, Unset
 from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus
 from nomad_sessions.usage import Usage
@@ -26,13 +25,9 @@ from nomad_sessions.workspace.repair import RepairReport
 from nomad_sessions.workspace.state import Body
 
 if TYPE_CHECKING:
-    from nomad_sessions.events.delivery import Callback, Deliver
-    from nomad_sessions.events.subscription import Subscription
     from nomad_sessions.metrics import Metrics
 
 __all__ = ["AsyncCalls"]
-
-_EVENTS_AT_ONCE = 256
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -264,93 +259,6 @@ class AsyncCalls:
     async def settings(self, workspace_id: str) -> Body:
         """A workspace's own settings, those that have been set."""
         return await self._run(self._manager.settings, workspace_id)
-
-    async def subscribe(
-        self,
-        workspace_id: str | None = None,
-        *,
-        types: str | Iterable[str] = (),
-        session_id: str | None = None,
-        message_id: str | None = None,
-        recorded: bool | None = None,
-        has_tool: bool | None = None,
-        is_agent_task: bool | None = None,
-        since: int | None = None,
-        cursor: str | None = None,
-        callback: Callback | None = None,
-        deliver: Deliver | None = None,
-    ) -> Subscription:
-        """Everything that happens from now on, for `async for`, or for a callback."""
-        return await self._run(
-            self._manager.subscribe,
-            workspace_id,
-            types=types,
-            session_id=session_id,
-            message_id=message_id,
-            recorded=recorded,
-            has_tool=has_tool,
-            is_agent_task=is_agent_task,
-            since=since,
-            cursor=cursor,
-            callback=callback,
-            deliver=deliver,
-        )
-
-    async def events(
-        self,
-        workspace_id: str,
-        *,
-        since: int | None = None,
-        until: int | None = None,
-        types: str | Iterable[str] = (),
-        session_id: str | None = None,
-        message_id: str | None = None,
-        recorded: bool | None = None,
-        has_tool: bool | None = None,
-        is_agent_task: bool | None = None,
-        after: int | None = None,
-        before: int | None = None,
-        limit: int | None = None,
-        newest_first: bool = False,
-    ) -> AsyncIterator[Event]:
-        """What happened, in order, for `async for`: the log is read on another thread."""
-        found = await self._run(
-            self._manager.events,
-            workspace_id,
-            since=since,
-            until=until,
-            types=types,
-            session_id=session_id,
-            message_id=message_id,
-            recorded=recorded,
-            has_tool=has_tool,
-            is_agent_task=is_agent_task,
-            after=after,
-            before=before,
-            limit=limit,
-            newest_first=newest_first,
-        )
-        while batch := await self._run(list, islice(found, _EVENTS_AT_ONCE)):
-            for event in batch:
-                yield event
-
-    async def record_event(
-        self,
-        workspace_id: str,
-        type: str,
-        properties: Mapping[str, Any] | None = None,
-        *,
-        session_id: str | None = None,
-        message_id: str | None = None,
-    ) -> int:
-        """Records what happened outside of the store; gives the seq. Durable on return."""
-        return await self._run(
-            self._manager.record_event, workspace_id, type, properties, session_id=session_id, message_id=message_id
-        )
-
-    async def record_events(self, workspace_id: str, items: Iterable[Mapping[str, Any]]) -> list[int]:
-        """The same for several events, with one sync: all of them, or none."""
-        return await self._run(self._manager.record_events, workspace_id, items)
 
     async def warm(self, workspace_id: str, *, sessions: int = 20) -> int:
         """Reads what a program will ask for first; gives the number of messages."""

@@ -16,6 +16,7 @@ from nomad_sessions.workspace.store import Operation, Workspace
 
 # A program that only adds messages starts faster without them.
 if TYPE_CHECKING:
+    from nomad_sessions.events.cursors import CursorInfo
     from nomad_sessions.events.delivery import Callback, Deliver
     from nomad_sessions.events.hub import Hub
     from nomad_sessions.events.subscription import Subscription
@@ -77,7 +78,8 @@ class EventCalls:
         event after the other, on a thread of the library, or where `deliver` says: an asyncio loop, an executor, or a
         function that has what it is given called (`deliver=QTimer…`). With a cursor each event is acknowledged when the
         callback has returned; one that fails ends the subscription, so that nothing is skipped. Where events are no
-        longer kept, a callback is told by an event `events.pruned`, iteration by `EventsPrunedError`.
+        longer kept, or the log is another one, a callback is told by an event `events.pruned`, iteration by
+        `EventsPrunedError`, and both go on with what there is.
 
         Raises `InvalidInputError`, `LockTimeoutError` while another has the cursor. An event arrives within
         milliseconds of its commit, and never later than a quarter of a second where the system gives no word of it.
@@ -85,6 +87,7 @@ class EventCalls:
         from nomad_sessions.events.delivery import deliver_to
         from nomad_sessions.events.filters import EventFilter
         from nomad_sessions.events.subscription import Subscription
+        from nomad_sessions.workspace.log import LogPosition
 
         wanted = EventFilter(types, session_id, message_id, recorded, has_tool, is_agent_task)
         if workspace_id is None and (since is not None or cursor is not None):
@@ -96,11 +99,12 @@ class EventCalls:
         if workspace_id is not None:
             validate_workspace_id(workspace_id)
         hub = self._events()
+        begin = None if since is None else LogPosition(since)
         held = None
         if cursor is not None and workspace_id is not None:
-            held, since = hub.hold(workspace_id, cursor, since)
+            held, begin = hub.hold(workspace_id, cursor, since)
         try:
-            subscription = Subscription(hub, wanted, workspace_id, since, held)
+            subscription = Subscription(hub, wanted, workspace_id, begin, held)
         except BaseException:
             if held is not None:
                 held.close()
@@ -134,8 +138,8 @@ class EventCalls:
 
         The filters are those of `subscribe`; `after` and `before` are times in ms, the second exclusive. Read from the
         log as it is consumed, and not kept. Raises `EventsPrunedError` at once, where what followed `since` is no
-        longer kept; what was recorded always is, so that `recorded=True` never raises it. Cost: the bytes of the log
-        between the two, and of the segments that they lie in.
+        longer kept, which what was recorded always is (`recorded=True`), or where the log is not as far as that. Cost:
+        the bytes of the log between the two, and of the segments that they lie in.
         """
         from nomad_sessions.events.filters import EventFilter
         from nomad_sessions.events.replay import replay
@@ -171,6 +175,20 @@ class EventCalls:
         from nomad_sessions.operations.recording import record
 
         return self._commit(workspace_id, record(items))
+
+    def list_cursors(self, workspace_id: str) -> list[CursorInfo]:
+        """The durable cursors of a workspace, by name: what each has dealt with last, and whether a subscription has it
+        now. Raises `CorruptionError` for one that holds no position."""
+        from nomad_sessions.events.cursors import list_cursors
+
+        return list_cursors(self._fs, self.workspace(workspace_id).folder)
+
+    def delete_cursor(self, workspace_id: str, cursor: str) -> bool:
+        """Forgets a durable cursor: who subscribes with this name begins anew. False when there is none. Durable on
+        return. Raises `LockTimeoutError` while a subscription has it."""
+        from nomad_sessions.events.cursors import delete_cursor
+
+        return delete_cursor(self._fs, self.workspace(workspace_id).folder, cursor)
 
     def _events(self) -> Hub:
         from nomad_sessions.events.hub import Hub

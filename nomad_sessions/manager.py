@@ -149,7 +149,7 @@ class NativeSessionManager(
     def _commit(self, workspace_id: str, operation: Operation[T], *, lazy: bool = False) -> T:
         result = self._use(workspace_id, lambda workspace: workspace.commit(operation, lazy=lazy))
         if self._hub is not None:
-            self._hub.wake()
+            self._hub.wake(workspace_id)
         return result
 
     def _attach(self, workspace_id: str, data: bytes) -> str:
@@ -177,7 +177,7 @@ class NativeSessionManager(
         else:
             transaction.commit()
             if self._hub is not None:
-                self._hub.wake()
+                self._hub.wake(workspace_id)
         finally:
             self._in_transaction.active = False
 

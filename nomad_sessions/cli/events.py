@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AsJson, DataDir, Workspace, find_session, open_store
 from nomad_sessions.cli.times import moment
 from nomad_sessions.clock import SystemClock
-from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.errors import InvalidInputError, SessionNotFoundError
 from nomad_sessions.events import EventFilter
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Event, dump
@@ -28,6 +29,7 @@ from nomad_sessions.storage.codec import decode, encode
 __all__ = ["register", "told"]
 
 _TIME = "A day or time (2026-11-20, 2026-11-20T14:30), or how long ago: 90m, 12h, 7d, 4w."
+_PAGE = 20  # events of a list
 _CUT = 120  # characters of an event in a list
 _SESSIONS, _EVENTS = 10, 12  # lines that `watch` shows
 
@@ -63,8 +65,10 @@ def events(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with events as they come, until Ctrl-C.")
     ] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
-    offset: Annotated[int, typer.Option(min=0, help="Leave out this many: for the next page.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="How many at most: of a list 20, of a replay all.")
+    ] = None,
+    offset: Annotated[int, typer.Option(min=0, help="Of a list, leave out this many: for the next page.")] = 0,
     workspace: Workspace = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -77,22 +81,24 @@ def events(
     now = SystemClock().now()
     with open_store(data_dir, workspace) as (manager, ws):
         if session is not None:
-            session = find_session(manager, ws, session).id
+            with contextlib.suppress(SessionNotFoundError):  # What was recorded may be of another tool's session.
+                session = find_session(manager, ws, session).id
         times = moment("since", since, now), moment("until", until, now)
         wanted = EventFilter(types or (), session, None, recorded, tool, task, *times)
         if after is not None or follow:
-            if query:
-                reason = "is for a list: it goes neither with --after nor with --follow"
-                raise InvalidInputError(field="query", value=" ".join(query), reason=reason)
+            for field, value in (("query", " ".join(query or ())), ("offset", offset)):
+                if value:
+                    reason = "is for a list: it goes neither with --after nor with --follow"
+                    raise InvalidInputError(field=field, value=value, reason=reason)
             people = for_people(as_json)
-            for event in _stream(manager, ws, wanted, after, follow=follow):
+            for event in itertools.islice(_stream(manager, ws, wanted, after, follow=follow), limit):
                 if people:
                     Console().print(_line(event), soft_wrap=True)
                 else:
                     write_line(dump(event))
             return
         with Searcher(manager) as searcher, working("Reading what is new"):
-            found = searcher.events(ws, wanted, query=" ".join(query or ()), limit=limit, offset=offset)
+            found = searcher.events(ws, wanted, query=" ".join(query or ()), limit=limit or _PAGE, offset=offset)
     if not for_people(as_json):
         items = [dump(event) for event in found.events]
         write_json({"items": items, "total": found.total, "nextOffset": found.next_offset, "stale": found.stale})

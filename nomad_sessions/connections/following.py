@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 from nomad_sessions.connections.replica import SNAPSHOT, tells_all
 from nomad_sessions.errors import EventsPrunedError
 from nomad_sessions.events import EventFilter, Subscription
+from nomad_sessions.events.feed import Step
+from nomad_sessions.events.subscription import Reading
 from nomad_sessions.models import Event
 from nomad_sessions.storage.codec import decode, encode
+from nomad_sessions.workspace.log import LogPosition
 from nomad_sessions.workspace.state import Body, SessionState
 from nomad_sessions.workspace.view import View
 
@@ -36,26 +39,27 @@ class SessionSubscription(Subscription):
         self._owed = False
         first = read() if since is None else None
         self._told = first.seq if first is not None else since or 0
-        super().__init__(hub, EventFilter(session_id=session_id), workspace_id, self._told)
+        super().__init__(hub, EventFilter(session_id=session_id), workspace_id, LogPosition(self._told))
         if first is not None:
             self._ready.append(first)
 
-    def _events_of(self, workspace_id: str) -> list[Event]:
+    def _step(self, reading: Reading) -> Step:
         while not self._owed:
             try:
-                events = super()._events_of(workspace_id)
-            except EventsPrunedError:
+                step = super()._step(reading)
+            except EventsPrunedError as error:
+                reading.go_on(error)
                 self._owed = True
                 break
-            ours = [each for each in events if each.seq > self._told and each.session_id == self._session_id]
-            if not all(map(tells_all, ours)):
-                self._owed = True
-            elif ours or not events:
-                return ours
+            ours = [each for each in step.events if each.seq > self._told and each.session_id == self._session_id]
+            if all(map(tells_all, ours)) and (ours or not step.events):
+                return Step(ours, step.position)
+            self._owed = bool(ours)
+            reading.position = step.position
         # Owed until it was read: the events that it stands for will not come again.
         whole = self._read()
         self._owed, self._told = False, whole.seq
-        return [whole]
+        return Step([whole], reading.position)
 
 
 def snapshot_of(workspace_id: str, session_id: str) -> Callable[[View], Event]:

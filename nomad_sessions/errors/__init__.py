@@ -23,6 +23,7 @@ An error also subclasses the built-in that callers catch already, carries its fa
     ├── SessionStateError (RuntimeError)         session_id, state
     ├── SessionInUseError                        session_id, holders
     ├── ConnectionClosedError (RuntimeError)
+    ├── SubscriptionClosedError (RuntimeError)
     ├── StoreClosedError (RuntimeError)          path
     ├── EventsPrunedError (LookupError)          path, since, first
     ├── NoRouteError (LookupError)               type, rules
@@ -68,6 +69,7 @@ from nomad_sessions.errors.calls import (
     SessionNotFoundError,
     SessionStateError,
     StoreClosedError,
+    SubscriptionClosedError,
     TaskNotFoundError,
     TransactionError,
     WorkspaceNotFoundError,
@@ -123,6 +125,7 @@ __all__ = [
     "StorageError",
     "StoreClosedError",
     "StoreReadOnlyError",
+    "SubscriptionClosedError",
     "TaskNotFoundError",
     "TransactionError",
     "UnsupportedFormatError",

@@ -172,6 +172,10 @@ class ConnectionClosedError(NomadSessionsError, RuntimeError):
     """A connection to a session was used after its end: it was closed, or another client took its place."""
 
 
+class SubscriptionClosedError(NomadSessionsError, RuntimeError):
+    """A subscription's cursor was to be moved after its end: it was closed, or its workspace deleted."""
+
+
 class StoreClosedError(NomadSessionsError, RuntimeError):
     """The manager or store was used after `close()`. `path` is its folder, where known."""
 

@@ -8,85 +8,152 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from typing import NamedTuple
 
-from nomad_sessions.errors import CorruptionError, InvalidInputError
+from nomad_sessions.errors import CorruptionError, InvalidInputError, SubscriptionClosedError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.storage.files import make_folder, read_whole
-from nomad_sessions.storage.lock import StoreLock
+from nomad_sessions.storage.lock import StoreLock, held
 from nomad_sessions.workspace.faults import translated
+from nomad_sessions.workspace.log import LogPosition
 
-__all__ = ["Cursor", "Position"]
+__all__ = ["Cursor", "CursorInfo", "delete_cursor", "list_cursors"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-class Position(NamedTuple):
-    """What was dealt with last: its seq, and its id ("" for a delta, which has none)."""
+_FOLDER = "cursors"
 
+
+class CursorInfo(NamedTuple):
+    """A durable cursor: its name, the seq that was dealt with last, and whether a subscription has it now."""
+
+    name: str
     seq: int
-    id: str
+    held: bool
 
 
 class Cursor:
-    """A held cursor. Not for several threads at once."""
+    """A held cursor. Safe for several threads. `position` is what was dealt with last, None before anything was."""
 
     def __init__(self, fs: FileSystem, folder: str, workspace_id: str, name: str, *, synced: bool) -> None:
         """Takes it; `synced` says whether `advance` is to survive a power cut.
 
         Raises `InvalidInputError` for a name that is none, `LockTimeoutError` while another holds it.
         """
-        if not _NAME.fullmatch(name):
-            reason = "must be 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or digit"
-            raise InvalidInputError(field="cursor", value=name, reason=reason)
+        self._folder = f"{folder}/{_FOLDER}"
+        self._path, lock = _paths(folder, name)
         self.workspace_id = workspace_id
         self.name = name
         self._fs = fs
-        self._folder = f"{folder}/cursors"
-        self._path = f"{self._folder}/{name}.json"
         self._synced = synced
         with translated(folder):
             make_folder(fs, self._folder)
-        self._lock = StoreLock(fs, f"{self._folder}/{name}.lock")
+        self._lock = StoreLock(fs, lock)
+        self._mutex = threading.Lock()
         self._lock.acquire(timeout=0)
         try:
-            self.position = self._read()
+            self.position = _read(fs, self._path)
         except BaseException:
             self._lock.close()
             raise
 
     def advance(self, seq: int, identifier: str) -> None:
-        """Moves on to this record; does nothing for one that lies behind."""
-        if self.position is not None and seq <= self.position.seq:
-            return
-        temporary = f"{self._path}.tmp"
-        with translated(self._folder):
-            fd = self._fs.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                self._fs.pwrite_all(fd, encode({"seq": seq, "id": identifier}), 0)
-                if self._synced:
-                    self._fs.sync(fd)
-            finally:
-                self._fs.close(fd)
-            self._fs.replace(temporary, self._path)
-            if self._synced:
-                self._fs.sync_dir(self._folder)
-        self.position = Position(seq, identifier)
+        """Moves on to this record; does nothing for one that lies behind.
+
+        Raises `SubscriptionClosedError` where it is not held any more: closed, in a forked child, or its file deleted
+        with the workspace; and what writing does.
+        """
+        with self._mutex:
+            if not self._lock.held or not self._lock.verify():
+                raise SubscriptionClosedError(
+                    message=f"the cursor {self.name} of {self.workspace_id} is held here no more"
+                )
+            if self.position is not None and seq <= self.position.seq:
+                return
+            with translated(self._folder):
+                _write(self._fs, self._path, LogPosition(seq, identifier), synced=self._synced)
+            self.position = LogPosition(seq, identifier)
+
+    def begin_anew(self) -> None:
+        """The log is another one: whatever is acknowledged next lies ahead. Moves nothing by itself."""
+        with self._mutex:
+            self.position = None
 
     def close(self) -> None:
-        """Lets go of it."""
-        self._lock.close()
+        """Lets go of it, when what is being acknowledged has been."""
+        with self._mutex:
+            self._lock.close()
 
-    def _read(self) -> Position | None:
-        try:
-            data = read_whole(self._fs, self._path)
-        except FileNotFoundError:
-            return None
-        try:
-            value = decode(data)
-            return Position(int(value["seq"]), str(value["id"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise CorruptionError(
-                path=self._path, reason="it holds no position", hint="delete it to begin anew"
-            ) from error
+    def after_fork(self) -> None:
+        """In a forked child, where it is not held."""
+        self._mutex = threading.Lock()
+
+
+def list_cursors(fs: FileSystem, folder: str) -> list[CursorInfo]:
+    """The cursors of the workspace in this folder, by name. Raises `CorruptionError`."""
+    found = sorted(name[:-5] for name in fs.listdir(f"{folder}/{_FOLDER}") if name.endswith(".json"))
+    taken = held(fs, (f"{folder}/{_FOLDER}/{name}.lock" for name in found))
+    infos = []
+    for name in found:
+        path, lock = _paths(folder, name)
+        position = _read(fs, path)
+        if position is not None:  # Else it was deleted since.
+            infos.append(CursorInfo(name, position.seq, lock in taken))
+    return infos
+
+
+def delete_cursor(fs: FileSystem, folder: str, name: str) -> bool:
+    """Forgets a cursor; False when there is none. Raises `LockTimeoutError` while a subscription has it."""
+    path, lock_path = _paths(folder, name)
+    if fs.stat(path) is None:
+        return False
+    lock = StoreLock(fs, lock_path)
+    lock.acquire(timeout=0)
+    try:
+        with translated(f"{folder}/{_FOLDER}"):
+            there = fs.stat(path) is not None
+            fs.unlink(path)
+            fs.unlink(lock_path)
+            fs.sync_dir(f"{folder}/{_FOLDER}")
+    finally:
+        lock.close()
+    return there
+
+
+def _paths(folder: str, name: object) -> tuple[str, str]:
+    """Of a cursor's file, and of its lock."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        reason = "must be 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or digit"
+        raise InvalidInputError(field="cursor", value=name, reason=reason)
+    return f"{folder}/{_FOLDER}/{name}.json", f"{folder}/{_FOLDER}/{name}.lock"
+
+
+def _read(fs: FileSystem, path: str) -> LogPosition | None:
+    """What a cursor's file holds, None where there is none. Raises `CorruptionError`."""
+    try:
+        data = read_whole(fs, path)
+    except FileNotFoundError:
+        return None
+    try:
+        value = decode(data)
+        return LogPosition(int(value["seq"]), str(value["id"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptionError(path=path, reason="it holds no position", hint="delete it to begin anew") from error
+
+
+def _write(fs: FileSystem, path: str, position: LogPosition, *, synced: bool) -> None:
+    """Replaces a cursor's file; durable on return with `synced`."""
+    temporary = f"{path}.tmp"
+    fd = fs.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        fs.pwrite_all(fd, encode({"seq": position.seq, "id": position.mark}), 0)
+        if synced:
+            fs.sync(fd)
+    finally:
+        fs.close(fd)
+    fs.replace(temporary, path)
+    if synced:
+        fs.sync_dir(os.path.dirname(path))

@@ -1,7 +1,8 @@
 """The events of one workspace as a process sees them: read from the log once, for all who subscribe.
 
-Invariant: `after(seq)` gives exactly the events that follow a seq, in order, or says that it no longer has them; they
-are in the log then. Memory is bounded, whatever the subscribers do. Verified by `tests/unit/test_subscribe.py`.
+Invariant: `after(position)` gives exactly the events that follow a position in the log, in order, or says that it has
+not got them, or that it is of another log; they are in the log then. Memory is bounded, whatever the subscribers do.
+Verified by `tests/unit/test_subscribe.py` and `tests/unit/test_another_log.py`.
 """
 
 from __future__ import annotations
@@ -10,44 +11,68 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
 from nomad_sessions.events.translation import event_of
 from nomad_sessions.models import Event
-from nomad_sessions.workspace.log import LogReader
+from nomad_sessions.workspace.log import LogPosition, LogReader
 
-__all__ = ["Feed"]
+__all__ = ["Feed", "Step"]
 
 _MOST = 4_096
 _MOST_BYTES = 16 << 20  # of the log: decoded they are some three times as large
 _READ_AT_ONCE = 256
 
 
-class Feed:
-    """The newest events of a workspace. Reading on is one thread's; looking is for any number of them."""
+class Step(NamedTuple):
+    """The next events, and the position after them."""
 
-    def __init__(self, workspace_id: str, reader: Callable[[int], LogReader]) -> None:
-        """From now on: what was committed before is not in it. `reader` makes one that reads on from a seq."""
+    events: list[Event]
+    position: LogPosition
+
+
+class Feed:
+    """The newest events of a workspace. Reading on is one thread's; looking is for any number of them.
+
+    `late` says that the last attempt to read on failed.
+    """
+
+    def __init__(self, workspace_id: str, reader: Callable[[LogPosition], LogReader]) -> None:
+        """From now on: what was committed before is not in it. `reader` makes one that reads on from a position."""
         self.workspace_id = workspace_id
+        self.late = False
         self._new_reader = reader
-        self._reader = reader(0)
-        self._reader.after = self.seq = self._reader.goal()
+        self._reader = reader(LogPosition(0))
         self._events: deque[Event] = deque()
+        self._marks: deque[str] = deque()
         self._sizes: deque[int] = deque()
         self._bytes = 0
+        self._begin = self._end = LogPosition(0)
         self._mutex = threading.Lock()
+        self.begin_anew()
+
+    @property
+    def position(self) -> LogPosition:
+        """Where it is."""
+        with self._mutex:
+            return self._end
 
     def read_on(self) -> bool:
         """Takes in what is new, and says whether there was anything. Raises what `LogReader.read` does."""
         entries = self._reader.read()
         events = [event_of(self.workspace_id, entry.record) for entry in entries]
         with self._mutex:
-            self._events += events
-            self._sizes += [entry.length for entry in entries]
-            self._bytes += sum(entry.length for entry in entries)
+            mark = self._end.mark
+            for event, entry in zip(events, entries, strict=True):
+                mark = event.id or mark
+                self._events.append(event)
+                self._marks.append(mark)
+                self._sizes.append(entry.length)
+                self._bytes += entry.length
             while len(self._events) > _MOST or self._bytes > _MOST_BYTES:
-                self._events.popleft()
+                self._begin = LogPosition(self._events.popleft().seq, self._marks.popleft())
                 self._bytes -= self._sizes.popleft()
-            self.seq = self._reader.after
+            self._end = LogPosition(self._reader.after, self._reader.mark)
         return bool(events)
 
     def lags(self) -> bool:
@@ -55,31 +80,41 @@ class Feed:
         return self._reader.lags()
 
     def begin_anew(self) -> None:
-        """The log is another one: goes on from where that one is now."""
-        self._reader.close()
+        """Goes on from where the log is now, whichever it is."""
         with self._mutex:
-            self._reader.after = self.seq = self._reader.goal()
+            self._reader.go_to_end()
+            self._begin = self._end = LogPosition(self._reader.after, self._reader.mark)
             self._events.clear()
+            self._marks.clear()
             self._sizes.clear()
             self._bytes = 0
 
-    def after(self, seq: int) -> list[Event] | None:
-        """The next few events after a seq; None where they are no longer at hand, or were never read."""
+    def after(self, position: LogPosition) -> Step | None:
+        """The next few events after a position; None where they are no longer at hand, were never read, or it is one of
+        another log."""
         with self._mutex:
-            if seq == self.seq:
-                return []
-            begin = self._events[0].seq - 1 if self._events else self.seq
-            if not begin <= seq < self.seq:
+            index = position.seq - self._begin.seq
+            if not 0 <= index <= len(self._events):
                 return None
-            start = seq - begin
-            return list(islice(self._events, start, start + _READ_AT_ONCE))
+            mark = self._marks[index - 1] if index else self._begin.mark
+            if position.mark and mark and position.mark != mark:
+                return None
+            stop = min(index + _READ_AT_ONCE, len(self._events))
+            events = list(islice(self._events, index, stop))
+            return Step(events, LogPosition(events[-1].seq, self._marks[stop - 1]) if events else position)
 
-    def from_log(self, after: int) -> Iterator[list[Event]]:
-        """The events after a seq, read from the log, a list at a time, up to where the workspace is now."""
-        reader = self._new_reader(after)
+    def from_log(self, position: LogPosition, told: int | None) -> Iterator[Step]:
+        """The events after a position, read from the log, a list at a time, up to where the workspace is now; of what
+        was pruned, those that are kept. Raises what `LogReader.kept` does."""
+        reader = self._new_reader(position)
         try:
-            while entries := reader.read():
-                yield [event_of(self.workspace_id, entry.record) for entry in entries]
+            for found in reader.kept(told):
+                events = [event_of(self.workspace_id, each.entry.record) for each in found]
+                if found and found[0].archived:
+                    yield Step(events, LogPosition(events[-1].seq, events[-1].id))
+                else:
+                    yield Step(events, LogPosition(reader.after, reader.mark))
+            yield Step([], LogPosition(reader.after, reader.mark))
         finally:
             reader.close()
 

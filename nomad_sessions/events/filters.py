@@ -13,6 +13,16 @@ from nomad_sessions.models import Event
 
 __all__ = ["EventFilter", "concerns_task", "has_tool"]
 
+_TEXT, _CHOICE, _TIME = (str, "must be a str"), (bool, "must be True, False or None"), (int, "must be a time in ms")
+_FIELDS = (
+    ("session_id", *_TEXT),
+    ("message_id", *_TEXT),
+    ("recorded", *_CHOICE),
+    ("has_tool", *_CHOICE),
+    ("is_agent_task", *_CHOICE),
+    ("after", *_TIME),
+    ("before", *_TIME),
+)
 _TOOL_PARTS = frozenset({"tool", "tool_call", "tool_result"})
 
 
@@ -37,7 +47,13 @@ class EventFilter:
     _pattern: re.Pattern[str] | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
-        """Raises `InvalidInputError` for a type that is no text."""
+        """Raises `InvalidInputError` for what is not of its type."""
+        for name, kind, reason in _FIELDS:
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+                raise InvalidInputError(field=name, value=value, reason=reason)
+        if not isinstance(self.types, Iterable):
+            raise InvalidInputError(field="types", value=self.types, reason="must be the name of a type, or several")
         types = (self.types,) if isinstance(self.types, str) else tuple(self.types)
         for each in types:
             if not each or type(each) is not str:

@@ -9,19 +9,28 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nomad_sessions.errors import EventsPrunedError, NomadSessionsError, StoreClosedError, StoreReadOnlyError
-from nomad_sessions.events.cursors import Cursor, Position
+from nomad_sessions.errors import (
+    EventsPrunedError,
+    LockTimeoutError,
+    NomadSessionsError,
+    StoreClosedError,
+    StoreReadOnlyError,
+)
+from nomad_sessions.events.cursors import Cursor
 from nomad_sessions.events.feed import Feed
-from nomad_sessions.events.translation import event_of
+from nomad_sessions.events.watching import Watcher
 from nomad_sessions.models import Event
 from nomad_sessions.operations.reading import Looking
-from nomad_sessions.workspace.log import LogReader
+from nomad_sessions.workspace.log import LogPosition, LogReader
 from nomad_sessions.workspace.rows import TABLES, rows_in, sessions_in
 from nomad_sessions.workspace.state import WORKSPACE
+from nomad_sessions.workspace.store import Workspace
+from nomad_sessions.workspace.view import View
 
 if TYPE_CHECKING:
     from nomad_sessions.events.subscription import Subscription
@@ -31,7 +40,9 @@ __all__ = ["POLL_EVERY", "Hub"]
 
 _LOG = logging.getLogger("nomad_sessions")
 POLL_EVERY = 0.25
-"""Seconds between two looks when nobody says that anything happened."""
+"""Seconds between two looks at everything, whether anybody says that something happened or not."""
+_PAUSE = 0.001
+"""Seconds between two looks while events come: what comes meanwhile is read at once, and writers get on."""
 
 
 class Hub:
@@ -43,27 +54,34 @@ class Hub:
         self._feeds: dict[str, Feed] = {}
         self._subscriptions: list[Subscription] = []
         self._of_tasks: dict[str, tuple[int, frozenset[str]]] = {}
-        self._due = threading.Event()
+        self._due: set[str] = set()
+        self._all_due = True
+        self._called = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def wake(self) -> None:
-        """Something may have happened. Cheap; from any thread."""
-        self._due.set()
+    def wake(self, workspace_id: str) -> None:
+        """Something may have happened there. Cheap; from any thread."""
+        if workspace_id not in self._due:
+            self._due.add(workspace_id)
+            self._called.set()
 
     def workspaces(self) -> list[str]:
         """Those that there are now."""
         return self._manager.list_workspaces()
 
-    def reader(self, workspace_id: str, after: int) -> LogReader:
-        """A reader of a workspace's log, from a seq on."""
+    def reader(self, workspace_id: str, position: LogPosition) -> LogReader:
+        """A reader of a workspace's log, from a position on."""
         use, folder = self._manager._use, self._manager.workspace(workspace_id).folder
-        return LogReader(self._manager._fs, folder, lambda look: use(workspace_id, lambda each: each.read(look)), after)
 
-    def hold(self, workspace_id: str, name: str, since: int | None) -> tuple[Cursor, int]:
-        """A durable cursor, and the seq after which it goes on: a new one begins at `since`, or now.
+        def look(ask: Callable[[View], Any]) -> Any:
+            return use(workspace_id, lambda each: each.read(ask))
 
-        Raises `InvalidInputError`, `LockTimeoutError`, and `EventsPrunedError` where the log is not the one that the
-        cursor was made for, or no longer has what follows it.
+        return LogReader(self._manager._fs, folder, look, *position)
+
+    def hold(self, workspace_id: str, name: str, since: int | None) -> tuple[Cursor, LogPosition]:
+        """A durable cursor, and where it goes on: a new one begins at `since`, or now.
+
+        Raises `InvalidInputError`, `LockTimeoutError`, and what writing it does.
         """
         manager = self._manager
         manager.workspace(workspace_id).make_parents()
@@ -71,31 +89,13 @@ class Hub:
         cursor = Cursor(manager._fs, folder, workspace_id, name, synced=manager._options.durability == "full")
         try:
             if cursor.position is None:
-                reader = self.reader(workspace_id, 0)
-                cursor.advance(reader.goal() if since is None else since, "")
-            else:
-                self._compare(workspace_id, cursor.position)
+                begin = self.feed(workspace_id).position if since is None else LogPosition(since)
+                cursor.advance(*begin)
         except BaseException:
             cursor.close()
             raise
         assert cursor.position is not None
-        return cursor, cursor.position.seq
-
-    def _compare(self, workspace_id: str, position: Position) -> None:
-        """Raises `EventsPrunedError` where what the cursor points at is another record than it was."""
-        reader = self.reader(workspace_id, max(0, position.seq - 1))
-        try:
-            goal = reader.goal()
-            if goal < position.seq:
-                raise EventsPrunedError(path=reader.folder, since=position.seq, first=1)
-            first = reader.first()
-            if first > position.seq + 1 and goal > position.seq:
-                raise EventsPrunedError(path=reader.folder, since=position.seq, first=first)
-            entries = reader.read() if position.id and first <= position.seq else []
-            if entries and event_of(workspace_id, entries[0].record).id != position.id:
-                raise EventsPrunedError(path=reader.folder, since=position.seq, first=1)
-        finally:
-            reader.close()
+        return cursor, cursor.position
 
     def sessions_with_tasks(self, workspace_id: str) -> frozenset[str]:
         """The ids of the sessions that are worked on as an agent's task. Cheap while nothing of the workspace's own has
@@ -129,14 +129,18 @@ class Hub:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="nomad-sessions-events", daemon=True)
                 self._thread.start()
-        self.wake()
+        self._look_at_all()
 
     def remove(self, subscription: Subscription) -> None:
         """Forgets it. With the last one the thread ends."""
         with self._mutex:
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
-        self.wake()
+        self._look_at_all()
+
+    def _look_at_all(self) -> None:
+        self._all_due = True
+        self._called.set()
 
     def close(self) -> None:
         """Ends all subscriptions."""
@@ -144,12 +148,12 @@ class Hub:
             each.close()
 
     def _merged(self, feed: Feed) -> bool:
-        """Makes what another program wrote a part of the log, with a commit of nothing. Where we may not write,
-        somebody else will."""
+        """Makes what another program wrote a part of the log. Where we may not write, or somebody else has the lock
+        now, somebody else will, or the next look does: it waits for nobody."""
         if not feed.lags():
             return False
-        with contextlib.suppress(StoreReadOnlyError):
-            self._manager._commit(feed.workspace_id, lambda view, stamp: ([], lambda after: None))
+        with contextlib.suppress(StoreReadOnlyError, LockTimeoutError):
+            self._manager._use(feed.workspace_id, _merge)
         return not feed.lags()
 
     def after_fork(self) -> None:
@@ -165,24 +169,35 @@ class Hub:
 
     def _run(self) -> None:
         watcher = Watcher(self._manager.data_dir, self.wake)
+        polled = 0.0
         try:
             while self._goes_on():
-                self._due.wait(POLL_EVERY)
-                self._due.clear()
-                self._look(watcher)
+                self._called.wait(max(0.0, polled + POLL_EVERY - time.monotonic()))
+                self._called.clear()
+                due, self._due = self._due, set()
+                every, self._all_due = self._all_due or time.monotonic() >= polled + POLL_EVERY, False
+                if every:
+                    watcher.begin()
+                    polled = time.monotonic()
+                if self._look(None if every else due):
+                    time.sleep(_PAUSE)
         finally:
             watcher.close()
 
-    def _look(self, watcher: Watcher) -> None:
-        for each in self.listening():
-            each.look_for_workspaces()
+    def _look(self, due: set[str] | None) -> bool:
+        """Reads these workspaces on, or all of them; whether anything had happened."""
+        listening = self.listening()
         with self._mutex:
-            feeds = list(self._feeds.values())
-        watcher.watch([feed.workspace_id for feed in feeds])
-        moved = {feed.workspace_id for feed in feeds if self._read_on(feed)}
-        if moved:  # Also those who came while we read: they may have looked just before.
-            for each in self.listening():
+            feeds = dict(self._feeds)
+        if (due is None or not due <= feeds.keys()) and any(each.watches_all for each in listening):
+            there = self.workspaces()
+            for each in listening:
+                each.look_for_workspaces(there)
+        moved = {name for name, feed in feeds.items() if (due is None or name in due) and self._read_on(feed)}
+        if moved:
+            for each in self.listening():  # Also those who came while we read: they may have looked just before.
                 each.notify(moved)
+        return bool(moved)
 
     def _goes_on(self) -> bool:
         """Whether there is anybody to read for; if not, everything is given back."""
@@ -200,57 +215,19 @@ class Hub:
         try:
             while feed.read_on() or self._merged(feed):
                 moved = True
+            feed.late = False
         except EventsPrunedError:  # Subscribers find out by themselves, each where it stands.
             feed.begin_anew()
             moved = True
         except StoreClosedError:
             return False
         except (NomadSessionsError, OSError) as error:
-            _LOG.warning("%s: events are late, reading goes on: %s", feed.workspace_id, error)
+            if not feed.late:
+                _LOG.warning("%s: events are late, reading goes on: %s", feed.workspace_id, error)
+            feed.late = True
         return moved
 
 
-class Watcher:
-    """Word from the file system of what other processes do. Where there is none to be had, polling has to do."""
-
-    def __init__(self, data_dir: str, wake: Callable[[], None]) -> None:
-        self._data_dir = data_dir
-        self._wake = wake
-        self._observer: Any = None
-        self._watched: set[str] = set()
-
-    def watch(self, workspaces: list[str]) -> None:
-        """Watches the journals of these workspaces, as far as they are there and it is possible."""
-        for each in workspaces:
-            if each not in self._watched:
-                # The folder comes with the first write; till then, and where the system has no watch left, we poll.
-                with contextlib.suppress(OSError):
-                    self._schedule(f"{self._data_dir}/{each}/journal")
-                    self._watched.add(each)
-
-    def close(self) -> None:
-        """Watches nothing any more."""
-        observer, self._observer = self._observer, None
-        self._watched.clear()
-        if observer is not None:
-            observer.stop()
-            observer.join()
-
-    def _schedule(self, folder: str) -> None:
-        from watchdog.events import FileSystemEvent, FileSystemEventHandler
-        from watchdog.observers import Observer
-
-        if self._observer is None:
-            self._observer = Observer()
-            self._observer.daemon = True
-            self._observer.start()
-        wake = self._wake
-
-        class Handler(FileSystemEventHandler):
-            def on_modified(self, event: FileSystemEvent) -> None:
-                wake()
-
-            def on_created(self, event: FileSystemEvent) -> None:
-                wake()
-
-        self._observer.schedule(Handler(), folder)
+def _merge(workspace: Workspace) -> None:
+    with workspace.locked(waiting=False), workspace.guarded():
+        workspace.current_to_write()

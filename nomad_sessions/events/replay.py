@@ -17,7 +17,7 @@ from nomad_sessions.events.translation import event_of
 from nomad_sessions.models import Event
 from nomad_sessions.storage.segment import Entry
 from nomad_sessions.workspace.archive import archived
-from nomad_sessions.workspace.log import LogReader
+from nomad_sessions.workspace.log import LogPosition, LogReader
 from nomad_sessions.workspace.state import Body
 
 if TYPE_CHECKING:
@@ -37,10 +37,12 @@ def replay(
     newest_first: bool,
 ) -> Iterator[Event]:
     """The events of a workspace after a seq, up to another. Raises `EventsPrunedError`."""
-    log = hub.reader(workspace_id, 0)
+    log = hub.reader(workspace_id, LogPosition(0))
     goal = log.goal() if until is None else min(until, log.goal())
     firsts = log.segments()
     first = firsts[0] if firsts else log.goal() + 1
+    if since is not None and since > log.goal():
+        raise EventsPrunedError(path=log.folder, since=since, first=1)
     whole = since is not None and wanted.recorded is not True
     if whole and since is not None and since + 1 < first and since < goal:
         raise EventsPrunedError(path=log.folder, since=since, first=first)
@@ -73,14 +75,14 @@ class _Records:
             if lower < upper:
                 yield from reversed(list(self._between(lower, upper)))
                 upper = lower
-        reader = self._hub.reader(self._workspace_id, 0)
+        reader = self._hub.reader(self._workspace_id, LogPosition(0))
         carried = archived(reader.fs, reader.folder, after=self._since)
         yield from (record for record in carried if record["seq"] <= min(upper, self._goal))
 
     def _between(self, after: int, goal: int) -> Iterator[Body]:
         if after >= goal:
             return
-        reader = self._hub.reader(self._workspace_id, after)
+        reader = self._hub.reader(self._workspace_id, LogPosition(after))
         try:
             for entries in self._read(reader):
                 for entry in entries:

@@ -1,8 +1,9 @@
 """What a subscriber holds: its place in the log of each workspace that it watches, and how it is told.
 
 Invariant: from where it began, a subscription gives every event that its filter lets through, in the order of seq
-within a workspace, each once; it is never ahead of the log, and who is slow is late, not left out. Verified by
-`tests/unit/test_subscribe.py` and `tests/processes/test_subscribers.py`.
+within a workspace, each once; it is never ahead of the log, and who is slow is late, not left out. What it cannot give,
+it says. Verified by `tests/unit/test_subscribe.py`, `tests/unit/test_another_log.py` and
+`tests/processes/test_subscribers.py`.
 """
 
 from __future__ import annotations
@@ -13,29 +14,70 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from nomad_sessions.errors import EventsPrunedError, InvalidInputError, NomadSessionsError
-from nomad_sessions.events.feed import Feed
+from nomad_sessions.events.feed import Feed, Step
 from nomad_sessions.events.filters import EventFilter
 from nomad_sessions.models import Event
+from nomad_sessions.operations.plain import plain
+from nomad_sessions.workspace.log import LogPosition
 
 if TYPE_CHECKING:
     from nomad_sessions.events.cursors import Cursor
     from nomad_sessions.events.hub import Hub
 
-__all__ = ["Subscription"]
+__all__ = ["Reading", "Subscription"]
 
 _LOG = logging.getLogger("nomad_sessions")
+
+
+class Reading:
+    """Where a subscription is in one workspace. `told` is the seq up to which it knows of what was pruned, None where
+    it need not know: nothing that it wants ever is."""
+
+    def __init__(self, feed: Feed, position: LogPosition, told: int | None) -> None:
+        self.feed = feed
+        self.position = position
+        self.told = told
+        self.log: Iterator[Step] | None = None
+
+    def step(self) -> Step:
+        """The next events, from what is at hand, else from the log; none when there are no more. Raises what reading
+        the log does; the position stays then."""
+        if self.log is None:
+            step = self.feed.after(self.position)
+            if step is not None:
+                return step
+            self.log = self.feed.from_log(self.position, self.told)
+        try:
+            step = next(self.log, None)
+        except BaseException:  # The next attempt begins with a reader of its own.
+            self.log = None
+            raise
+        if step is None:  # It has caught up with the log: what comes now is in the feed.
+            self.log = None
+            step = self.feed.after(self.position) or Step([], self.position)
+        return step
+
+    def go_on(self, error: EventsPrunedError) -> bool:
+        """Goes on with what is still there; whether that is another log."""
+        if error.first > self.position.seq:
+            self.told = error.first
+            return False
+        self.position = LogPosition(0)
+        return True
 
 
 class Subscription:
     """Events as they come: `for event in subscription`, `async for`, or `next(timeout=)`; `close()` ends it.
 
-    One consumer at a time. Nothing is lost by being slow: what is no longer at hand is read from the log; only when
-    that has been pruned meanwhile, `EventsPrunedError` says so, once, and the subscription goes on with what is there.
+    Nothing is lost by being slow: what is no longer at hand is read from the log. Only when that has been pruned
+    meanwhile, or the log is another one (the workspace was deleted, or a backup put back), `EventsPrunedError` says so,
+    once, and the subscription goes on with what is there. Each event is the subscriber's own. Safe for several threads,
+    which share the events.
     """
 
     def __init__(
@@ -43,29 +85,29 @@ class Subscription:
         hub: Hub,
         wanted: EventFilter,
         workspace_id: str | None,
-        since: int | None,
+        since: LogPosition | None,
         cursor: Cursor | None = None,
     ) -> None:
         self.filter = wanted
+        self.watches_all = workspace_id is None
         self._hub = hub
-        self._all = workspace_id is None
         self._cursor = cursor
-        self._feeds: dict[str, Feed] = {}
-        self._at: dict[str, int] = {}
-        self._logs: dict[str, Iterator[list[Event]]] = {}
+        self._readings: dict[str, Reading] = {}
         self._ready: deque[Event] = deque()
         self._given: dict[str, Event] = {}
-        self._moved: set[str] = set()
+        self._moved: dict[str, None] = {}  # In turn, so that a busy workspace does not hide the others.
         self._unreadable: set[str] = set()
+        self._taking = threading.Lock()
         self._condition = threading.Condition()
         self._sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._calling: int | None = None
         self._closed = False
         self._begun = False
         hub.add(self)
         try:
             if workspace_id is not None:
                 self._begin(workspace_id, since)
-            for each in hub.workspaces() if self._all else ():
+            for each in hub.workspaces() if self.watches_all else ():
                 self._begin_if_readable(each, since)
         except BaseException:
             hub.remove(self)
@@ -74,25 +116,28 @@ class Subscription:
 
     # For the hub
 
-    def look_for_workspaces(self) -> None:
+    def look_for_workspaces(self, there: Collection[str]) -> None:
         """Begins to watch those that are new; all of their events then, for they were made since."""
-        if not self._all or not self._begun:
+        if not self.watches_all or not self._begun:
             return
-        for each in self._hub.workspaces():
-            if each not in self._feeds:
-                self._begin_if_readable(each, 0)
+        for each in there:
+            if each not in self._readings:
+                self._begin_if_readable(each, LogPosition(0))
 
-    def notify(self, moved: set[str]) -> None:
+    def notify(self, moved: Collection[str]) -> None:
         """Something happened in these workspaces."""
         with self._condition:
-            self._moved |= moved & self._feeds.keys()
-            self._condition.notify_all()
-            sleepers, self._sleepers = self._sleepers, []
+            self._moved |= dict.fromkeys(each for each in moved if each in self._readings)
+            self._wake()
+
+    def _wake(self) -> None:
+        self._condition.notify_all()
+        sleepers, self._sleepers = self._sleepers, []
         for loop, future in sleepers:
             with contextlib.suppress(RuntimeError):  # Its loop is closed: nobody waits there any more.
                 loop.call_soon_threadsafe(_wake, future)
 
-    def _begin_if_readable(self, workspace_id: str, since: int | None) -> None:
+    def _begin_if_readable(self, workspace_id: str, since: LogPosition | None) -> None:
         """One workspace that cannot be read hides no other: it is watched from when it can be."""
         try:
             self._begin(workspace_id, since)
@@ -101,11 +146,11 @@ class Subscription:
                 _LOG.warning("%s: its events cannot be read: %s", workspace_id, error)
             self._unreadable.add(workspace_id)
 
-    def _begin(self, workspace_id: str, since: int | None) -> None:
+    def _begin(self, workspace_id: str, since: LogPosition | None) -> None:
         feed = self._hub.feed(workspace_id)
+        told = None if self.filter.recorded else 0
         with self._condition:
-            self._feeds[workspace_id] = feed
-            self._at[workspace_id] = feed.seq if since is None else since
+            self._readings[workspace_id] = Reading(feed, feed.position if since is None else since, told)
         self.notify({workspace_id})
 
     # Taking
@@ -113,19 +158,43 @@ class Subscription:
     def next(self, timeout: float | None = None) -> Event | None:
         """The next event, waited for; None when `timeout` seconds have passed without one, or at the end.
 
-        Raises `EventsPrunedError`, and what reading a workspace does.
+        Raises `EventsPrunedError`, `InvalidInputError`, and what reading a workspace does.
         """
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
+            raise InvalidInputError(field="timeout", value=timeout, reason="must be seconds, or None")
+        until = None if timeout is None else time.monotonic() + timeout
+        while self.wait(None if until is None else until - time.monotonic()):
+            event = self.take()
+            if event is not None:  # Else another thread has it.
+                return event
+        return None
+
+    def wait(self, timeout: float | None) -> bool:
+        """Waits until there is an event to `take`; False when there is none after so many seconds, or at the end."""
         until = None if timeout is None else time.monotonic() + timeout
         while not self._closed:
-            if self._ready or self._fill():
-                return self._give()
+            if self._fill():
+                return True
             with self._condition:
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
-                    return None
+                    return False
                 if not self._moved and not self._closed:
                     self._condition.wait(left)
-        return None
+        return False
+
+    def take(self) -> Event | None:
+        """The next of those that are there already, without a look for more; None where there is none."""
+        with self._taking:
+            if not self._ready or self._closed:
+                return None
+            event = self._ready.popleft()
+            self._given[event.workspace_id] = event
+            return event
+
+    def at_hand(self) -> list[Event]:
+        """All of those."""
+        return list(iter(self.take, None))
 
     def __iter__(self) -> Iterator[Event]:
         """Every event, until the subscription is closed."""
@@ -136,73 +205,61 @@ class Subscription:
         """The same for asyncio: files are read on another thread, and cancelling loses nothing."""
         loop = asyncio.get_running_loop()
         while not self._closed:
-            there = bool(self._ready) or await loop.run_in_executor(None, self._fill)
-            if there:
-                yield self._give()
+            if bool(self._ready) or await loop.run_in_executor(None, self._fill):
+                event = self.take()
+                if event is not None:
+                    yield event
                 continue
-            future = loop.create_future()
+            sleeper = loop, loop.create_future()
             with self._condition:
                 if self._moved or self._closed:
                     continue
-                self._sleepers.append((loop, future))
-            await future
-
-    def at_hand(self) -> list[Event]:
-        """Those that are there already, without a look for more."""
-        return [self._give() for _ in range(len(self._ready))]
-
-    def _give(self) -> Event:
-        event = self._ready.popleft()
-        self._given[event.workspace_id] = event
-        return event
+                self._sleepers.append(sleeper)
+            try:
+                await sleeper[1]
+            finally:
+                with self._condition, contextlib.suppress(ValueError):
+                    self._sleepers.remove(sleeper)
 
     def _fill(self) -> bool:
         """Makes the next few events ready; False when there are none."""
-        while not self._ready:
-            with self._condition:
-                if not self._moved or self._closed:
-                    return False
-                workspace_id = self._moved.pop()
-            more = True
-            try:
-                at = self._at[workspace_id]
-                events = self._events_of(workspace_id)
+        with self._taking:
+            while not self._ready and not self._closed:
+                with self._condition:
+                    if not self._moved:
+                        return False
+                    workspace_id = next(iter(self._moved))
+                    del self._moved[workspace_id]
+                more = True
                 try:
-                    self._ready += [event for event in events if self.filter.matches(event, self._hub.is_of_task)]
-                except BaseException:  # None of them was given: they come again.
-                    self._at[workspace_id] = at
-                    self._logs.pop(workspace_id, None)
-                    raise
-                more = bool(events) or workspace_id in self._logs
-            finally:
-                if more:
-                    with self._condition:
-                        self._moved.add(workspace_id)
-        return True
+                    more = self._read_on(workspace_id)
+                finally:
+                    if more:
+                        with self._condition:
+                            self._moved[workspace_id] = None
+            return not self._closed
 
-    def _events_of(self, workspace_id: str) -> list[Event]:
-        """The next events of a workspace, as they come: from what is at hand, else from the log."""
-        feed, at = self._feeds[workspace_id], self._at[workspace_id]
-        events = feed.after(at) if workspace_id not in self._logs else None
-        if events is None:
-            log = self._logs.get(workspace_id)
-            if log is None:
-                log = self._logs[workspace_id] = feed.from_log(at)
-            try:
-                events = next(log, [])
-            except EventsPrunedError as error:
-                self._at[workspace_id] = error.first - 1
-                del self._logs[workspace_id]
-                raise
-            except BaseException:  # The next attempt begins with a reader of its own.
-                del self._logs[workspace_id]
-                raise
-            if not events:  # It has caught up with the log: what comes now is in the feed.
-                del self._logs[workspace_id]
-                events = feed.after(at) or []
-        if events:
-            self._at[workspace_id] = events[-1].seq
-        return events
+    def _read_on(self, workspace_id: str) -> bool:
+        """Makes the next few events of a workspace ready; whether there may be more."""
+        reading = self._readings[workspace_id]
+        try:
+            step = self._step(reading)
+        except EventsPrunedError as error:
+            if reading.go_on(error) and self._cursor is not None:
+                self._cursor.begin_anew()
+            raise
+        is_of_task = self._hub.is_of_task
+        try:
+            wanted = [_own(event) for event in step.events if self.filter.matches(event, is_of_task)]
+        except BaseException:  # None of them was given: they come again.
+            reading.log = None
+            raise
+        reading.position = step.position
+        self._ready += wanted
+        return bool(step.events) or reading.log is not None
+
+    def _step(self, reading: Reading) -> Step:
+        return reading.step()
 
     # The end, and what stays
 
@@ -210,10 +267,13 @@ class Subscription:
         """Says that this event, and all before it, have been dealt with; by default the last that was given.
 
         The cursor is durable on return, as the manager's durability says; it never goes back. Raises
-        `InvalidInputError` without a cursor, and for an event that was not given yet.
+        `InvalidInputError` without a cursor, and for an event that was not given yet; `SubscriptionClosedError` after
+        the end, in a forked child, and where the workspace or the cursor was deleted; and what writing does.
         """
         if self._cursor is None:
             raise InvalidInputError(field="cursor", value=None, reason="this subscription has none")
+        if event is not None and not isinstance(event, Event):
+            raise InvalidInputError(field="event", value=event, reason="must be an Event, or None for the last")
         given = self._given.get(self._cursor.workspace_id)
         event = given if event is None else event
         if given is None or event is None or event.seq > given.seq:
@@ -225,27 +285,43 @@ class Subscription:
         """Ends it, also for who waits for the next event. May be called twice, and from a callback."""
         with self._condition:
             self._closed = True
-            self._condition.notify_all()
-            sleepers, self._sleepers = self._sleepers, []
-        for loop, future in sleepers:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_wake, future)
+            self._wake()
         self._hub.remove(self)
-        if self._cursor is not None:
+        if self._cursor is not None and self._calling != threading.get_ident():
             self._cursor.close()
+
+    @contextlib.contextmanager
+    def calling(self) -> Iterator[None]:
+        """Around a callback: one that ends its own subscription has the cursor until its event is acknowledged."""
+        self._calling = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._calling = None
+            if self._closed and self._cursor is not None:
+                self._cursor.close()
 
     def behind(self) -> list[tuple[str, str | None, int]]:
         """For each workspace: its id, the cursor's name, and how many events lie ahead, as far as was read."""
         cursor = self._cursor.name if self._cursor is not None else None
         with self._condition:
-            places = [(feed, self._at[name]) for name, feed in self._feeds.items()]
-        ready = len(self._ready)
-        return [(feed.workspace_id, cursor, max(0, feed.seq - at) + ready) for feed, at in places]
+            readings = list(self._readings.items())
+        first: dict[str, int] = {}
+        for event in tuple(self._ready):
+            first.setdefault(event.workspace_id, event.seq)
+        counts = []
+        for name, reading in readings:
+            done = first[name] - 1 if name in first else reading.position.seq
+            counts.append((name, cursor, max(0, reading.feed.position.seq - done)))
+        return counts
 
     def after_fork(self) -> None:
         """In a forked child: it has ended here. The cursor's lock is the parent's."""
         self._condition = threading.Condition()
+        self._taking = threading.Lock()
         self._closed = True
+        if self._cursor is not None:
+            self._cursor.after_fork()
 
     @property
     def has_cursor(self) -> bool:
@@ -264,6 +340,13 @@ class Subscription:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Ends it."""
         self.close()
+
+
+def _own(event: Event) -> Event:
+    """A copy, for one subscriber: the others, and the next attempt, have the same one."""
+    copied = event.model_copy()
+    copied.properties = plain(event.properties)
+    return copied
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -23,6 +23,8 @@ _TEXTS = ("id", "sessionId", "messageId")
 def record(items: Iterable[Mapping[str, Any]]) -> Operation[list[int]]:
     """Records events, in order; the seqs that they got. Whether there is such a session is not asked: it may be another
     tool's. A field that an event has not is none of its."""
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
+        raise InvalidInputError(field="items", value=items, reason="must be several events")
     changes = [{"type": RECORDED, "sessionId": WORKSPACE, "event": _event(each)} for each in items]
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Callable[..., list[int]]]:
@@ -32,6 +34,8 @@ def record(items: Iterable[Mapping[str, Any]]) -> Operation[list[int]]:
 
 
 def _event(item: Mapping[str, Any]) -> Body:
+    if not isinstance(item, Mapping):
+        raise InvalidInputError(field="items", value=item, reason="must be events, each a mapping")
     event = {key: value for key, value in normalise_fields("event", item, {}).items() if value is not None}
     for field in event.keys() & _OURS:
         raise ProtectedFieldError(field=field)

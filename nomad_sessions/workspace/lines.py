@@ -15,6 +15,8 @@ __all__ = ["PIECE_BYTES", "Group", "Operation", "Stamp", "Written"]
 
 T = TypeVar("T")
 PIECE_BYTES = 4 << 20
+_COARSE = 1_000
+"""How far, in ms, a delta may lie from the time that the records before it say without saying its own."""
 
 
 class Written(dict[str, Any]):
@@ -84,7 +86,7 @@ class Group:
         until = view.seq + len(changes)
         for seq, change in enumerate(changes, view.seq + 1):
             if change["type"] == "message.delta" and len(changes) == 1:
-                record = _delta(view, seq, change)
+                record = _delta(view, seq, change, stamp)
             else:
                 record = {"seq": seq, "id": stamp.id(), "ts": stamp.now, "durable": view.journal.durable}
                 if len(changes) > 1:
@@ -107,10 +109,17 @@ def _encoded(record: Body) -> bytes:
     return b'%b,"message":%b}' % (head[:-1], message.json())
 
 
-def _delta(view: View, seq: int, change: Body) -> Body:
+def _delta(view: View, seq: int, change: Body, stamp: Stamp) -> Body:
     """A delta as the journal holds it: a stream is mostly envelope otherwise. See `Live.expand`."""
     head = view.live.head(change["messageId"])
-    record: Body = {"seq": seq, "delta": change["messageId"]} if head is None else {"seq": seq, "to": head}
+    record: Body = {"seq": seq}
+    if head is None:
+        # Whoever begins to read with this segment knows from it whose the message is, and when it was.
+        record |= {"id": stamp.id(), "ts": stamp.now, "delta": change["messageId"], "sessionId": change["sessionId"]}
+    else:
+        record["to"] = head
+        if abs(stamp.now - view.live.time) >= _COARSE:
+            record["ts"] = stamp.now
     journal = view.journal
     if journal.durable > journal.told:
         # Without it damage to what a stream has synced would pass for its unsynced tail.

@@ -18,9 +18,10 @@ __all__ = ["Live", "index_record"]
 
 class Live:
     """The index of the live segment. `places` are by session; `owners` give a message's session; `tombstones` the seq
-    of a deletion; `folded` are the entries that the snapshot has already."""
+    of a deletion; `folded` are the entries that the snapshot has already; `time` is what the segment's last record that
+    says one says."""
 
-    __slots__ = ("_heads", "_targets", "folded", "owners", "places", "tombstones")
+    __slots__ = ("_heads", "_targets", "folded", "owners", "places", "time", "tombstones")
 
     def __init__(self) -> None:
         self.places: dict[str, list[Place]] = {}
@@ -29,6 +30,7 @@ class Live:
         self.folded: list[tuple[Entry, int]] = []
         self._targets: dict[int, str] = {}
         self._heads: dict[str, int] = {}
+        self.time = 0
 
     def add(self, entry: Entry, segment: int) -> None:
         """Notes where a record above the snapshot lies."""
@@ -66,7 +68,7 @@ class Live:
         else:
             self._targets[record["seq"]] = message_id
             self._heads[message_id] = record["seq"]
-        session_id = self.owners.get(message_id) or owner(message_id) or WORKSPACE
+        session_id = record.get("sessionId") or self.owners.get(message_id) or owner(message_id) or WORKSPACE
         self.owners[message_id] = session_id  # The next token asks again.
         record |= {"type": "message.delta", "messageId": message_id, "sessionId": session_id}
 
@@ -74,6 +76,7 @@ class Live:
         """What deltas call their messages by ends with a segment."""
         self._targets.clear()
         self._heads.clear()
+        self.time = 0
 
     def clear(self) -> None:
         """The segment has been sealed: its tables tell all this now."""

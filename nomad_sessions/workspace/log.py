@@ -18,13 +18,14 @@ from nomad_sessions.workspace.archive import archives, entries_of
 from nomad_sessions.workspace.state import WORKSPACE, Body
 from nomad_sessions.workspace.view import View
 
-__all__ = ["Located", "LogReader", "Look"]
+__all__ = ["Located", "LogPosition", "LogReader", "Look"]
 
 Look = Callable[[Callable[[View], Any]], Any]
 """Asks the workspace's newest view."""
 
 _RETRIES = 4
 _KNOWN = 10_000
+_BEGINNING = 40
 
 
 class Located(NamedTuple):
@@ -36,21 +37,40 @@ class Located(NamedTuple):
     archived: bool
 
 
+class LogPosition(NamedTuple):
+    """A place in a log: a seq, and the id of the last record that has one at or before it, "" where it is not known."""
+
+    seq: int
+    mark: str = ""
+
+
+class _Line(NamedTuple):
+    """Where the last record lies that was looked at, its seq, and how its line begins: with its checksum and seq."""
+
+    offset: int
+    length: int
+    seq: int
+    beginning: bytes
+
+
 class LogReader:
     """Reads on from a seq. Not for several threads at once.
 
-    `after` is the seq of the last record that was given, `folder` the workspace's. Deltas, which name their message and
-    session once in a segment, are completed; their `ts` is that of the record before them.
+    `after` is the seq of the last record that was given, `folder` the workspace's. `mark` is the id of the last record
+    that has one at or before `after`, "" where that is not known: by it the log is told from one that took its place,
+    of a workspace which was deleted and made anew, or a backup that was put back. Deltas, which name their message and
+    session once in a segment, are completed; where they say no `ts` it is that of the record before them.
     """
 
-    def __init__(self, fs: FileSystem, folder: str, look: Look, after: int) -> None:
+    def __init__(self, fs: FileSystem, folder: str, look: Look, after: int, mark: str = "") -> None:
         self.after = after
+        self.mark = mark
         self.fs = fs
         self.folder = folder
         self._look = look
+        self._known = not mark
         self._segment: Segment | None = None
-        self._offset = 0
-        self._next = 0
+        self._last: _Line | None = None
         self._targets: dict[int, str] = {}
         self._owners: dict[str, str] = {}
         self._time = 0
@@ -70,51 +90,110 @@ class LogReader:
         """Whether another program wrote something that is to be merged."""
         return bool(self._look(lambda view: view.seq > view.journal.last_seq))
 
+    def go_to_end(self) -> None:
+        """From now on reads what comes, in whichever log there is."""
+        self.close()
+        self.after, self.mark = self._look(lambda view: (view.journal.last_seq, view.last_id))
+        self._known = True
+
     def read(self) -> list[Entry]:
         """The next records, those of one segment at most; none when there is nothing new.
 
-        Raises `EventsPrunedError` where they are no longer kept or the workspace began anew, and what reading it does.
-        Cost when nothing happened: one look at the files; else the bytes that are new, and once those before them in
-        the segment.
+        Raises `EventsPrunedError` where they are no longer kept, or, with a `first` that is not above `after`, where
+        the log is another one; and what reading it does. Cost when nothing happened: one look at the files; else the
+        bytes that are new, and once those before them in the segment.
         """
         goal = self.goal()
         if goal < self.after:
-            raise EventsPrunedError(path=self.folder, since=self.after, first=1)
+            raise self._another()
+        self._look_whether_replaced()
+        if not self._known and self.first() > self.after:
+            self._known = True  # There is nothing left to tell it by.
         records: list[Entry] = []
         stuck = 0
-        while self.after < goal and not records:
+        while (self.after < goal or not self._known) and not records:
             segment = self._segment or self._open()
             before = self.after
-            for entry in segment.scan(self._offset, self._next or None).entries:
-                record = entry.record
-                if record["seq"] > goal:
-                    break
-                self._offset, self._next = entry.offset + entry.length, record["seq"] + 1
-                self._complete(record)
-                if record["seq"] > self.after:
-                    self.after = record["seq"]
-                    records.append(entry)
-            if self.after == before:  # All of it is known: what is new lies in the next one, or in another of its name.
+            records = self._scan(segment, goal)
+            self._known = True
+            if self.after == before < goal:
+                # All of it is known: what is new lies in the next one, or in another of its name.
                 self.close()
                 stuck += 1
                 if stuck > _RETRIES:
                     self._gap(segment.path, goal)
         return records
 
-    def kept(self) -> Iterator[list[Located]]:
+    def _look_whether_replaced(self) -> None:
+        """Lets go of a segment that is not what it was: what follows is read from its successor, if that is of the same
+        log. One that went with the retention is read to its end."""
+        segment, last = self._segment, self._last
+        if segment is None:
+            return
+        there = self.fs.stat(segment.path)
+        replaced = there is not None and (there.dev, there.ino) != segment.identity
+        # Or written over in place, as `cp` puts a backup back.
+        if replaced or (last is not None and self._beginning(segment, last.offset, last.length) != last.beginning):
+            self.close()
+            self._known = False
+
+    def _scan(self, segment: Segment, goal: int) -> list[Entry]:
+        """The records of a segment after `after`, up to a seq; from its beginning the first time."""
+        anew = self._last is None
+        begin = (0, None) if self._last is None else (self._last.offset + self._last.length, self._last.seq + 1)
+        records: list[Entry] = []
+        mark, last = "", None
+        for entry in segment.scan(*begin).entries:
+            record = entry.record
+            if record["seq"] > goal:
+                break
+            last = entry
+            identifier = record.get("id", "")
+            self._complete(record)
+            if record["seq"] <= self.after:
+                mark = identifier or mark
+                continue
+            if anew and not records:
+                self._compare(mark)
+            self.after = record["seq"]
+            self.mark = identifier or self.mark
+            records.append(entry)
+        if anew and not records:
+            self._compare(mark)
+        if last is not None:
+            beginning = self._beginning(segment, last.offset, last.length)
+            self._last = _Line(last.offset, last.length, last.record["seq"], beginning)
+        return records
+
+    def _beginning(self, segment: Segment, offset: int, length: int) -> bytes:
+        return self.fs.pread(segment.fd, min(length, _BEGINNING), offset)
+
+    def _compare(self, mark: str) -> None:
+        """Raises where the log has another record in the place of the one that was given last."""
+        if mark and self.mark and mark != self.mark:
+            raise self._another()
+
+    def _another(self) -> EventsPrunedError:
+        self.close()
+        return EventsPrunedError(path=self.folder, since=self.after, first=1)
+
+    def kept(self, told: int | None = None) -> Iterator[list[Located]]:
         """What is still kept, up to where the log is now, a list at a time: of what the journal no longer has, the
-        recorded events, also of what goes while this reads. Raises what `read` does, but for what was pruned."""
+        recorded events, also of what goes while this reads.
+
+        Raises what `read` does, but for what was pruned before the seq `told`, or, with None, whatever was.
+        """
         while True:
             try:
                 entries = self.read()
             except EventsPrunedError as error:
-                if error.first <= self.after:
+                if error.first <= self.after or (told is not None and error.first > told):
                     raise
                 for number in archives(self.fs, self.folder):
                     carried = entries_of(self.fs, self.folder, number)
                     found = [each for each in carried if self.after < each.record["seq"] < error.first]
                     yield [Located(each, number, archived=True) for each in found]
-                self.after = error.first - 1
+                self.after, self.mark = error.first - 1, ""
                 continue
             if not entries:
                 return
@@ -134,14 +213,15 @@ class LogReader:
         raise JournalGapError(path=path, expected_seq=self.after + 1, found_seq=goal)
 
     def _open(self) -> Segment:
-        """The segment that holds the next record."""
+        """The segment that holds the next record, or, where it is to be told whether it is our log, the last one."""
         for _ in range(_RETRIES):
-            first = self._first_at(self.after + 1)
+            first = self._first_at(self.after + 1 if self._known else self.after)
             try:
                 self._segment = Segment.open(self.fs, f"{self.folder}/journal", first, writable=False)
             except FileNotFoundError:  # Pruned, or folded and pruned, since we looked.
                 continue
-            self._offset = self._next = 0
+            self._last = None
+            self._time = 0
             self._targets.clear()
             return self._segment
         raise EventsPrunedError(path=self.folder, since=self.after, first=self.goal() + 1)
@@ -163,8 +243,8 @@ class LogReader:
         return below[-1]
 
     def _complete(self, record: Body) -> None:
+        self._time = record.setdefault("ts", self._time)
         if "type" in record:
-            self._time = record.get("ts", self._time)
             if record["type"] in ("message.added", "message.merged"):
                 self._know(record["messageId"], record["sessionId"])
             return
@@ -173,11 +253,12 @@ class LogReader:
             message_id = self._targets[record["to"]]
         else:
             self._targets[record["seq"]] = message_id
-        owner = self._owners.get(message_id)
-        if owner is None:
+        owner = record.get("sessionId") or self._owners.get(message_id)
+        if owner is None:  # Of an older journal, whose deltas did not say it.
             owner = self._look(lambda view: view.owner(message_id)) or WORKSPACE
+        if owner != WORKSPACE:
             self._know(message_id, owner)
-        record |= {"type": "message.delta", "messageId": message_id, "sessionId": owner, "ts": self._time}
+        record |= {"type": "message.delta", "messageId": message_id, "sessionId": owner}
 
     def _know(self, message_id: str, session_id: str) -> None:
         if len(self._owners) >= _KNOWN:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from nomad_sessions.clock import Clock
-from nomad_sessions.errors import CorruptionError, DurabilityLostError, StorageError, StoreClosedError
+from nomad_sessions.errors import CorruptionError, DurabilityLostError, LockTimeoutError, StorageError, StoreClosedError
 from nomad_sessions.ids import IdSource
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.files import make_folder
@@ -188,13 +188,16 @@ class Workspace(Reader):
         return False
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, waiting: bool = True) -> Iterator[None]:
         """Holds the workspace's lock, against threads and processes; makes the folder first. Readers go on.
 
-        Raises when a sync failed before: see `GroupSync`. Take it before `guarded`, never after.
+        Raises when a sync failed before: see `GroupSync`; without `waiting` `LockTimeoutError` where anybody has it.
+        Take it before `guarded`, never after.
         """
-        with self._writing:
-            self._begin()
+        if not self._writing.acquire(blocking=waiting):
+            raise LockTimeoutError(path=self._lock.path, waited=0)
+        try:
+            self._begin(timeout=None if waiting else 0)
             try:
                 yield
             except DurabilityLostError as error:
@@ -202,8 +205,10 @@ class Workspace(Reader):
                 raise
             finally:
                 self._lock.release()
+        finally:
+            self._writing.release()
 
-    def _begin(self, *, unchecked: bool = False) -> None:
+    def _begin(self, *, unchecked: bool = False, timeout: float | None = None) -> None:
         if self._closed:
             raise StoreClosedError(path=self.folder)
         if self._sync.error is not None:
@@ -211,15 +216,15 @@ class Workspace(Reader):
         if self._view is None or self._view.journal.live is None:
             with self.syncing():
                 make_folder(self.fs, self.folder)
-        self._take_lock(unchecked=unchecked)
+        self._take_lock(unchecked=unchecked, timeout=timeout)
 
-    def _take_lock(self, *, unchecked: bool = False) -> None:
+    def _take_lock(self, *, unchecked: bool = False, timeout: float | None = None) -> None:
         try:
-            self._lock.acquire(unchecked=unchecked)
+            self._lock.acquire(timeout, unchecked=unchecked)
         except FileNotFoundError:  # Somebody deleted the workspace: it begins anew.
             with self.syncing():
                 make_folder(self.fs, self.folder)
-            self._lock.acquire(unchecked=unchecked)
+            self._lock.acquire(timeout, unchecked=unchecked)
 
     @contextlib.contextmanager
     def syncing(self) -> Iterator[None]:

@@ -175,6 +175,7 @@ class View:
         seq = record["seq"]
         if "type" not in record:
             self.live.expand(record, self.owner)
+        self.live.time = record.get("ts", self.live.time)
         if self.limit is not None and seq > self.limit:
             return
         if record["type"] == RECORDED:

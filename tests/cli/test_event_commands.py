@@ -59,9 +59,16 @@ def test_filters(cli: Cli, session: str, options: list[str], seqs: list[int]) ->
     assert [event["seq"] for event in items] == seqs
 
 
+def test_a_replay_has_a_limit_too_and_a_session_may_be_another_tool_s(cli: Cli, session: str) -> None:
+    assert len(cli("events", "--after", "0", "--limit", "2").out.splitlines()) == 2
+    assert len(cli("events", "--after", "0", "--follow", "--limit", "2").out.splitlines()) == 2
+    cli("record", "tool.ran", "--session", "theirs")
+    assert cli("events", "--session", "theirs").json["total"] == 1
+
+
 def test_what_is_wrong_is_said(cli: Cli, session: str) -> None:
     assert "query" in cli("events", "word", "--follow", code=2).err
-    assert "nobody" in cli("events", "--session", "nobody", code=3).err
+    assert "offset" in cli("events", "--after", "1", "--offset", "2", code=2).err
     assert "properties" in cli("record", "x", "{", code=2).err
     assert "properties" in cli("record", "x", "[]", code=2).err
     assert "type" in cli("record", "a b", code=2).err

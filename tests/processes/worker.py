@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from nomad_sessions import ConnectionClosedError, IllegalTransitionError, NativeSessionManager, SessionInUseError
-from nomad_sessions.events import hub
+from nomad_sessions.events.watching import Watcher
 from nomad_sessions.storage._os import REAL
 from nomad_sessions.storage.lock import StoreLock
 
@@ -95,7 +95,7 @@ def listen(data_dir: str, cursor: str, path: str, asleep: str) -> None:
     """Writes down the seq of each event of a durable cursor, and then acknowledges it, until it is ended. With `asleep`
     nothing of the file system's wakes it."""
     if asleep == "asleep":
-        hub.Watcher.watch = lambda *_: None  # type: ignore[method-assign]
+        Watcher.begin = lambda _: None  # type: ignore[assignment, method-assign]
     written = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     manager = NativeSessionManager(data_dir, durability="os")
     with manager, manager.subscribe("ws", cursor=cursor, since=0) as subscription:

@@ -115,6 +115,8 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert await call("warm", WS, sessions=5) == 3
         assert (await call("metrics")).workspaces[WS].seq > 0
         assert await call("record_events", WS, []) == []
+        assert await call("list_cursors", WS) == []
+        assert not await call("delete_cursor", WS, "c")
         assert [event.seq async for event in m.events(WS, recorded=True)] == [seq]
         with await call("subscribe", WS, since=seq - 1) as subscription:
             assert subscription.next(5).seq == seq

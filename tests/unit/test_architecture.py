@@ -40,7 +40,7 @@ LAYERS: list[set[str]] = [
     {"overview_api"},
     {"manager"},
     {"shared"},
-    {"aio_calls", "aio_tasks", "aio_connections", "aio_mail"},
+    {"aio_calls", "aio_events", "aio_tasks", "aio_connections", "aio_mail"},
     {"aio"},
     {"search", "pruning"},
     {"formats"},

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from nomad_sessions import NativeSessionManager
-from nomad_sessions.errors import CorruptionError, EventsPrunedError, InvalidInputError, LockTimeoutError
-from nomad_sessions.models import Event
+from nomad_sessions.errors import (
+    CorruptionError,
+    EventsPrunedError,
+    InvalidInputError,
+    LockTimeoutError,
+    SubscriptionClosedError,
+)
+from tests.support.subscribers import WS, add, everything, take
 from tests.support.there import there
-
-WS = "ws"
 
 
 @pytest.fixture
@@ -23,10 +27,6 @@ def m(tmp_path: Path) -> NativeSessionManager:
     return manager
 
 
-def add(m: NativeSessionManager, count: int) -> list[int]:
-    return [there(m.add_message(WS, "s", role="user", content=str(n)).rev) for n in range(count)]
-
-
 def file(m: NativeSessionManager, name: str) -> Path:
     return Path(m.data_dir) / WS / "cursors" / f"{name}.json"
 
@@ -34,7 +34,7 @@ def file(m: NativeSessionManager, name: str) -> Path:
 def test_what_was_not_acknowledged_comes_again(m: NativeSessionManager) -> None:
     with m.subscribe(WS, cursor="indexer") as subscription:
         seqs = add(m, 5)
-        events = [there(subscription.next(5)) for _ in range(4)]
+        events = take(subscription, 4)
         subscription.ack(events[1])
         subscription.ack(events[0])
         assert json.loads(file(m, "indexer").read_text())["seq"] == seqs[1], "it never goes back"
@@ -57,25 +57,6 @@ def test_a_new_cursor_begins_where_it_is_told_and_stays_there(m: NativeSessionMa
         assert [there(subscription.next(5)).seq for _ in seqs] == seqs
 
 
-def test_a_callback_s_return_acknowledges(m: NativeSessionManager) -> None:
-    got: list[int] = []
-
-    def callback(event: Event) -> None:
-        if len(got) == 2:
-            raise RuntimeError("not this one")
-        got.append(event.seq)
-
-    subscription = m.subscribe(WS, cursor="c", callback=callback)
-    seqs = add(m, 4)
-    until = time.monotonic() + 10
-    while not subscription.closed:
-        assert time.monotonic() < until
-        time.sleep(0.005)
-    assert got == seqs[:2], "it ends, so that nothing is skipped"
-    with m.subscribe(WS, cursor="c") as again:
-        assert [there(again.next(5)).seq for _ in range(2)] == seqs[2:]
-
-
 def test_one_holder_at_a_time(m: NativeSessionManager) -> None:
     with m.subscribe(WS, cursor="c"):
         with pytest.raises(LockTimeoutError, match="cursors"), NativeSessionManager(m.data_dir) as other:
@@ -86,36 +67,92 @@ def test_one_holder_at_a_time(m: NativeSessionManager) -> None:
     m.subscribe(WS, cursor="c").close()
 
 
-def test_what_the_log_no_longer_has_is_said_at_once(m: NativeSessionManager) -> None:
+def test_one_that_the_retention_has_overtaken_is_told_once_and_goes_on(m: NativeSessionManager) -> None:
     m.configure_workspace(WS, retention={"bytes": 0})
     m.subscribe(WS, cursor="c").close()
+    noted = m.record_event(WS, "note")
     for _ in range(4):
-        add(m, 200)
+        last = add(m, 200)[-1]
         m.checkpoint(WS)
-    with pytest.raises(EventsPrunedError) as told:
-        m.subscribe(WS, cursor="c")
-    with m.subscribe(WS, since=told.value.first - 1) as subscription:
-        assert there(subscription.next(5)).seq == told.value.first
-
-
-def test_a_cursor_of_another_past_is_told(m: NativeSessionManager) -> None:
+    for _ in range(2):  # Until it acknowledges something.
+        with m.subscribe(WS, cursor="c") as subscription:
+            with pytest.raises(EventsPrunedError) as told:
+                subscription.next(5)
+            first = told.value.first
+            assert everything(subscription, last) == [noted, *range(first, last + 1)], "what was recorded is kept"
     with m.subscribe(WS, cursor="c") as subscription:
-        add(m, 3)
-        for _ in range(3):
-            subscription.next(5)
+        assert everything(subscription, last)[0] == 0
+        subscription.ack()
+    with m.subscribe(WS, cursor="c") as subscription:
+        assert subscription.next(0.01) is None
+
+
+def test_a_cursor_of_another_past_is_told_and_begins_anew(m: NativeSessionManager) -> None:
+    with m.subscribe(WS, cursor="c") as subscription:
+        last = add(m, 3)[-1]
+        everything(subscription, last)
         subscription.ack()
     kept = file(m, "c").read_bytes()
     m.delete_workspace(WS)
     m.create_session(WS, id="s")
     file(m, "c").parent.mkdir()
     file(m, "c").write_bytes(kept)
-    with pytest.raises(EventsPrunedError):
-        m.subscribe(WS, cursor="c")
-    add(m, 9)
-    with pytest.raises(EventsPrunedError):
-        m.subscribe(WS, cursor="c")
-    file(m, "c").unlink()
-    m.subscribe(WS, cursor="c").close()
+    with m.subscribe(WS, cursor="c") as subscription, pytest.raises(EventsPrunedError):
+        subscription.next(5)
+    last = add(m, 9)[-1]
+    with m.subscribe(WS, cursor="c") as subscription:
+        assert everything(subscription, last) == [0, *range(1, last + 1)]
+        subscription.ack()
+    with m.subscribe(WS, cursor="c") as subscription:
+        assert subscription.next(0.01) is None
+
+
+def test_what_is_acknowledged_after_the_end_is_refused(m: NativeSessionManager) -> None:
+    subscription = m.subscribe(WS, cursor="c")
+    add(m, 3)
+    first, second = take(subscription, 2)
+    subscription.ack(first)
+    subscription.close()
+    with m.subscribe(WS, cursor="c") as other:
+        other.ack(take(other, 2)[1])
+        with pytest.raises(SubscriptionClosedError, match="c of ws"):
+            subscription.ack(second)
+    assert json.loads(file(m, "c").read_text())["seq"] == second.seq + 1
+
+
+def test_of_several_threads_that_acknowledge_the_furthest_counts(m: NativeSessionManager) -> None:
+    with m.subscribe(WS, cursor="c") as subscription, ThreadPoolExecutor(4) as threads:
+        add(m, 200)
+        events = take(subscription, 200)
+        for each in [threads.submit(subscription.ack, event) for event in events]:
+            each.result()
+    assert json.loads(file(m, "c").read_text())["seq"] == events[-1].seq
+
+
+def test_with_its_workspace_a_cursor_is_gone(m: NativeSessionManager) -> None:
+    with m.subscribe(WS, cursor="c") as subscription:
+        add(m, 1)
+        take(subscription, 1)
+        m.delete_workspace(WS)
+        with pytest.raises(SubscriptionClosedError):
+            subscription.ack()
+        assert not file(m, "c").parent.exists()
+
+
+def test_they_are_listed_and_deleted(m: NativeSessionManager) -> None:
+    assert m.list_cursors(WS) == m.list_cursors("nobody") == []
+    with m.subscribe(WS, cursor="b"), m.subscribe(WS, cursor="a", since=0):
+        assert m.list_cursors(WS) == [("a", 0, True), ("b", 1, True)]
+        with pytest.raises(LockTimeoutError):
+            m.delete_cursor(WS, "a")
+    assert [each.held for each in m.list_cursors(WS)] == [False, False]
+    assert m.delete_cursor(WS, "a")
+    assert not m.delete_cursor(WS, "a")
+    assert not m.delete_cursor("nobody", "a")
+    assert [each.name for each in m.list_cursors(WS)] == ["b"]
+    with pytest.raises(InvalidInputError, match="cursor"):
+        m.delete_cursor(WS, "../x")
+    assert m.list_workspaces() == [WS]
 
 
 def test_a_damaged_cursor_and_a_bad_name_are_named(m: NativeSessionManager) -> None:

@@ -41,6 +41,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[type[Exception], ...]]] = {
     "SessionStateError": ({"session_id": "s1", "state": "closed", "hint": "resume it"}, (RuntimeError,)),
     "SessionInUseError": ({"session_id": "s1", "holders": (HOLDER,)}, ()),
     "ConnectionClosedError": ({"message": "the connection is closed"}, (RuntimeError,)),
+    "SubscriptionClosedError": ({"message": "the cursor is held here no more"}, (RuntimeError,)),
     "StoreClosedError": ({"path": PATH}, (RuntimeError,)),
     "EventsPrunedError": ({"path": PATH, "since": 5, "first": 9}, (LookupError,)),
     "NoRouteError": ({"type": "task.done", "rules": 2}, (LookupError,)),

@@ -123,12 +123,15 @@ def test_replay_between_two_seqs_and_times_with_a_limit(m: NativeSessionManager)
             m.checkpoint(WS)
     everything = list(m.events(WS))
     assert [event.seq for event in everything] == list(range(1, 302))
-    for since, until in ((0, 5), (10, 200), (150, 151), (200, 200), (250, 10), (299, 999), (999, None)):
-        expected = [event for event in everything if since < event.seq <= (until if until is not None else 999)]
+    for since, until in ((0, 5), (10, 200), (150, 151), (200, 200), (250, 10), (299, 999)):
+        expected = [event for event in everything if since < event.seq <= until]
         assert list(m.events(WS, since=since, until=until)) == expected
         assert list(m.events(WS, since=since, until=until, newest_first=True)) == expected[::-1]
         assert list(m.events(WS, since=since, until=until, limit=3)) == expected[:3]
         assert list(m.events(WS, since=since, until=until, limit=3, newest_first=True)) == expected[::-1][:3]
+    with pytest.raises(EventsPrunedError, match="after 302"):
+        m.events(WS, since=302)
+    assert list(m.events(WS, since=301)) == []
     time = everything[100].timestamp
     assert list(m.events(WS, after=time)) == [event for event in everything if event.timestamp >= time]
     assert list(m.events(WS, before=time)) == [event for event in everything if event.timestamp < time]

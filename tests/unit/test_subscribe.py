@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nomad_sessions import AsyncSessionManager, NativeSessionManager
+from nomad_sessions.clock import ManualClock
 from nomad_sessions.errors import EventsPrunedError, InvalidInputError, InvalidWorkspaceIdError
-from nomad_sessions.events import Subscription, feed, hub
+from nomad_sessions.events import feed, hub
+from nomad_sessions.events.feed import Step
+from nomad_sessions.events.subscription import Reading
+from nomad_sessions.events.watching import Watcher
 from nomad_sessions.models import Event
+from nomad_sessions.storage._os import REAL
+from nomad_sessions.storage.lock import StoreLock
+from tests.support.subscribers import WS, add, take, until
 from tests.support.there import there
-
-WS = "ws"
 
 
 @pytest.fixture
@@ -26,21 +32,6 @@ def m(tmp_path: Path) -> Iterator[NativeSessionManager]:
     with NativeSessionManager(tmp_path / "data", durability="os") as manager:
         manager.create_session(WS, id="s")
         yield manager
-
-
-def add(m: NativeSessionManager, count: int, session: str = "s") -> list[int]:
-    return [there(m.add_message(WS, session, role="user", content=str(n)).rev) for n in range(count)]
-
-
-def take(subscription: Subscription, count: int) -> list[Event]:
-    return [there(subscription.next(5)) for _ in range(count)]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "it takes too long"
-        time.sleep(0.002)
 
 
 def test_what_happens_from_now_on_arrives_in_order(m: NativeSessionManager) -> None:
@@ -197,6 +188,48 @@ def test_deltas_name_their_message_wherever_reading_begins(m: NativeSessionManag
     assert all(event.timestamp for event in events)
 
 
+def test_deltas_say_the_same_time_and_session_wherever_reading_begins(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with NativeSessionManager(tmp_path, durability="os", clock=clock) as m:
+        m.create_session(WS, id="s")
+        message = m.add_message(WS, "s", role="assistant", content="")
+        times = []
+        for n in range(400):
+            if n % 50 == 0:
+                m.checkpoint(WS)
+            clock.advance(300)
+            m.append_to_message(WS, message.id, "x" * 200)
+            times.append(clock.now())
+        m.delete_session(WS, "s")
+        m.checkpoint(WS)
+    with NativeSessionManager(tmp_path) as m:
+        assert len(m.workspace(WS).read(lambda view: view.journal.first_seqs())) > 1
+        whole = [event for event in m.events(WS) if event.type == "message.part.delta"]
+        assert {event.session_id for event in whole} == {"s"}
+        assert max(abs(event.timestamp - time) for event, time in zip(whole, times, strict=True)) < 1000
+        by_seq = {event.seq: event for event in whole}
+        for since in range(0, 400, 7):
+            event = next(m.events(WS, since=since, types="message.part.delta"))
+            assert event == by_seq[event.seq]
+        assert [event for event in m.events(WS, newest_first=True) if event.seq in by_seq] == whole[::-1]
+
+
+def test_an_event_is_its_subscriber_s_own(m: NativeSessionManager) -> None:
+    with m.subscribe(WS) as one, m.subscribe(WS) as other:
+        add(m, 1)
+        take(one, 1)[0].properties["info"]["content"] = "changed"
+        assert take(other, 1)[0].properties["info"]["content"] == "0"
+
+
+def test_a_busy_workspace_does_not_hide_the_others(m: NativeSessionManager) -> None:
+    with m.subscribe() as subscription:
+        add(m, 3_000)
+        m.record_event("quiet", "note")
+        until(lambda: len(subscription.behind()) == 2)
+        names = [event.workspace_id for event in take(subscription, 1_000)]
+    assert "quiet" in names
+
+
 def test_closing_ends_who_waits_and_the_thread_of_the_library(m: NativeSessionManager) -> None:
     subscription = m.subscribe(WS)
     ended = threading.Thread(target=lambda: list(subscription))
@@ -217,107 +250,6 @@ def test_closing_the_manager_ends_them(tmp_path: Path) -> None:
     subscription = m.subscribe()
     m.close()
     assert list(subscription) == []
-
-
-def test_a_callback_is_called_for_one_event_after_the_other(m: NativeSessionManager) -> None:
-    got: list[int] = []
-    busy = threading.Lock()
-
-    def callback(event: Event) -> None:
-        assert busy.acquire(blocking=False), "two at once"
-        assert m.get_session(WS, "s") is not None, "no lock is held"
-        got.append(event.seq)
-        busy.release()
-
-    with m.subscribe(WS, callback=callback), ThreadPoolExecutor(4) as threads:
-        made = list(threads.map(lambda _: add(m, 25), range(4)))
-        until(lambda: len(got) == 100)
-    assert got == sorted(seq for each in made for seq in each)
-
-
-def test_a_callback_that_fails_is_called_for_the_next(
-    m: NativeSessionManager, caplog: pytest.LogCaptureFixture
-) -> None:
-    got: list[int] = []
-
-    def callback(event: Event) -> None:
-        got.append(event.seq)
-        if len(got) == 1:
-            raise RuntimeError("the first time")
-
-    with m.subscribe(WS, callback=callback):
-        seqs = add(m, 3)
-        until(lambda: len(got) == 3)
-    assert got == seqs
-    assert "the first time" in caplog.text
-
-
-def test_a_callback_may_close_its_subscription(m: NativeSessionManager) -> None:
-    got: list[Event] = []
-
-    def callback(event: Event) -> None:
-        got.append(event)
-        subscription.close()
-
-    subscription = m.subscribe(WS, callback=callback)
-    add(m, 5)
-    until(lambda: subscription.closed)
-    time.sleep(0.02)
-    assert len(got) == 1
-
-
-def test_a_callback_runs_where_it_is_told_to(m: NativeSessionManager) -> None:
-    names: set[str] = set()
-    got: list[Event] = []
-
-    def callback(event: Event) -> None:
-        names.add(threading.current_thread().name)
-        got.append(event)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="pool") as pool, m.subscribe(WS, callback=callback, deliver=pool):
-        add(m, 10)
-        until(lambda: len(got) == 10)
-    assert {name.split("_")[0] for name in names} == {"pool"}
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        with m.subscribe(WS, callback=callback, deliver=loop):
-            await loop.run_in_executor(None, add, m, 10)
-            while len(got) < 20:
-                await asyncio.sleep(0.005)
-
-    names.clear()
-    asyncio.run(main())
-    assert names == {threading.current_thread().name}
-
-    jobs: list[Callable[[], None]] = []
-    with m.subscribe(WS, callback=callback, deliver=jobs.append):
-        add(m, 10)
-        until(lambda: bool(jobs))
-        time.sleep(0.02)
-        assert len(got) == 20, "only when it is called"
-        while len(got) < 30:
-            until(lambda: bool(jobs))
-            jobs.pop(0)()
-
-
-def test_a_turn_on_a_loop_is_short(m: NativeSessionManager) -> None:
-    turns: list[float] = []
-    got: list[Event] = []
-
-    def callback(event: Event) -> None:
-        got.append(event)
-        time.sleep(0.001)
-
-    def deliver(job: Callable[[], None]) -> None:
-        start = time.perf_counter()
-        job()
-        turns.append(time.perf_counter() - start)
-
-    add(m, 200)
-    with m.subscribe(WS, since=1, callback=callback, deliver=deliver):
-        until(lambda: len(got) == 200)
-    assert len(turns) >= 20
 
 
 def test_asyncio_iterates_and_cancelling_loses_nothing(tmp_path: Path) -> None:
@@ -351,12 +283,43 @@ def test_asyncio_iterates_and_cancelling_loses_nothing(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_cancelling_while_it_reads_gives_nothing_twice_and_leaves_nobody_waiting(
+    m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Reading.step
+
+    def slowly(reading: Reading) -> Step:
+        time.sleep(0.003)
+        return read(reading)
+
+    monkeypatch.setattr(Reading, "step", slowly)
+
+    async def main() -> list[int]:
+        got: list[int] = []
+        patience = itertools.cycle((0.0, 0.001, 0.002, 0.004, 0.02))
+        while len(got) < 90:
+            events = aiter(subscription)
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    got.append((await asyncio.wait_for(anext(events), next(patience))).seq)
+            if len(got) >= 30 * len(told):
+                told.append(add(m, 30))
+        return got
+
+    told: list[list[int]] = []
+    with m.subscribe(WS) as subscription:
+        told.append(add(m, 30))
+        got = asyncio.run(asyncio.wait_for(main(), 60))
+        assert got == list(range(2, 2 + len(got)))
+        assert not subscription._sleepers, "who was cancelled waits no more"
+
+
 @pytest.mark.parametrize("watch", [True, False])
 def test_what_another_handle_writes_arrives_with_and_without_word_of_it(
     m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch, watch: bool
 ) -> None:
     if not watch:
-        monkeypatch.setattr(hub.Watcher, "watch", lambda *_: None)
+        monkeypatch.setattr(Watcher, "begin", lambda _: None)
     with m.subscribe(WS) as subscription, NativeSessionManager(m.data_dir, durability="os") as other:
         seqs = add(other, 50)
         assert [event.seq for event in take(subscription, 50)] == seqs
@@ -415,6 +378,21 @@ def test_what_cannot_be_subscribed_to_is_named(m: NativeSessionManager) -> None:
         m.subscribe(WS, callback=print, deliver=3)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="callback"):
         m.subscribe(WS, callback=3)  # type: ignore[arg-type]
+    wrong = (("types", 5), ("session_id", 5), ("message_id", b"x"), ("has_tool", "yes"), ("recorded", 1))
+    for field, value in wrong:
+        with pytest.raises(InvalidInputError, match=field):
+            m.subscribe(WS, **{field: value})  # type: ignore[arg-type]
+    for field, value in (("after", "x"), ("before", True)):
+        with pytest.raises(InvalidInputError, match=field):
+            m.events(WS, **{field: value})  # type: ignore[arg-type]
+    for items in ({"type": "x"}, "abc", None, 3, ["abc"]):
+        with pytest.raises(InvalidInputError, match="items"):
+            m.record_events(WS, items)  # type: ignore[arg-type]
+    with m.subscribe(WS, cursor="c") as subscription:
+        with pytest.raises(InvalidInputError, match="timeout"):
+            subscription.next("x")  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="event"):
+            subscription.ack(5)  # type: ignore[arg-type]
     with m.subscribe(WS) as subscription, pytest.raises(InvalidInputError, match="cursor"):
         subscription.ack()
 
@@ -432,6 +410,26 @@ def test_what_another_program_writes_into_the_file_arrives_though_nobody_else_wr
             assert event.properties["set"]["title"] == title
             assert there(m.get_session(WS, "s")).title == title
     assert m.check(WS).ok
+
+
+def test_what_waits_for_a_lock_hides_no_other_workspace(m: NativeSessionManager) -> None:
+    m.checkpoint(WS)
+    path = Path(m.data_dir) / WS / "sessions.json"
+    value = json.loads(path.read_text())
+    lock = StoreLock(REAL, f"{m.data_dir}/{WS}/lock")
+    with m.subscribe() as subscription:
+        with lock:
+            value["sessions"]["s"]["title"] = "theirs"
+            path.write_text(json.dumps(value, indent=2))
+            start = time.monotonic()
+            for n in range(4):  # By polling, too.
+                m.record_event("other", "note", {"n": n})
+                assert take(subscription, 1)[0].workspace_id == "other"
+                time.sleep(hub.POLL_EVERY / 2)
+            assert time.monotonic() - start < 8, "less than the time for which a writer waits for the lock"
+        while (event := there(subscription.next(10))).type != "session.updated":
+            pass
+        assert event.properties["set"]["title"] == "theirs"
 
 
 def test_a_workspace_that_cannot_be_read_hides_no_other(m: NativeSessionManager) -> None:

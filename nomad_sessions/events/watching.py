@@ -1,0 +1,62 @@
+"""Word from the file system of what happens in a data folder, workspace by workspace.
+
+It says only that something may have happened, and is never relied on: where the system has no such word to give, or no
+watch left, who listens has to look from time to time. Verified by `tests/processes/test_subscribers.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Watcher"]
+
+_JOURNAL = "journal"
+
+
+class Watcher:
+    """Calls `wake(workspace_id)` when a journal of the data folder was written to. One watch for all of them."""
+
+    def __init__(self, data_dir: str, wake: Callable[[str], None]) -> None:
+        """Watches nothing yet."""
+        self._data_dir = data_dir
+        self._wake = wake
+        self._observer: Any = None
+
+    def begin(self) -> None:
+        """Watches, if it does not yet and the folder is there: it comes with the first write."""
+        if self._observer is not None or not os.path.isdir(self._data_dir):
+            return
+        from watchdog.observers import Observer
+
+        self._observer = Observer()
+        self._observer.daemon = True
+        with contextlib.suppress(OSError):  # No watch is left: whoever listens looks from time to time, too.
+            self._schedule()
+            self._observer.start()
+
+    def _schedule(self) -> None:
+        from watchdog.events import DirCreatedEvent, FileCreatedEvent, FileModifiedEvent, FileSystemEvent
+        from watchdog.events import FileSystemEventHandler as Base
+
+        begin = len(self._data_dir.rstrip("/\\")) + 1
+        wake = self._wake
+
+        class Handler(Base):
+            def dispatch(self, event: FileSystemEvent) -> None:
+                workspace_id, *rest = os.fsdecode(event.src_path)[begin:].replace("\\", "/").split("/", 2)
+                if rest[:1] == [_JOURNAL]:
+                    wake(workspace_id)
+
+        # Asking for no more keeps the system from telling of every file that somebody opens to read.
+        wanted: list[type[FileSystemEvent]] = [FileModifiedEvent, FileCreatedEvent, DirCreatedEvent]
+        self._observer.schedule(Handler(), self._data_dir, recursive=True, event_filter=wanted)
+
+    def close(self) -> None:
+        """Watches nothing any more."""
+        observer, self._observer = self._observer, None
+        if observer is not None and observer.is_alive():
+            observer.stop()
+            observer.join()
