@@ -101,7 +101,8 @@ class CorruptionError(StorageError):
 
 
 class JournalCorruptError(CorruptionError):
-    """A journal segment is damaged before its end. `offset` and `length` are bytes in the file at `path`."""
+    """A journal segment is damaged before its end, or a file of `events/` is. `offset` and `length` are bytes in the
+    file at `path`."""
 
     def __init__(self, *, path: str, offset: int, length: int, reason: str) -> None:
         self.offset = offset

@@ -9,9 +9,10 @@ from typing import Any
 from nomad_sessions.errors import InvalidInputError, ProtectedFieldError
 from nomad_sessions.models import normalise_fields
 from nomad_sessions.operations.plain import plain
-from nomad_sessions.operations.reading import Looking, Stamping
+from nomad_sessions.operations.reading import Stamping
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
 from nomad_sessions.workspace.store import Operation
+from nomad_sessions.workspace.view import View
 
 __all__ = ["EVENT_TYPE", "record"]
 
@@ -27,8 +28,10 @@ def record(items: Iterable[Mapping[str, Any]]) -> Operation[list[int]]:
         raise InvalidInputError(field="items", value=items, reason="must be several events")
     changes = [{"type": RECORDED, "sessionId": WORKSPACE, "event": _event(each)} for each in items]
 
-    def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Callable[..., list[int]]]:
-        return changes, lambda after: list(range(after.seq - len(changes) + 1, after.seq + 1))
+    def operation(view: View, stamp: Stamping) -> tuple[list[Body], Callable[..., list[int]]]:
+        # Known now: asked afterwards, a view might be of a later moment.
+        seqs = list(range(view.seq + 1, view.seq + 1 + len(changes)))
+        return changes, lambda after: seqs
 
     return operation
 

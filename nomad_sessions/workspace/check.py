@@ -16,9 +16,10 @@ from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode
 from nomad_sessions.storage.files import read_whole
 from nomad_sessions.storage.journal import Journal, Sealed
+from nomad_sessions.storage.segment import name_of
 from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace import recovery
-from nomad_sessions.workspace.archive import archived
+from nomad_sessions.workspace.archive import FOLDER, archives, open_archive
 from nomad_sessions.workspace.attached import attachments_of
 from nomad_sessions.workspace.foreign import normalise
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT
@@ -55,16 +56,13 @@ class CheckReport(NamedTuple):
 
 
 def check_workspace(fs: FileSystem, folder: str) -> CheckReport:
-    """Verifies snapshot, `.prev`, journal, every message, every attachment that a record names."""
+    """Verifies snapshot, `.prev`, journal, recorded events that were carried over from it, every message, every
+    attachment that a record names."""
     problems: list[Problem] = []
     problems += _journal(fs, folder)
     for name in (SNAPSHOT, PREVIOUS):
         problems += _snapshot(fs, f"{folder}/{name}")
-    try:
-        for _ in archived(fs, folder):
-            pass  # Each is verified as it is read.
-    except (CorruptionError, OSError) as error:
-        problems.append(_problem("events-damaged", folder, error))
+    problems += _events(fs, folder)
     sessions = messages = seq = torn = 0
     try:
         opened = recovery.load(fs, folder, wait=False, trust_tables=False)
@@ -151,6 +149,18 @@ def _tables(journal: Journal, first: int) -> Iterator[Problem]:
             Sealed(segment, seal).rows(name)
         except CorruptionError as error:
             yield _problem("journal-damaged", segment.path, error)
+
+
+def _events(fs: FileSystem, folder: str) -> Iterator[Problem]:
+    """Every line of every file of `events/`, and that there are as many as it says."""
+    for first in archives(fs, folder):
+        try:
+            found = open_archive(fs, folder, first)
+        except (StorageError, OSError) as error:
+            yield _problem("events-unreadable", f"{folder}/{FOLDER}/{name_of(first)}", error)
+            continue
+        for each in found.damage:
+            yield Problem("events-damaged", found.path, *each)
 
 
 def _snapshot(fs: FileSystem, path: str) -> Iterator[Problem]:

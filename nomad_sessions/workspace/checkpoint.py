@@ -21,6 +21,7 @@ from nomad_sessions.storage.codec import encode
 from nomad_sessions.storage.files import read_whole
 from nomad_sessions.storage.snapshot import Snapshot
 from nomad_sessions.storage.snapshot_writer import Item, SnapshotWriter, line_of
+from nomad_sessions.workspace.archive import remove_temporary
 from nomad_sessions.workspace.displaced import TEMPORARY
 from nomad_sessions.workspace.foreign import ForeignFile
 from nomad_sessions.workspace.places import Summary
@@ -262,6 +263,7 @@ def remove_stale(fs: FileSystem, folder: str) -> None:
         if name.startswith(f"{SNAPSHOT}.") and name.endswith(TEMPORARY):
             with contextlib.suppress(OSError):
                 fs.unlink(f"{folder}/{name}")
+    remove_temporary(fs, folder)
 
 
 def _like(fs: FileSystem, path: str, stat: FileStat) -> None:

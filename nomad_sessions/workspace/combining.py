@@ -26,11 +26,12 @@ PATIENCE = 0.0 if os.name == "nt" else 0.0003
 
 
 class Ticket:
-    """One piece of work. The worker sets `value` or `error`, and `done`; `result` and `written` are its own notes, for
-    when it is interrupted in between. Once it is done its thread is `called`, unless `gone`, and calls its follower's.
+    """One piece of work. The worker sets `value` or `error`, and `done`; `result`, `written` and `answered` (`value` is
+    set) are its own notes, for when it is interrupted in between. Once it is done its thread is `called`, unless `gone`, and calls its follower's.
     """
 
     __slots__ = (
+        "answered",
         "called",
         "done",
         "error",
@@ -52,6 +53,7 @@ class Ticket:
         self.error: BaseException | None = None
         self.done = False
         self.written = False
+        self.answered = False
         self.called = False
         self.gone = False
         self.follower: Ticket | None = None

@@ -219,7 +219,8 @@ class Folding:
             forget_spent(fs, folder, view)
         with workspace.guarded():
             workspace.reload()
-            prune(fs, folder, workspace.current(), workspace.now())
+            with translated(folder):
+                prune(fs, folder, workspace.current(), workspace.now())
         return True
 
     def _put_in_place(self, temporary: str, opened: Opened, ours: bool) -> bool:

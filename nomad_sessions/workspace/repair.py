@@ -14,8 +14,9 @@ from nomad_sessions.storage.segment import Entry, name_of
 from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace import checkpoint
 from nomad_sessions.workspace.adopt import Given
-from nomad_sessions.workspace.archive import carry_over
+from nomad_sessions.workspace.archive import carry_over, mend
 from nomad_sessions.workspace.check import CheckReport, check_workspace
+from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, identity
 from nomad_sessions.workspace.state import WORKSPACE, Body, Ref
 from nomad_sessions.workspace.store import Workspace
@@ -39,10 +40,10 @@ class RepairReport(NamedTuple):
 def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool) -> RepairReport:
     """Cuts a torn tail, removes stale temporary files, rewrites an unreadable or foreign snapshot and a damaged `.prev`
     from what is intact, and retires a journal whose seals or tables are damaged. With `drop_corrupt`, records that
-    cannot be read are left out (their bytes kept).
+    cannot be read are left out (their bytes kept), recorded events in `events/` too.
 
-    Raises `CrossDeviceError` where `sessions.json` is a link to another file system, and what opening raises for damage
-    that only `drop_corrupt` gets past.
+    Raises `CrossDeviceError` where `sessions.json` is a link to another file system, what opening raises for damage
+    that only `drop_corrupt` gets past, `DiskFullError` and what else writing raises.
     """
     folder = workspace.folder
     checkpoint.refuse_target(fs, folder)
@@ -50,18 +51,32 @@ def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool
     actions: list[str] = []
     if before.ok and not before.torn:
         return RepairReport(actions, before, before)
-    with workspace.locked(), workspace.guarded():
+    with workspace.locked(), workspace.guarded(), translated(folder):
         checkpoint.remove_stale(fs, folder)
-        damaged = any(problem.kind.startswith(("journal", "unreadable")) for problem in before.problems)
-        if damaged and drop_corrupt:
-            actions += _rebuild(fs, workspace)
-        else:
-            actions += _refold(fs, workspace)
-            if damaged:
-                # All that they say was read, from lines that are intact or from the snapshot above them.
-                actions += _retire(fs, workspace)
-                _begin(workspace)
+        actions += _mend_events(fs, folder, before, drop_corrupt=drop_corrupt)
+        if before.torn or any(not problem.kind.startswith("events") for problem in before.problems):
+            actions += _mend_state(fs, workspace, before, drop_corrupt=drop_corrupt)
     return RepairReport(actions, before, check_workspace(fs, folder))
+
+
+def _mend_state(fs: FileSystem, workspace: Workspace, before: CheckReport, *, drop_corrupt: bool) -> list[str]:
+    """Journal and snapshots."""
+    damaged = any(problem.kind.startswith(("journal", "unreadable")) for problem in before.problems)
+    if damaged and drop_corrupt:
+        return _rebuild(fs, workspace)
+    actions = _refold(fs, workspace)
+    if damaged:
+        # All that they say was read, from lines that are intact or from the snapshot above them.
+        actions += _retire(fs, workspace, workspace.current().seq)
+        _begin(workspace)
+    return actions
+
+
+def _mend_events(fs: FileSystem, folder: str, before: CheckReport, *, drop_corrupt: bool) -> list[str]:
+    if drop_corrupt:
+        return mend(fs, folder)
+    paths = dict.fromkeys(each.path for each in before.problems if each.kind == "events-damaged")
+    return [f"left {path} as it is: only with drop_corrupt are its intact records made a file anew" for path in paths]
 
 
 def _refold(fs: FileSystem, workspace: Workspace) -> list[str]:
@@ -98,16 +113,16 @@ def _read_whole(workspace: Workspace) -> View:
     return view
 
 
-def _retire(fs: FileSystem, workspace: Workspace) -> list[str]:
-    """Takes the segments out of the journal, into quarantine; the snapshot has what they say. The next write begins a
-    new one, and who follows the changes is told that these are gone. Copied and unlinked, not moved: another process
-    that has the live one open sees that it lost its name, and writes into it no more."""
+def _retire(fs: FileSystem, workspace: Workspace, seq: int) -> list[str]:
+    """Takes the segments out of the journal, into quarantine; the snapshot has what they say up to `seq`. The
+    next write begins a new one, and who follows the changes is told that these are gone. Copied and unlinked, not
+    moved: another process that has the live one open sees that it lost its name, and writes into it no more."""
     folder = workspace.folder
     journal = Journal(fs, folder)
     for first in journal.first_seqs():
         name = name_of(first)
         quarantine.keep(fs, folder, f"{name}.repair", read_whole(fs, f"{journal.folder}/{name}"))
-    carry_over(fs, folder, map(journal.segment, journal.first_seqs()), salvage=True)
+    carry_over(fs, folder, map(journal.segment, journal.first_seqs()), salvage_to=seq)
     journal.close()
     _still_alone(workspace)
     for first in journal.first_seqs():
@@ -162,7 +177,7 @@ def _rebuild(fs: FileSystem, workspace: Workspace) -> list[str]:
             actions.append(f"skipped {length} bytes at offset {offset} of {segment.path}")
     actions += _write(fs, workspace, view)
     journal.close()
-    actions += _retire(fs, workspace)
+    actions += _retire(fs, workspace, view.seq)
     _begin(workspace)
     return actions
 

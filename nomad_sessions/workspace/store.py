@@ -45,8 +45,6 @@ __all__ = ["SEGMENT_BYTES", "Operation", "Stamp", "Workspace"]
 T = TypeVar("T")
 _LOG = logging.getLogger("nomad_sessions")
 SEGMENT_BYTES = 256 * 1024
-
-
 _OPEN: weakref.WeakSet[Workspace] = weakref.WeakSet()
 
 
@@ -126,7 +124,9 @@ class Workspace(Reader):
                 try:
                     if ticket.result is None:  # Else by a thread that was interrupted before the sync.
                         latest = self._append_one(ticket, latest)
-                    ticket.value = self._answer(ticket.result, self._view or self.current())
+                    if not ticket.answered:  # Asked of the state after it, and not once more of a later one.
+                        ticket.value = self._answer(ticket.result, self._view or self.current())
+                        ticket.answered = True
                     if latest is not self._view:
                         latest = None  # Read afresh meanwhile: what comes next is decided and synced with that view.
                 except DurabilityLostError:

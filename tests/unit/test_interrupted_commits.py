@@ -1,0 +1,72 @@
+"""A thread that gets a Ctrl-C while it commits for others: each of them is told what its own commit did, and nothing
+else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nomad_sessions import NativeSessionManager
+from nomad_sessions.storage.group_sync import Position
+from tests.support.together import together
+
+WS = "ws"
+
+
+def interrupted_once(m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch, calls: list[Any]) -> list[Any]:
+    """Makes these calls, each in a thread of its own, in one batch whose worker is interrupted between its write and
+    its sync: what each returned, or the class of what it raised."""
+    workspace = m.workspace(WS)
+    settle, combiner = workspace._settle, workspace._commits
+    batches: list[int] = []
+    held = threading.Event()
+
+    def interrupting(goal: Position, lazy: bool) -> None:
+        batches.append(goal.offset)
+        if len(batches) == 1:
+            held.set()
+            while len(combiner._waiting) < len(calls):
+                time.sleep(0.001)
+        elif len(batches) == 2:
+            raise KeyboardInterrupt
+        settle(goal, lazy)
+
+    monkeypatch.setattr(workspace, "_settle", interrupting)
+    results: list[Any] = [None] * len(calls)
+
+    def run(number: int) -> None:
+        assert held.wait(30)
+        try:
+            results[number] = calls[number]()
+        except KeyboardInterrupt as error:
+            results[number] = type(error)
+
+    together(partial(m.record_event, WS, "first"), *(partial(run, number) for number in range(len(calls))))
+    assert len(batches) >= 3
+    assert results.count(KeyboardInterrupt) == 1, "the one that worked for all"
+    return results
+
+
+def test_recorded_events_get_the_seqs_of_their_own_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with NativeSessionManager(tmp_path) as m:
+        m.record_event(WS, "before")
+        calls = [partial(m.record_events, WS, [{"type": f"of.{n}"}] * (n + 1)) for n in range(4)]
+        results = interrupted_once(m, monkeypatch, calls)
+        real = {n: [event.seq for event in m.events(WS, types=f"of.{n}")] for n in range(4)}
+        for n, result in enumerate(results):
+            assert len(real[n]) == n + 1, "written once"
+            assert result in (real[n], KeyboardInterrupt)
+
+
+def test_a_message_is_given_as_this_change_left_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with NativeSessionManager(tmp_path) as m:
+        m.create_session(WS, id="s")
+        m.add_message(WS, "s", id="m", role="user", content="")
+        calls = [partial(m.update_message, WS, "m", content=str(n)) for n in range(4)]
+        for n, result in enumerate(interrupted_once(m, monkeypatch, calls)):
+            assert result is KeyboardInterrupt or result.content == str(n)
