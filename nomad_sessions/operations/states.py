@@ -5,7 +5,7 @@
       └───────────── resume_session, reopen / unarchive ───────┘
 
 Invariant: the state follows from the session's marks alone (`archivedAt`, `closedAt`), so that every process, and a
-file that another program wrote, has the same one. Verified by `tests/unit/test_connections.py`.
+file that another program wrote, has the same one. Verified by `tests/unit/test_session_states.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Invariant: a task is one row, and every row that is a JSON object is a task: nothing is left out of a list or of a total
 because of what another program wrote into it. What cannot be a field's value reads as if it were not there, and stays
-in the file. Verified by `tests/unit/test_tasks.py`.
+in the file. Verified by `tests/unit/test_task_lists.py`.
 """
 
 from __future__ import annotations
