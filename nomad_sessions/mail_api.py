@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nomad_sessions.mail.operations import Taken
     from nomad_sessions.mail.queue import Choice, Mailbox
     from nomad_sessions.mail.routing import RuleVerdict
+    from nomad_sessions.mail.timing import Moment
     from nomad_sessions.models import Page
     from nomad_sessions.models.mail import Mail, MailRule
     from nomad_sessions.workspace.living import Living
@@ -87,7 +88,7 @@ class MailCalls:
         Nobody has to be there: it waits until somebody receives for that name. `priority` is low, medium, high or
         urgent. With a `key` a second send to the same recipient gives the first message, and sends nothing: while it is
         in the mailbox, and until 1,000 others with keys are done with after it. After `ttl` seconds it goes to the dead
-        letters, with `on_expiry="drop"` away. It is handed out up to `max_attempts` times; after one that failed it
+        letters, with `on_expiry="drop"` away; where it is leased then, with the end of the lease. It is handed out up to `max_attempts` times; after one that failed it
         waits `backoff` seconds, then twice as long, and so on, up to five minutes, by chance up to half less.
 
         Raises `InvalidInputError`. One append and one sync, however much is in the mailbox.
@@ -107,7 +108,7 @@ class MailCalls:
             max_attempts=max_attempts,
             backoff=backoff,
         )
-        return self._commit(workspace_id, operations.send(fields, name_of("recipient", recipient)))
+        return self._commit(workspace_id, operations.send(fields, name_of("recipient", recipient), self._steady))
 
     def publish(
         self,
@@ -143,7 +144,7 @@ class MailCalls:
             max_attempts=max_attempts,
             backoff=backoff,
         )
-        return self._commit(workspace_id, operations.publish(fields))
+        return self._commit(workspace_id, operations.publish(fields, self._steady))
 
     def mail_rules(self, workspace_id: str) -> list[MailRule]:
         """The rules that `publish` goes by, in their order."""
@@ -226,7 +227,7 @@ class MailCalls:
         """Gives a leased message back, for another attempt in `delay` seconds, by default as its `backoff` says.
 
         When it has had all its attempts, or with `retry=False`, it goes to the dead letters; `error` says why it
-        failed. Durable on return. Raises as `ack` does.
+        failed. One whose `ttl` is over goes where such go, and is returned as what it has become. Durable on return. Raises as `ack` does.
         """
         from nomad_sessions.mail import operations
         from nomad_sessions.mail.asking import milliseconds
@@ -342,7 +343,7 @@ class MailCalls:
             box = operations.box_of(view)
             choice = self._choice(box, recipient, ordered=ordered)
             at_rest = choice.row is None and not choice.worn and not choice.doubtful
-            none_ended = not box.ended(self._clock.now(), 1)
+            none_ended = not box.ended(self._moment(), 1)
             return operations.Taken(None, frozenset(), choice.again) if at_rest and none_ended else None
 
         taken = self._read(workspace_id, idle)
@@ -360,9 +361,14 @@ class MailCalls:
 
     def _choice(self, box: Mailbox, recipient: str, *, ordered: bool) -> Choice:
         from nomad_sessions.mail.queue import choose
+
+        return choose(box, recipient, self._moment(), ordered=ordered)
+
+    def _moment(self) -> Moment:
+        """Now, as far as can be told without asking who lives."""
         from nomad_sessions.mail.timing import Moment
 
-        return choose(box, recipient, Moment(self._clock.now(), self._steady(), {}), ordered=ordered)
+        return Moment(self._clock.now(), self._steady(), {})
 
     def _steady(self) -> int:
         return monotonic_of(self._clock)

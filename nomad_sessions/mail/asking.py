@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from nomad_sessions.errors import InvalidCursorError, InvalidInputError
+from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.mail.names import name_of
 from nomad_sessions.mail.operations import box_of, mail_model
-from nomad_sessions.mail.queue import Mailbox, Row
+from nomad_sessions.mail.queue import Mailbox, Row, place_of
 from nomad_sessions.models import Page
 from nomad_sessions.models.mail import MAIL_STATUSES, PRIORITIES, Mail
+from nomad_sessions.operations.listing import check_count, closed, opened
 from nomad_sessions.operations.plain import plain
 from nomad_sessions.operations.reading import Looking
 
@@ -103,15 +104,14 @@ def listed(view: Looking, query: MailQuery) -> Page[Mail]:
     if query.status is not None and query.status not in MAIL_STATUSES:
         reason = f"must be one of {', '.join(MAIL_STATUSES)}"
         raise InvalidInputError(field="status", value=query.status, reason=reason)
-    if query.limit is not None and not _is_count(query.limit):
-        raise InvalidInputError(field="limit", value=query.limit, reason="must be a whole number, 1 or more")
-    rows = sorted(_matching(box_of(view), query), key=lambda row: (row["position"], row["id"]))
+    check_count("limit", query.limit)
+    rows = sorted(_matching(box_of(view), query), key=place_of)
     total = len(rows)
     if query.cursor is not None:
-        after = _opened(query.cursor)
-        rows = [row for row in rows if row["position"] > after]
+        after = opened(query.cursor, "p")
+        rows = [row for row in rows if place_of(row) > after]
     page = rows if query.limit is None else rows[: query.limit]
-    following = str(page[-1]["position"]) if page and len(page) < len(rows) else None
+    following = closed("p", place_of(page[-1])) if page and len(page) < len(rows) else None
     return Page(map(mail_model, page), total=total, next_cursor=following)
 
 
@@ -126,19 +126,13 @@ def _matching(box: Mailbox, query: MailQuery) -> list[Row]:
     return [row for row in rows if row["status"] in wanted and query.recipient in (None, row["recipient"])]
 
 
-def _opened(cursor: object) -> int:
-    if not isinstance(cursor, str) or not cursor.isdecimal() or len(cursor) > 18:
-        raise InvalidCursorError(cursor=cursor)
-    return int(cursor)
-
-
 def counts(box: Mailbox, recipient: str | None) -> MailCounts:
     """Counts one recipient's messages, or all."""
     recipients = box.lanes.items() if recipient is None else [(recipient, box.lanes.get(recipient, {}))]
     lanes = [lane for _, lanes in recipients for lane in lanes.values()]
     leased = sum(lane.leased for lane in lanes)
     heads = [next(iter(lane)) for lane in lanes]
-    oldest = min(heads, key=lambda row: row["position"], default=None)
+    oldest = min(heads, key=place_of, default=None)
     dead = len(box.dead) if recipient is None else sum(row["recipient"] == recipient for row in box.dead.values())
     return MailCounts(
         queued=sum(map(len, lanes)) - leased,

@@ -172,7 +172,11 @@ def opened(cursor: str, kind: str) -> tuple[Any, ...]:
     return tuple(found[1:])
 
 
-_PLACES: dict[str, list[type]] = {"s": [int, int, str], "m": [str, str, str, int], "t": [int, int, str]}
+# Sessions, messages, tasks, and mail, which has its position in the post.
+_PLACES: dict[str, list[type]] = {
+    **{"s": [int, int, str], "m": [str, str, str, int]},
+    **{"t": [int, int, str], "p": [int, str]},
+}
 
 
 def check_count(field: str, value: object) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +41,28 @@ def test_a_program_that_gives_back_what_it_once_read_brings_no_acknowledged_mess
     path.write_text(json.dumps(once, indent=2))
     assert contents(m) == [2, 3]
     assert m.check(WS).ok
+
+
+def rewrite(m: NativeSessionManager, edit: Callable[[dict[str, Any]], None]) -> None:
+    """What another program does to the rows."""
+    m.checkpoint(WS)
+    path = Path(m.data_dir) / WS / "sessions.json"
+    value = json.loads(path.read_text())
+    edit(value["mailbox"])
+    path.write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize("position", [0, 7, -3, 10**30])
+def test_pages_have_each_row_once_whatever_places_another_program_gave_them(
+    m: NativeSessionManager, position: int
+) -> None:
+    ids = [m.send(WS, BOB, number).id for number in range(9)]
+    rewrite(m, lambda rows: [row.update(position=position) for row in rows.values()])
+    seen: list[str] = []
+    cursor = None
+    for _ in range(5):
+        page = m.list_mail(WS, limit=2, cursor=cursor)
+        assert page.total == 9
+        seen += [mail.id for mail in page]
+        cursor = page.next_cursor
+    assert (seen, cursor) == (sorted(ids), None)
