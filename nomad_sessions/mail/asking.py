@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.mail.names import name_of
@@ -16,9 +16,10 @@ from nomad_sessions.operations.listing import check_count, closed, opened
 from nomad_sessions.operations.plain import plain
 from nomad_sessions.operations.reading import Looking
 
-__all__ = ["MailCounts", "MailQuery", "counts", "listed", "milliseconds", "outgoing"]
+__all__ = ["MailCounts", "MailQuery", "SendOptions", "check_flag", "counts", "listed", "milliseconds", "outgoing"]
 
 _LONGEST_TIME = 1_000_000_000
+_MOST_ATTEMPTS = 1_000_000_000
 _LIVE = ("queued", "leased", "dead")
 
 
@@ -36,6 +37,20 @@ class MailCounts(NamedTuple):
     oldest: int | None
 
 
+class SendOptions(TypedDict, total=False):
+    """What `send` and `publish` may be told beside the content; `outgoing` has what each is when it is left out."""
+
+    sender: str | None
+    type: str
+    priority: str
+    metadata: Mapping[str, Any] | None
+    key: str | None
+    ttl: float | None
+    on_expiry: str
+    max_attempts: int
+    backoff: float
+
+
 class MailQuery(NamedTuple):
     """What to list."""
 
@@ -48,10 +63,10 @@ class MailQuery(NamedTuple):
 def outgoing(
     content: Any,
     *,
-    sender: str | None,
-    type: str,
-    priority: str,
-    metadata: Mapping[str, Any] | None,
+    sender: str | None = None,
+    type: str = "message",
+    priority: str = "medium",
+    metadata: Mapping[str, Any] | None = None,
     key: str | None = None,
     ttl: float | None = None,
     on_expiry: str = "dead",
@@ -66,7 +81,7 @@ def outgoing(
     if metadata is not None and not isinstance(metadata, Mapping):
         raise InvalidInputError(field="metadata", value=metadata, reason="must be a mapping")
     if not _is_count(max_attempts):
-        raise InvalidInputError(field="max_attempts", value=max_attempts, reason="must be a whole number, 1 or more")
+        raise InvalidInputError(field="max_attempts", value=max_attempts, reason=f"must be a whole number from 1 to {_MOST_ATTEMPTS:,}")
     row: dict[str, Any] = {"type": name_of("type", type), "priority": priority, "content": content}
     for field, value in (("sender", sender), ("key", key)):
         if value is not None:
@@ -83,12 +98,18 @@ def outgoing(
 
 def milliseconds(field: str, seconds: float, *, least: int = 0) -> int:
     """A time in seconds as ms, at least `least`. Raises `InvalidInputError`."""
-    if not _is_number(seconds) or not math.isfinite(seconds) or not 0 <= seconds <= _LONGEST_TIME:
-        raise InvalidInputError(field=field, value=seconds, reason="must be a number of seconds, not negative")
+    if not _is_number(seconds) or not 0 <= seconds <= _LONGEST_TIME:
+        raise InvalidInputError(field=field, value=seconds, reason=f"must be 0 to {_LONGEST_TIME:,} seconds")
     ms = math.ceil(seconds * 1000)
     if ms < least:
         raise InvalidInputError(field=field, value=seconds, reason="must be more than 0 seconds")
     return ms
+
+
+def check_flag(field: str, value: object) -> None:
+    """Raises `InvalidInputError` for what is neither True nor False: a text such as "no" would count as True."""
+    if not isinstance(value, bool):
+        raise InvalidInputError(field=field, value=value, reason="must be True or False")
 
 
 def _is_number(value: object) -> bool:
@@ -96,7 +117,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1
+    return type(value) is int and 1 <= value <= _MOST_ATTEMPTS
 
 
 def listed(view: Looking, query: MailQuery) -> Page[Mail]:
@@ -105,6 +126,8 @@ def listed(view: Looking, query: MailQuery) -> Page[Mail]:
         reason = f"must be one of {', '.join(MAIL_STATUSES)}"
         raise InvalidInputError(field="status", value=query.status, reason=reason)
     check_count("limit", query.limit)
+    if query.recipient is not None:
+        query = query._replace(recipient=name_of("recipient", query.recipient))
     rows = sorted(_matching(box_of(view), query), key=place_of)
     total = len(rows)
     if query.cursor is not None:

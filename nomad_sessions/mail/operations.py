@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from nomad_sessions.errors import InvalidInputError, LeaseNotFoundError, MailNotFoundError, NoRouteError
 from nomad_sessions.mail.queue import Choice, Mailbox, Row, choose
-from nomad_sessions.mail.routing import explain, recipients_of, stored_rules
+from nomad_sessions.mail.routing import described, explain, recipients_of, stored_rules
 from nomad_sessions.mail.timing import Moment, backoff, is_over
 from nomad_sessions.models import validate
 from nomad_sessions.models.mail import Mail
@@ -102,8 +102,7 @@ def publish(fields: Body, steady: Callable[[], int]) -> Operation[list[Mail]]:
 
     def operation(view: MailView, stamp: Stamping) -> tuple[list[Body], Callable[[Looking], list[Mail]]]:
         rules = stored_rules(view.settings())
-        asked = {"type": fields["type"], "sender": fields.get("sender"), "priority": fields["priority"]}
-        recipients = recipients_of(explain(rules, **asked, metadata=fields.get("metadata", {})))
+        recipients = recipients_of(explain(rules, **described(fields)))
         if not recipients:
             raise NoRouteError(type=fields["type"], rules=len(rules))
         changes, ids = _sent(view, stamp, fields, recipients, steady())

@@ -43,7 +43,7 @@ def test_a_program_that_gives_back_what_it_once_read_brings_no_acknowledged_mess
     assert m.check(WS).ok
 
 
-def rewrite(m: NativeSessionManager, edit: Callable[[dict[str, Any]], None]) -> None:
+def rewrite(m: NativeSessionManager, edit: Callable[[dict[str, Any]], object]) -> None:
     """What another program does to the rows."""
     m.checkpoint(WS)
     path = Path(m.data_dir) / WS / "sessions.json"
