@@ -116,7 +116,7 @@ class Doing(NamedTuple):
 def info_of(view: Looking, session_id: str, live: Collection[str], now: int) -> SessionInfo | None:
     """What one session is doing, or None. `live` are the sessions with an open stream, `now` is in ms."""
     summary = view.summaries().get(check_text("session_id", session_id))
-    return _info(view, summary, _doing(summary, _tasks(view, session_id), live, now), now) if summary else None
+    return _info(view, summary, _doing(summary, _tasks(view, summary.id), live, now), now) if summary else None
 
 
 def list_of(

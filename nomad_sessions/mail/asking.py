@@ -81,7 +81,9 @@ def outgoing(
     if metadata is not None and not isinstance(metadata, Mapping):
         raise InvalidInputError(field="metadata", value=metadata, reason="must be a mapping")
     if not _is_count(max_attempts):
-        raise InvalidInputError(field="max_attempts", value=max_attempts, reason=f"must be a whole number from 1 to {_MOST_ATTEMPTS:,}")
+        raise InvalidInputError(
+            field="max_attempts", value=max_attempts, reason=f"must be a whole number from 1 to {_MOST_ATTEMPTS:,}"
+        )
     row: dict[str, Any] = {"type": name_of("type", type), "priority": priority, "content": content}
     for field, value in (("sender", sender), ("key", key)):
         if value is not None:

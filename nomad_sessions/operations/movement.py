@@ -42,7 +42,7 @@ def pack(session_id: str) -> Callable[[Looking], Luggage]:
         session = require_session(view, session_id)
         fields: Body = decode(encode(session.fields))
         bodies = _bodies(session, [*session.order, *session.hidden])
-        tasks: list[Body] = decode(encode([{**row, "id": key} for key, row in _tasks(view, session_id).items()]))
+        tasks: list[Body] = decode(encode([{**row, "id": key} for key, row in _tasks(view, session.id).items()]))
         return Luggage(fields, session.rev, bodies, len(session.order), _bodies(session, session.detached), tasks)
 
     return look

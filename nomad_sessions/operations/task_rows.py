@@ -43,17 +43,17 @@ class TaskQuery(NamedTuple):
     updated_since: int | None = None
     orphaned: bool | None = None
 
-    def check(self) -> None:
-        """Raises `InvalidInputError` for a filter that nothing could match."""
-        for field in ("session_id", "agent_id", "task_type"):
-            if getattr(self, field) is not None:
-                check_text(field, getattr(self, field))
+    def checked(self) -> TaskQuery:
+        """The filters as rows have what they ask for. Raises `InvalidInputError` for one that nothing could match."""
+        texts = {field: getattr(self, field) for field in ("session_id", "agent_id", "task_type")}
+        texts = {field: check_text(field, value) for field, value in texts.items() if value is not None}
         if self.status is not None:
             check_status(self.status)
         if self.updated_since is not None and type(self.updated_since) is not int:
             raise InvalidInputError(field="updated_since", value=self.updated_since, reason="must be a time in ms")
         if self.orphaned is not None and not isinstance(self.orphaned, bool):
             raise InvalidInputError(field="orphaned", value=self.orphaned, reason="must be True, False or None")
+        return self._replace(**texts)
 
     def keeps(self, row: Body) -> bool:
         """Whether this task matches; whether it is an orphan is for `is_orphan` to say."""
@@ -80,11 +80,11 @@ def task_rows(view: Looking) -> dict[str, Body]:
     return {key: row for key, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
 
 
-def row_of(view: Looking, task_id: object) -> Body | None:
-    """One task's row, or None."""
+def row_of(view: Looking, task_id: str) -> Body | None:
+    """One task's row, or None; the id is as rows have it."""
     state = view.session(WORKSPACE)
     rows = state.fields.get(TABLES["task"]) if state is not None else None
-    row = rows.get(check_text("task_id", task_id)) if isinstance(rows, dict) else None
+    row = rows.get(task_id) if isinstance(rows, dict) else None
     return row if isinstance(row, dict) else None
 
 
@@ -137,7 +137,7 @@ def is_orphan(view: Looking, row: Body) -> bool:
 def listed(view: Looking, query: TaskQuery, limit: int | None, cursor: str | None) -> Page[Task]:
     """Tasks by `updatedAt`, newest first, ties by seq."""
     check_count("limit", limit)
-    query.check()
+    query = query.checked()
     found = sorted((_order(key, row), row) for key, row in _matching(view, query))
     total = len(found)
     if cursor is not None:

@@ -54,7 +54,8 @@ _FILLED_IN = ("id", "sessionId", "status", "progress", *_TIMES)
 
 def create(session_id: str, data: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Operation[Task]:
     """A new task of a session. A given `id` that the session has already gives the task that is there, unchanged."""
-    body = _prepared(check_text("session_id", session_id), normalise_fields("task", data, fields))
+    session_id = check_text("session_id", session_id)
+    body = _prepared(session_id, normalise_fields("task", data, fields))
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         task_id = body.get("id") or stamp.id()
@@ -75,9 +76,9 @@ def create(session_id: str, data: Mapping[str, Any] | None, fields: Mapping[str,
 def _prepared(session_id: str, given: Body) -> Body:
     """The fields of a new task as they are stored, from what was given."""
     refuse_protected(given, frozenset({"rev"}))
-    if given.get("sessionId", session_id) != session_id:
-        raise InvalidInputError(field="sessionId", value=given["sessionId"], reason=f"is not {session_id!r}")
     body = _checked({key: value for key, value in given.items() if value is not None or key not in _FILLED_IN})
+    if body.get("sessionId", session_id) != session_id:
+        raise InvalidInputError(field="sessionId", value=body["sessionId"], reason=f"is not {session_id!r}")
     if "id" in body:
         check_new_id(body["id"])
     return body
@@ -111,6 +112,7 @@ def update(
     task_id: str, changes: Mapping[str, Any] | None, fields: Mapping[str, Any], if_rev: int | None
 ) -> Operation[Task]:
     """Changes fields of a task; None removes one. A new status is a step, and has to be a legal one."""
+    task_id = check_text("task_id", task_id)
     given = normalise_fields("task", changes, fields)
     refuse_protected(given, PROTECTED_TASK)
     check_rev_type(if_rev)
@@ -138,6 +140,7 @@ def update(
 
 def step(task_id: str, status: str, **fields: Any) -> Operation[Task]:
     """A step of a task's life: to a status, with what comes with it; "alive" is no step, but says that it runs."""
+    task_id = check_text("task_id", task_id)
     set_now = _checked(fields)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
@@ -150,6 +153,7 @@ def step(task_id: str, status: str, **fields: Any) -> Operation[Task]:
 
 def delete(task_id: str) -> Operation[None]:
     """Deletes a task, whatever its status."""
+    task_id = check_text("task_id", task_id)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         about = text(require_task(view, task_id), "sessionId")
