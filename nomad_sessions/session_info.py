@@ -16,7 +16,7 @@ from nomad_sessions.models import Model, Text
 from nomad_sessions.models.base import no_list
 from nomad_sessions.operations.listing import check_count, order
 from nomad_sessions.operations.reading import Looking, check_text, listed_session
-from nomad_sessions.operations.task_rows import last_sign, number, task_rows, text
+from nomad_sessions.operations.task_rows import last_sign, number, status_of, task_rows, text
 from nomad_sessions.workspace.places import Summary
 from nomad_sessions.workspace.state import Body
 
@@ -153,13 +153,13 @@ def _tasks(view: Looking, session_id: str) -> list[Body]:
 
 
 def _doing(summary: Summary, tasks: list[Body], live: Collection[str], now: int) -> Doing:
-    running = [row for row in tasks if row.get("status") == "running"]
+    running = [row for row in tasks if status_of(row) == "running"]
     told = max(running or tasks, key=lambda row: number(row, "rev"), default=None)
     last = max([summary.updated_at, *(max(last_sign(row), number(row, "updatedAt")) for row in tasks)])
     if summary.id in live:
         last = now
     status = _status(summary, bool(running), summary.id in live, now - last)
-    return Doing(status, last, bool(tasks), text(told, "status") if told is not None else None)
+    return Doing(status, last, bool(tasks), status_of(told) if told is not None else None)
 
 
 def _status(summary: Summary, running: bool, live: bool, quiet: int) -> ActivityStatus:

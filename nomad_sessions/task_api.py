@@ -92,7 +92,8 @@ class TaskCalls:
         """Changes fields of a task; None removes one. With `if_rev`, only if it is at that `rev`. Durable on return.
 
         A `status` is a step, as `start_task` and the others take it; the same status again is none. What changes
-        nothing writes nothing. Only status and progress count as activity. Raises `ConflictError` (with `.current`),
+        nothing writes nothing. Only status and progress count as activity; a completed task is at 100, and another
+        `progress` beside that status is refused. Raises `ConflictError` (with `.current`),
         `IllegalTransitionError`, `ProtectedFieldError`, `InvalidInputError`.
         """
         from nomad_sessions.operations import tasks

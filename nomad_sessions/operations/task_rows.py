@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from nomad_sessions.errors import InvalidInputError, TaskNotFoundError
 from nomad_sessions.models import TASK_STATUSES, Page, Task, validate
+from nomad_sessions.models.task import PENDING
 from nomad_sessions.operations.listing import check_count, closed, opened
 from nomad_sessions.operations.reading import Looking, check_text
 from nomad_sessions.storage.codec import decode, encode
@@ -27,6 +28,7 @@ __all__ = [
     "number",
     "require_task",
     "row_of",
+    "status_of",
     "task_model",
     "task_rows",
     "text",
@@ -60,7 +62,7 @@ class TaskQuery(NamedTuple):
         return (
             (self.session_id is None or text(row, "sessionId") == self.session_id)
             and (self.agent_id is None or row.get("agentId") == self.agent_id)
-            and (self.status is None or row.get("status") == self.status)
+            and (self.status is None or status_of(row) == self.status)
             and (self.task_type is None or row.get("taskType") == self.task_type)
             and (self.updated_since is None or number(row, "updatedAt") >= self.updated_since)
         )
@@ -115,6 +117,12 @@ def text(row: Body, field: str) -> str:
     """A text of a row, "" where there is none."""
     value = row.get(field)
     return value if isinstance(value, str) else ""
+
+
+def status_of(row: Body) -> str:
+    """The status of a task, as its model has it: one of a row without any waits to be started."""
+    value = row.get("status")
+    return value if isinstance(value, str) else PENDING
 
 
 def number(row: Body, field: str) -> int:

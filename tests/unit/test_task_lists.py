@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from nomad_sessions import InvalidInputError, ManualClock, NativeSessionManager
+from nomad_sessions import IllegalTransitionError, InvalidInputError, ManualClock, NativeSessionManager
+from tests.support.there import there
 from tests.unit.conftest import START
 
 WS = "ws"
@@ -127,6 +128,24 @@ def test_a_row_that_another_program_spoiled_is_listed_with_what_can_be_read(s: N
     assert stored["sessionId"] == 5, "what another program wrote stays"
     assert stored["status"] == "running"
     assert s.fail_overdue_tasks(WS) == []
+
+
+@pytest.mark.parametrize("status", [{}, {"status": None}, {"status": 5}, {"status": ["running"]}])
+def test_a_row_without_a_status_waits_to_be_started_and_is_found_so(
+    s: NativeSessionManager, status: dict[str, Any]
+) -> None:
+    rewrite(s, lambda value: value.update(tasks={"t": {"sessionId": "s", **status}}))
+    (task,) = s.list_tasks(WS, status="pending")
+    assert (task, task.status) == (s.get_task(WS, "t"), "pending")
+    for other in ("running", "completed", "failed"):
+        assert s.list_tasks(WS, status=other) == []
+    assert there(s.session_info(WS, "s")).agent_task_status == "pending"
+    assert s.overdue_tasks(WS, idle_ms=1) == []
+    with pytest.raises(IllegalTransitionError, match="from pending to completed"):
+        s.complete_task(WS, "t")
+    assert s.update_task(WS, "t", status="pending") == task, "it is so already"
+    assert s.start_task(WS, "t").status == "running"
+    assert s.list_tasks(WS, status="running").total == 1
 
 
 def test_where_another_program_keeps_something_else_no_task_is_made_and_it_stays(s: NativeSessionManager) -> None:
