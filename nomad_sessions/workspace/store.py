@@ -45,8 +45,6 @@ __all__ = ["SEGMENT_BYTES", "Operation", "Stamp", "Workspace"]
 T = TypeVar("T")
 _LOG = logging.getLogger("nomad_sessions")
 SEGMENT_BYTES = 256 * 1024
-
-
 _OPEN: weakref.WeakSet[Workspace] = weakref.WeakSet()
 
 
@@ -83,8 +81,10 @@ class Workspace(Reader):
         the operation raises (nothing is written then), `LockTimeoutError`, `DiskFullError`, `StoreReadOnlyError`,
         `DurabilityLostError`.
         """
-        if self._view is None:
-            self.look()
+        if self._view is None or self._view.journal.live is None:
+            tried = self.tried(operation, Stamp(IdSource(self._clock), self._clock.now()))
+            if tried is not None and not tried[0]:
+                return self.read(tried[1])
         ticket = Ticket(operation, lazy)
         self._commits.run(ticket)
         value: T = ticket.value
