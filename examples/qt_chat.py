@@ -123,7 +123,11 @@ class Store:
                 with suppress(SessionStateError):  # Not in this state; the other way, or another window was faster.
                     connection = connect(self.workspace_id, session_id, client="chat window")
                     break
-        connection.follow(callback=show, deliver=self.bridge)
+        try:
+            connection.follow(callback=show, deliver=self.bridge)
+        except BaseException:  # Nobody would hold the connection, and so nobody end it.
+            connection.close()
+            raise
         return connection
 
     def say(self, connection: Connection, text: str) -> None:
@@ -251,6 +255,7 @@ class Window(QWidget):
         self.connection: Connection | None = None
         self.transcript = Transcript()
         self._wanted: str | None = None
+        self._closed = False
         self._due = _once(FRAME_MS, self.draw)
         self._relist = _once(200, lambda: store.ask(store.sessions, then=self.list_sessions))
         self._build()
@@ -273,12 +278,12 @@ class Window(QWidget):
         self.line.returnPressed.connect(self.send)
         self.state = QLabel("Choose a session, or begin a new one.")
         self.store.bridge.failed.connect(self.state.setText)
-        new, another = QPushButton("New session"), QPushButton("Another window")
-        new.clicked.connect(lambda: self.store.ask(self.store.new_session, then=lambda s: self.show_session(s.id)))
+        self.new, another = QPushButton("New session"), QPushButton("Another window")
+        self.new.clicked.connect(lambda: self.store.ask(self.store.new_session, then=lambda s: self.show_session(s.id)))
         another.clicked.connect(lambda: open_window(self.store))
         left, right, both = QVBoxLayout(), QVBoxLayout(), QHBoxLayout(self)
         sides: dict[QVBoxLayout, tuple[QWidget, ...]] = {
-            left: (new, self.list, another),
+            left: (self.new, self.list, another),
             right: (self.view, self.line, self.state),
         }
         for side, widgets in sides.items():
@@ -298,6 +303,8 @@ class Window(QWidget):
 
     def show_session(self, session_id: str) -> None:
         """Lets go of the one that it shows, and connects to another."""
+        if self._closed:  # It was closed while the session was being made.
+            return
         self._wanted = session_id
         self._let_go()
         self.transcript = transcript = Transcript()
@@ -309,7 +316,7 @@ class Window(QWidget):
                 self._due.start()
 
         def connected(connection: Connection) -> None:
-            if transcript is not self.transcript:  # Another was clicked meanwhile.
+            if self._closed or transcript is not self.transcript:  # Closed, or another was clicked meanwhile.
                 self.store.ask(connection.close)
                 return
             self.connection = connection
@@ -338,7 +345,9 @@ class Window(QWidget):
             self.store.ask(connection.close)
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Lets go of the session, in an orderly way and without holding up the other windows."""
+        """Lets go of the session, in an orderly way and without holding up the other windows; of one that it is still
+        connecting to as soon as that is done."""
+        self._closed = True
         self._let_go()
         self._watching.add_done_callback(lambda watching: watching.result().close())
         WINDOWS.discard(self)

@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from nomad_sessions.connections import Connection, ConnectionInfo, SessionReplica
     from nomad_sessions.doctor import DoctorReport, Finding
     from nomad_sessions.events import EventFilter, Subscription
-    from nomad_sessions.mail.asking import MailCounts
+    from nomad_sessions.mail.asking import MailCounts, SendOptions
     from nomad_sessions.mail.routing import RuleVerdict
     from nomad_sessions.models.mail import Mail, MailLease, MailRule
     from nomad_sessions.session_info import SessionInfo, SessionInfoList
@@ -136,6 +136,7 @@ __all__ = [
     "RepairReport",
     "Revert",
     "RuleVerdict",
+    "SendOptions",
     "Session",
     "SessionInUseError",
     "SessionInfo",
@@ -179,6 +180,7 @@ _LATER = {
     "Finding": "nomad_sessions.doctor",
     "Mail": "nomad_sessions.models.mail",
     "MailCounts": "nomad_sessions.mail.asking",
+    "SendOptions": "nomad_sessions.mail.asking",
     "MailLease": "nomad_sessions.models.mail",
     "MailRule": "nomad_sessions.models.mail",
     "Problem": "nomad_sessions.workspace.check",

@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from nomad_sessions.errors import EventsPrunedError
+from nomad_sessions.mail.names import name_of
 from nomad_sessions.mail_api import MAIL_EVENTS, pause_of
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Page
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from nomad_sessions.events.subscription import Subscription
-    from nomad_sessions.mail.asking import MailCounts
+    from nomad_sessions.mail.asking import MailCounts, SendOptions
     from nomad_sessions.mail.operations import Taken
     from nomad_sessions.mail.routing import RuleVerdict
     from nomad_sessions.models.mail import Mail, MailRule
@@ -38,64 +41,19 @@ class AsyncMailCalls:
         workspace_id: str,
         recipient: str,
         content: Any = None,
-        *,
-        sender: str | None = None,
-        type: str = "message",
-        priority: str = "medium",
-        metadata: Mapping[str, Any] | None = None,
-        key: str | None = None,
-        ttl: float | None = None,
-        on_expiry: str = "dead",
-        max_attempts: int = 5,
-        backoff: float = 1.0,
+        **options: Unpack[SendOptions],
     ) -> Mail:
         """Sends any JSON to a recipient: a session's id, or the name of an agent. Durable on return."""
-        return await self._run(
-            self._manager.send,
-            workspace_id,
-            recipient,
-            content,
-            sender=sender,
-            type=type,
-            priority=priority,
-            metadata=metadata,
-            key=key,
-            ttl=ttl,
-            on_expiry=on_expiry,
-            max_attempts=max_attempts,
-            backoff=backoff,
-        )
+        return await self._run(self._manager.send, workspace_id, recipient, content, **options)
 
     async def publish(
         self,
         workspace_id: str,
         content: Any = None,
-        *,
-        sender: str | None = None,
-        type: str = "message",
-        priority: str = "medium",
-        metadata: Mapping[str, Any] | None = None,
-        key: str | None = None,
-        ttl: float | None = None,
-        on_expiry: str = "dead",
-        max_attempts: int = 5,
-        backoff: float = 1.0,
+        **options: Unpack[SendOptions],
     ) -> list[Mail]:
         """Sends to everybody to whom the rules say, as `send` does, all or none. Durable on return."""
-        return await self._run(
-            self._manager.publish,
-            workspace_id,
-            content,
-            sender=sender,
-            type=type,
-            priority=priority,
-            metadata=metadata,
-            key=key,
-            ttl=ttl,
-            on_expiry=on_expiry,
-            max_attempts=max_attempts,
-            backoff=backoff,
-        )
+        return await self._run(self._manager.publish, workspace_id, content, **options)
 
     async def mail_rules(self, workspace_id: str) -> list[MailRule]:
         """The rules that `publish` goes by, in their order."""
@@ -126,6 +84,8 @@ class AsyncMailCalls:
 
         Who waits takes no thread. Cancelled at the moment of the lease, the message comes back when its time is over.
         """
+
+        recipient = name_of("recipient", recipient)
 
         async def take() -> Taken:
             return await self._run(self._manager._taken, workspace_id, recipient, lease, wait, ordered=ordered)

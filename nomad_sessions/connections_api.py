@@ -116,10 +116,9 @@ class ConnectionCalls:
         """
         from nomad_sessions.connections.presence import connected
 
-        if session_id is not None:
-            check_text("session_id", session_id)
+        wanted = None if session_id is None else check_text("session_id", session_id)
         found = connected(self._fs, self.workspace(workspace_id).folder)
-        return [each for each in found if session_id in (None, each.session_id)]
+        return [each for each in found if wanted in (None, each.session_id)]
 
     def follow_session(
         self,
@@ -146,7 +145,8 @@ class ConnectionCalls:
         from nomad_sessions.events.delivery import deliver_to
 
         validate_workspace_id(workspace_id)
-        look = snapshot_of(workspace_id, check_text("session_id", session_id))
+        session_id = check_text("session_id", session_id)
+        look = snapshot_of(workspace_id, session_id)
         if since is not None and (type(since) is not int or since < 0):
             raise InvalidInputError(field="since", value=since, reason="must be a whole number, not negative")
         if deliver is not None and callback is None:
@@ -174,12 +174,13 @@ class ConnectionCalls:
         from nomad_sessions.connections import Connection, ConnectionInfo
         from nomad_sessions.connections.presence import connect
 
-        _check(client, exclusive, expires_after)
+        name = _name_of(client)
+        _check(exclusive, expires_after)
         info = ConnectionInfo(
             id=f"{os.getpid()}-{os.urandom(8).hex()}",
             workspace_id=workspace_id,
-            session_id=session_id,
-            client=client if client is not None else os.path.basename(sys.argv[0] or sys.executable),
+            session_id=check_text("session_id", session_id),
+            client=name,
             exclusive=exclusive,
             pid=os.getpid(),
             machine=platform.node(),
@@ -203,9 +204,15 @@ class ConnectionCalls:
             self._connections.discard(connection)
 
 
-def _check(client: str | None, exclusive: bool, expires_after: float | None) -> None:
-    if client is not None and not check_text("client", client).strip():
+def _name_of(client: str | None) -> str:
+    """The name that others are told: the program's, where there is no other."""
+    name = os.path.basename(sys.argv[0] or sys.executable) if client is None else client
+    if not check_text("client", name).strip():
         raise InvalidInputError(field="client", value=client, reason="must be a name, or left out")
+    return check_text("client", name)
+
+
+def _check(exclusive: bool, expires_after: float | None) -> None:
     if type(exclusive) is not bool:
         raise InvalidInputError(field="exclusive", value=exclusive, reason="must be True or False")
     if expires_after is None:

@@ -13,20 +13,23 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nomad_sessions.clock import Clock, monotonic_of
-from nomad_sessions.errors import EventsPrunedError, InvalidInputError
+from nomad_sessions.errors import EventsPrunedError
 from nomad_sessions.mail.names import name_of
-from nomad_sessions.operations.reading import Looking
+from nomad_sessions.operations.reading import Looking, check_text
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.workspace.state import WORKSPACE
 from nomad_sessions.workspace.store import Operation, Workspace
 
 # A program that only adds messages starts faster without them.
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from nomad_sessions.events.subscription import Subscription
-    from nomad_sessions.mail.asking import MailCounts
+    from nomad_sessions.mail.asking import MailCounts, SendOptions
     from nomad_sessions.mail.operations import Taken
     from nomad_sessions.mail.queue import Choice, Mailbox
     from nomad_sessions.mail.routing import RuleVerdict
+    from nomad_sessions.mail.timing import Moment
     from nomad_sessions.models import Page
     from nomad_sessions.models.mail import Mail, MailRule
     from nomad_sessions.workspace.living import Living
@@ -71,79 +74,40 @@ class MailCalls:
         workspace_id: str,
         recipient: str,
         content: Any = None,
-        *,
-        sender: str | None = None,
-        type: str = "message",
-        priority: str = "medium",
-        metadata: Mapping[str, Any] | None = None,
-        key: str | None = None,
-        ttl: float | None = None,
-        on_expiry: str = "dead",
-        max_attempts: int = 5,
-        backoff: float = 1.0,
+        **options: Unpack[SendOptions],
     ) -> Mail:
         """Sends any JSON to a recipient: a session's id, or the name of an agent. Durable on return.
 
-        Nobody has to be there: it waits until somebody receives for that name. `priority` is low, medium, high or
-        urgent. With a `key` a second send to the same recipient gives the first message, and sends nothing: while it is
-        in the mailbox, and until 1,000 others with keys are done with after it. After `ttl` seconds it goes to the dead
-        letters, with `on_expiry="drop"` away. It is handed out up to `max_attempts` times; after one that failed it
-        waits `backoff` seconds, then twice as long, and so on, up to five minutes, by chance up to half less.
+        Nobody has to be there: it waits until somebody receives for that name. The options (`SendOptions`): `sender`,
+        `type` ("message") and `metadata` say what it is. `priority` is low, medium (the default), high or urgent. With
+        a `key` a second send to the same recipient gives the first message, and sends nothing: while it is in the
+        mailbox, and until 1,000 others with keys are done with after it. After `ttl` seconds it goes to the dead
+        letters, with `on_expiry="drop"` away; where it is leased then, with the end of the lease. It is handed out up
+        to `max_attempts` times (5); after one that failed it waits `backoff` seconds (1.0), then twice as long, and so
+        on, up to five minutes, by chance up to half less.
 
         Raises `InvalidInputError`. One append and one sync, however much is in the mailbox.
         """
         from nomad_sessions.mail import operations
         from nomad_sessions.mail.asking import outgoing
 
-        fields = outgoing(
-            content,
-            sender=sender,
-            type=type,
-            priority=priority,
-            metadata=metadata,
-            key=key,
-            ttl=ttl,
-            on_expiry=on_expiry,
-            max_attempts=max_attempts,
-            backoff=backoff,
-        )
-        return self._commit(workspace_id, operations.send(fields, name_of("recipient", recipient)))
+        fields = outgoing(content, **options)
+        return self._commit(workspace_id, operations.send(fields, name_of("recipient", recipient), self._steady))
 
     def publish(
         self,
         workspace_id: str,
         content: Any = None,
-        *,
-        sender: str | None = None,
-        type: str = "message",
-        priority: str = "medium",
-        metadata: Mapping[str, Any] | None = None,
-        key: str | None = None,
-        ttl: float | None = None,
-        on_expiry: str = "dead",
-        max_attempts: int = 5,
-        backoff: float = 1.0,
+        **options: Unpack[SendOptions],
     ) -> list[Mail]:
         """Sends to everybody to whom the rules say, as `send` does, all or none. Durable on return.
 
-        Raises `NoRouteError` where no rule matches, `InvalidInputError`.
+        `options` are those of `send`. Raises `NoRouteError` where no rule matches, `InvalidInputError`.
         """
         from nomad_sessions.mail import operations
         from nomad_sessions.mail.asking import outgoing
 
-        fields = outgoing(
-            content,
-            sender=sender,
-            type=type,
-            priority=priority,
-            metadata=metadata,
-            key=key,
-            ttl=ttl,
-            on_expiry=on_expiry,
-            max_attempts=max_attempts,
-            backoff=backoff,
-        )
-        return self._commit(workspace_id, operations.publish(fields))
+        return self._commit(workspace_id, operations.publish(outgoing(content, **options), self._steady))
 
     def mail_rules(self, workspace_id: str) -> list[MailRule]:
         """The rules that `publish` goes by, in their order."""
@@ -171,11 +135,11 @@ class MailCalls:
     ) -> list[RuleVerdict]:
         """What each rule says of such a message: whether it matches, to whom it goes then, why not. Sends nothing."""
         from nomad_sessions.mail.asking import outgoing
-        from nomad_sessions.mail.routing import explain
+        from nomad_sessions.mail.routing import described, explain
 
         rules = self.mail_rules(workspace_id)
         asked = outgoing(None, sender=sender, type=type, priority=priority, metadata=metadata)
-        return explain(rules, type=type, sender=sender, priority=priority, metadata=asked.get("metadata", {}))
+        return explain(rules, **described(asked))
 
     # Receiving
 
@@ -190,6 +154,7 @@ class MailCalls:
         attempt, waits too; `ordered=False` takes the first that is free. `wait` is for how many seconds to wait for
         one, without looking again and again. Raises `InvalidInputError`.
         """
+        recipient = name_of("recipient", recipient)
         taken = self._taken(workspace_id, recipient, lease, wait, ordered=ordered)
         if taken.mail is not None or not wait:
             return taken.mail
@@ -226,15 +191,16 @@ class MailCalls:
         """Gives a leased message back, for another attempt in `delay` seconds, by default as its `backoff` says.
 
         When it has had all its attempts, or with `retry=False`, it goes to the dead letters; `error` says why it
-        failed. Durable on return. Raises as `ack` does.
+        failed. One whose `ttl` is over goes where such go, and is returned as what it has become. Durable on return.
+        Raises as `ack` does, and `InvalidInputError`.
         """
         from nomad_sessions.mail import operations
-        from nomad_sessions.mail.asking import milliseconds
+        from nomad_sessions.mail.asking import check_flag, milliseconds
 
         ms = None if delay is None else milliseconds("delay", delay)
-        if error is not None and not isinstance(error, str):
-            raise InvalidInputError(field="error", value=error, reason="must be a str")
-        return self._commit(workspace_id, operations.nack(name_of("lease_id", lease_id), ms, error, retry=retry))
+        told = None if error is None else check_text("error", error)
+        check_flag("retry", retry)
+        return self._commit(workspace_id, operations.nack(name_of("lease_id", lease_id), ms, told, retry=retry))
 
     def extend(self, workspace_id: str, lease_id: str, seconds: float = 30.0) -> Mail:
         """Gives a lease `seconds` from now on. Durable on return. Raises as `ack` does."""
@@ -242,7 +208,7 @@ class MailCalls:
         from nomad_sessions.mail.asking import milliseconds
 
         ms = milliseconds("seconds", seconds, least=1)
-        name_of("lease_id", lease_id)
+        lease_id = name_of("lease_id", lease_id)
         # First a look, so that a lease that is none makes no file.
         self._read(workspace_id, lambda view: operations.leased_row(operations.box_of(view), lease_id))
         consumer = operations.Consumer(self._consumer(workspace_id), self._steady, {})
@@ -280,9 +246,11 @@ class MailCalls:
 
     def peek(self, workspace_id: str, recipient: str, *, ordered: bool = True) -> Mail | None:
         """What `receive` would give now, as far as can be told without asking who is alive; leases nothing."""
+        from nomad_sessions.mail.asking import check_flag
         from nomad_sessions.mail.operations import box_of, mail_model
 
-        name_of("recipient", recipient)
+        recipient = name_of("recipient", recipient)
+        check_flag("ordered", ordered)
 
         def look(view: Looking) -> Mail | None:
             row = self._choice(box_of(view), recipient, ordered=ordered).row
@@ -291,11 +259,15 @@ class MailCalls:
         return self._read(workspace_id, look)
 
     def mail_counts(self, workspace_id: str, recipient: str | None = None) -> MailCounts:
-        """How many messages wait, are leased and dead, and how old the oldest is. Cost: one look at each recipient."""
+        """How many messages wait, are leased and dead, and how old the oldest is; how many rows are none of ours.
+
+        Raises `InvalidInputError`. Cost: one look at each recipient.
+        """
         from nomad_sessions.mail.asking import counts
         from nomad_sessions.mail.operations import box_of
 
-        return self._read(workspace_id, lambda view: counts(box_of(view), recipient))
+        wanted = None if recipient is None else name_of("recipient", recipient)
+        return self._read(workspace_id, lambda view: counts(box_of(view), wanted))
 
     def dead_letters(
         self,
@@ -331,18 +303,18 @@ class MailCalls:
     def _taken(self, workspace_id: str, recipient: str, lease: float, wait: float, *, ordered: bool) -> Taken:
         """Leases what is next, if there is anything. Where there is not, nothing is locked and nothing written."""
         from nomad_sessions.mail import operations
-        from nomad_sessions.mail.asking import milliseconds
+        from nomad_sessions.mail.asking import check_flag, milliseconds
         from nomad_sessions.workspace.living import lives
 
         ms = milliseconds("lease", lease, least=1)
         milliseconds("wait", wait)
-        name_of("recipient", recipient)
+        check_flag("ordered", ordered)
 
         def idle(view: Looking) -> Taken | None:
             box = operations.box_of(view)
             choice = self._choice(box, recipient, ordered=ordered)
             at_rest = choice.row is None and not choice.worn and not choice.doubtful
-            none_ended = not box.ended(self._clock.now(), 1)
+            none_ended = not box.ended(self._moment(), 1)
             return operations.Taken(None, frozenset(), choice.again) if at_rest and none_ended else None
 
         taken = self._read(workspace_id, idle)
@@ -360,9 +332,14 @@ class MailCalls:
 
     def _choice(self, box: Mailbox, recipient: str, *, ordered: bool) -> Choice:
         from nomad_sessions.mail.queue import choose
+
+        return choose(box, recipient, self._moment(), ordered=ordered)
+
+    def _moment(self) -> Moment:
+        """Now, as far as can be told without asking who lives."""
         from nomad_sessions.mail.timing import Moment
 
-        return choose(box, recipient, Moment(self._clock.now(), self._steady(), {}), ordered=ordered)
+        return Moment(self._clock.now(), self._steady(), {})
 
     def _steady(self) -> int:
         return monotonic_of(self._clock)

@@ -55,7 +55,10 @@ class OverviewCalls:
 
         `active`: a message is being streamed into it, or something happened to it or its tasks less than 5 minutes
         ago. `waiting_for_input`: a task of it runs, silent for longer, or it was changed less than 30 minutes ago.
-        `idle`: the rest, and what is closed or archived. A time that lies ahead of the clock counts as now.
+        `idle`: the rest, and what is closed or archived, unless one of its tasks runs or a message is being streamed:
+        then it is what it would be if it were open. A time that lies 5 minutes or more ahead of the clock is none: it
+        was set back since, and the newest of the other times decides, of the session's creation, its last message and
+        its tasks. Raises `InvalidInputError`. Cost: a look at each task's row.
         """
         from nomad_sessions.session_info import info_of
 
@@ -77,7 +80,8 @@ class OverviewCalls:
 
         `total_count` and `pagination` are of all that match the filters, `summary` of all sessions there are. Pages by
         offset shift when sessions change between them; the cursors of `list_sessions` do not. Cost: a look at each
-        session's and each task's row; only the sessions of the page are read. Raises `InvalidInputError`.
+        session's and each task's row; only the sessions of the page are read, and those whose time lies ahead of the
+        clock. Raises `InvalidInputError`.
         """
         from nomad_sessions.session_info import InfoQuery, list_of
 

@@ -1,7 +1,9 @@
 """`SessionInfo`: what a session is doing, computed from facts: its times, its open streams, its tasks.
 
 Invariant: nothing here is stored, and nothing is guessed from the number of messages; the same files at the same time
-say the same. Verified by `tests/unit/test_session_info.py`.
+say the same. What lies ahead of the clock is a time that an earlier, wrong clock gave (it was set back since): it says
+nothing about now, and a session's own `updatedAt` stays there, for it never goes back. Then the newest of the other
+times decides: the session's creation, its last message's, its tasks'. Verified by `tests/unit/test_session_info.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from nomad_sessions.models import Model, Text
 from nomad_sessions.models.base import no_list
 from nomad_sessions.operations.listing import check_count, order
 from nomad_sessions.operations.reading import Looking, check_text, listed_session
-from nomad_sessions.operations.task_rows import last_sign, number, task_rows, text
+from nomad_sessions.operations.task_rows import last_sign, number, status_of, task_rows, text
 from nomad_sessions.workspace.places import Summary
 from nomad_sessions.workspace.state import Body
 
@@ -26,14 +28,16 @@ ActivityStatus = Literal["active", "waiting_for_input", "idle"]
 STATUSES: frozenset[str] = frozenset(get_args(ActivityStatus))
 
 ACTIVE_MS = 5 * 60_000
-"""What was changed less than this ago, in ms, is active."""
+"""What was changed less than this ago, in ms, is active; or lies less than this ahead, as the clocks of two machines
+may differ."""
 IDLE_MS = 30 * 60_000
 """What was changed longer ago than this, in ms, is idle."""
 
 
 class SessionInfo(Model):
-    """What a session is doing. `last_activity_time` is in ms since the epoch, `session_age` in whole seconds since its
-    creation, `message_count` of visible messages; `agent_task_status` that of its running task, else of its newest."""
+    """What a session is doing. `last_activity_time` is in ms since the epoch (what lies 5 minutes ahead of the clock or
+    more only where there is no other), `session_age` in whole seconds since its creation, `message_count` of visible
+    messages; `agent_task_status` that of its running task, else of its newest."""
 
     id: Text = ""
     title: Text = ""
@@ -116,7 +120,7 @@ class Doing(NamedTuple):
 def info_of(view: Looking, session_id: str, live: Collection[str], now: int) -> SessionInfo | None:
     """What one session is doing, or None. `live` are the sessions with an open stream, `now` is in ms."""
     summary = view.summaries().get(check_text("session_id", session_id))
-    return _info(view, summary, _doing(summary, _tasks(view, session_id), live, now), now) if summary else None
+    return _info(view, summary, _doing(view, summary, _tasks(view, summary.id), live, now), now) if summary else None
 
 
 def list_of(
@@ -144,31 +148,52 @@ def _all_doing(view: Looking, live: Collection[str], now: int) -> Iterator[tuple
     by_session: dict[str, list[Body]] = {}
     for row in task_rows(view).values():
         by_session.setdefault(text(row, "sessionId"), []).append(row)
-    for session_id, summary in view.summaries().items():
-        yield session_id, _doing(summary, by_session.get(session_id, []), live, now)
+    summaries = view.summaries()
+    view.prepare(each.id for each in summaries.values() if _lies_ahead(each.updated_at, now))
+    for session_id, summary in summaries.items():
+        yield session_id, _doing(view, summary, by_session.get(session_id, []), live, now)
 
 
 def _tasks(view: Looking, session_id: str) -> list[Body]:
     return [row for row in task_rows(view).values() if text(row, "sessionId") == session_id]
 
 
-def _doing(summary: Summary, tasks: list[Body], live: Collection[str], now: int) -> Doing:
-    running = [row for row in tasks if row.get("status") == "running"]
+def _doing(view: Looking, summary: Summary, tasks: list[Body], live: Collection[str], now: int) -> Doing:
+    running = [row for row in tasks if status_of(row) == "running"]
     told = max(running or tasks, key=lambda row: number(row, "rev"), default=None)
-    last = max([summary.updated_at, *(max(last_sign(row), number(row, "updatedAt")) for row in tasks)])
-    if summary.id in live:
-        last = now
+    last = now if summary.id in live else _last(view, summary, tasks, now)
     status = _status(summary, bool(running), summary.id in live, now - last)
-    return Doing(status, last, bool(tasks), text(told, "status") if told is not None else None)
+    return Doing(status, last, bool(tasks), status_of(told) if told is not None else None)
+
+
+def _last(view: Looking, summary: Summary, tasks: list[Body], now: int) -> int:
+    """When something last happened, by the times that do not lie ahead of the clock; by all where all do."""
+    times = [summary.updated_at]
+    for row in tasks:
+        times += [last_sign(row), number(row, "updatedAt")]
+    if _lies_ahead(summary.updated_at, now):
+        times += [summary.created_at, _last_message(view, summary.id)]
+    return max((time for time in times if time and not _lies_ahead(time, now)), default=max(times))
+
+
+def _lies_ahead(time: int, now: int) -> bool:
+    return time - now >= ACTIVE_MS
+
+
+def _last_message(view: Looking, session_id: str) -> int:
+    """When the last visible message of a session was added, 0 where there is none."""
+    session = view.session(session_id)
+    state = session.message(session.order[-1]) if session is not None and session.order else None
+    return number(state.body(), "createdAt") if state is not None else 0
 
 
 def _status(summary: Summary, running: bool, live: bool, quiet: int) -> ActivityStatus:
-    """`quiet` is how long ago the last activity was, in ms: negative where the clock was set back since."""
+    """`quiet` is how long ago the last activity was, in ms: negative where it lies ahead of the clock."""
     if not (live or running) and (summary.closed_at is not None or summary.archived_at is not None):
         return "idle"
-    if live or quiet < ACTIVE_MS:
+    if live or abs(quiet) < ACTIVE_MS:
         return "active"
-    return "waiting_for_input" if running or quiet < IDLE_MS else "idle"
+    return "waiting_for_input" if running or 0 <= quiet < IDLE_MS else "idle"
 
 
 def _info(view: Looking, summary: Summary, doing: Doing, now: int) -> SessionInfo:

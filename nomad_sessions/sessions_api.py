@@ -65,7 +65,8 @@ class SessionCalls:
         """One session, or None."""
 
         def look(view: Looking) -> Session | None:
-            session = view.session(session_id) if check_text("session_id", session_id) else None
+            known = check_text("session_id", session_id)
+            session = view.session(known) if known else None
             return session_model(session) if session is not None else None
 
         return self._read(workspace_id, look)

@@ -80,11 +80,12 @@ class MessageStream:
         where a given `id` is taken."""
         if self._message is not None or self._alive is not None:
             raise TransactionError(message="a stream is used once: begin another")
-        if self._manager.get_session(self._workspace_id, self._session_id) is None:
+        session = self._manager.get_session(self._workspace_id, self._session_id)
+        if session is None:
             raise SessionNotFoundError(session_id=self._session_id)
         workspace = self._manager.workspace(self._workspace_id)
         # Locked before the message names it: a message that says `streaming` has a writer from the first moment.
-        self._alive = Living(workspace.fs, workspace.folder, self._session_id)
+        self._alive = Living(workspace.fs, workspace.folder, session.id)
         try:
             self._message = self._added(self._alive.name)
         except BaseException:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.models import Page, Task
-from nomad_sessions.operations.reading import Looking
+from nomad_sessions.operations.reading import Looking, check_text
 from nomad_sessions.workspace.store import Operation
 
 __all__ = ["TaskCalls"]
@@ -47,9 +47,11 @@ class TaskCalls:
         """One task, or None."""
         from nomad_sessions.operations.task_rows import row_of, task_model
 
+        known = check_text("task_id", task_id)
+
         def look(view: Looking) -> Task | None:
-            row = row_of(view, task_id)
-            return task_model(task_id, row) if row is not None else None
+            row = row_of(view, known)
+            return task_model(known, row) if row is not None else None
 
         return self._read(workspace_id, look)
 
@@ -90,7 +92,8 @@ class TaskCalls:
         """Changes fields of a task; None removes one. With `if_rev`, only if it is at that `rev`. Durable on return.
 
         A `status` is a step, as `start_task` and the others take it; the same status again is none. What changes
-        nothing writes nothing. Only status and progress count as activity. Raises `ConflictError` (with `.current`),
+        nothing writes nothing. Only status and progress count as activity; a completed task is at 100, and another
+        `progress` beside that status is refused. Raises `ConflictError` (with `.current`),
         `IllegalTransitionError`, `ProtectedFieldError`, `InvalidInputError`.
         """
         from nomad_sessions.operations import tasks

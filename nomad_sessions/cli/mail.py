@@ -15,6 +15,7 @@ from nomad_sessions.cli.output import for_people, page_as_json, pairs, plain, sh
 from nomad_sessions.cli.sessions import read_text
 from nomad_sessions.cli.store import AsJson, AsRecord, DataDir, Workspace, open_store
 from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.mail.asking import SendOptions
 from nomad_sessions.models import Page, dump
 from nomad_sessions.models.mail import Mail
 
@@ -67,9 +68,8 @@ def send(
 ) -> None:
     """Send a message; once it is on the disk, print its id, one for each recipient."""
     content = _parsed("text", read_text(text)) if parse else read_text(text)
-    options: dict[str, Any] = {"sender": sender, "type": type, "priority": priority, "metadata": _metadata(meta)}
-    options |= {"key": key, "ttl": ttl, "on_expiry": "drop" if drop else "dead"}
-    options |= {"max_attempts": max_attempts, "backoff": backoff}
+    options = SendOptions(sender=sender, type=type, priority=priority, metadata=_metadata(meta), key=key, ttl=ttl)
+    options |= SendOptions(on_expiry="drop" if drop else "dead", max_attempts=max_attempts, backoff=backoff)
     with open_store(data_dir, workspace, create=True) as (manager, ws):
         one = [] if to is None else [manager.send(ws, to, content, **options)]
         sent = one or manager.publish(ws, content, **options)

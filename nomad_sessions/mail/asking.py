@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
-from nomad_sessions.errors import InvalidCursorError, InvalidInputError
+from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.mail.names import name_of
 from nomad_sessions.mail.operations import box_of, mail_model
-from nomad_sessions.mail.queue import Mailbox, Row
+from nomad_sessions.mail.queue import Mailbox, Row, place_of
 from nomad_sessions.models import Page
 from nomad_sessions.models.mail import MAIL_STATUSES, PRIORITIES, Mail
+from nomad_sessions.operations.listing import check_count, closed, opened
 from nomad_sessions.operations.plain import plain
 from nomad_sessions.operations.reading import Looking
 
-__all__ = ["MailCounts", "MailQuery", "counts", "listed", "milliseconds", "outgoing"]
+__all__ = ["MailCounts", "MailQuery", "SendOptions", "check_flag", "counts", "listed", "milliseconds", "outgoing"]
 
 _LONGEST_TIME = 1_000_000_000
+_MOST_ATTEMPTS = 1_000_000_000
 _LIVE = ("queued", "leased", "dead")
 
 
@@ -35,6 +37,20 @@ class MailCounts(NamedTuple):
     oldest: int | None
 
 
+class SendOptions(TypedDict, total=False):
+    """What `send` and `publish` may be told beside the content; `outgoing` has what each is when it is left out."""
+
+    sender: str | None
+    type: str
+    priority: str
+    metadata: Mapping[str, Any] | None
+    key: str | None
+    ttl: float | None
+    on_expiry: str
+    max_attempts: int
+    backoff: float
+
+
 class MailQuery(NamedTuple):
     """What to list."""
 
@@ -47,10 +63,10 @@ class MailQuery(NamedTuple):
 def outgoing(
     content: Any,
     *,
-    sender: str | None,
-    type: str,
-    priority: str,
-    metadata: Mapping[str, Any] | None,
+    sender: str | None = None,
+    type: str = "message",
+    priority: str = "medium",
+    metadata: Mapping[str, Any] | None = None,
     key: str | None = None,
     ttl: float | None = None,
     on_expiry: str = "dead",
@@ -65,7 +81,9 @@ def outgoing(
     if metadata is not None and not isinstance(metadata, Mapping):
         raise InvalidInputError(field="metadata", value=metadata, reason="must be a mapping")
     if not _is_count(max_attempts):
-        raise InvalidInputError(field="max_attempts", value=max_attempts, reason="must be a whole number, 1 or more")
+        raise InvalidInputError(
+            field="max_attempts", value=max_attempts, reason=f"must be a whole number from 1 to {_MOST_ATTEMPTS:,}"
+        )
     row: dict[str, Any] = {"type": name_of("type", type), "priority": priority, "content": content}
     for field, value in (("sender", sender), ("key", key)):
         if value is not None:
@@ -82,12 +100,18 @@ def outgoing(
 
 def milliseconds(field: str, seconds: float, *, least: int = 0) -> int:
     """A time in seconds as ms, at least `least`. Raises `InvalidInputError`."""
-    if not _is_number(seconds) or not math.isfinite(seconds) or not 0 <= seconds <= _LONGEST_TIME:
-        raise InvalidInputError(field=field, value=seconds, reason="must be a number of seconds, not negative")
+    if not _is_number(seconds) or not 0 <= seconds <= _LONGEST_TIME:
+        raise InvalidInputError(field=field, value=seconds, reason=f"must be 0 to {_LONGEST_TIME:,} seconds")
     ms = math.ceil(seconds * 1000)
     if ms < least:
         raise InvalidInputError(field=field, value=seconds, reason="must be more than 0 seconds")
     return ms
+
+
+def check_flag(field: str, value: object) -> None:
+    """Raises `InvalidInputError` for what is neither True nor False: a text such as "no" would count as True."""
+    if not isinstance(value, bool):
+        raise InvalidInputError(field=field, value=value, reason="must be True or False")
 
 
 def _is_number(value: object) -> bool:
@@ -95,7 +119,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1
+    return type(value) is int and 1 <= value <= _MOST_ATTEMPTS
 
 
 def listed(view: Looking, query: MailQuery) -> Page[Mail]:
@@ -103,15 +127,16 @@ def listed(view: Looking, query: MailQuery) -> Page[Mail]:
     if query.status is not None and query.status not in MAIL_STATUSES:
         reason = f"must be one of {', '.join(MAIL_STATUSES)}"
         raise InvalidInputError(field="status", value=query.status, reason=reason)
-    if query.limit is not None and not _is_count(query.limit):
-        raise InvalidInputError(field="limit", value=query.limit, reason="must be a whole number, 1 or more")
-    rows = sorted(_matching(box_of(view), query), key=lambda row: (row["position"], row["id"]))
+    check_count("limit", query.limit)
+    if query.recipient is not None:
+        query = query._replace(recipient=name_of("recipient", query.recipient))
+    rows = sorted(_matching(box_of(view), query), key=place_of)
     total = len(rows)
     if query.cursor is not None:
-        after = _opened(query.cursor)
-        rows = [row for row in rows if row["position"] > after]
+        after = opened(query.cursor, "p")
+        rows = [row for row in rows if place_of(row) > after]
     page = rows if query.limit is None else rows[: query.limit]
-    following = str(page[-1]["position"]) if page and len(page) < len(rows) else None
+    following = closed("p", place_of(page[-1])) if page and len(page) < len(rows) else None
     return Page(map(mail_model, page), total=total, next_cursor=following)
 
 
@@ -126,19 +151,13 @@ def _matching(box: Mailbox, query: MailQuery) -> list[Row]:
     return [row for row in rows if row["status"] in wanted and query.recipient in (None, row["recipient"])]
 
 
-def _opened(cursor: object) -> int:
-    if not isinstance(cursor, str) or not cursor.isdecimal() or len(cursor) > 18:
-        raise InvalidCursorError(cursor=cursor)
-    return int(cursor)
-
-
 def counts(box: Mailbox, recipient: str | None) -> MailCounts:
     """Counts one recipient's messages, or all."""
     recipients = box.lanes.items() if recipient is None else [(recipient, box.lanes.get(recipient, {}))]
     lanes = [lane for _, lanes in recipients for lane in lanes.values()]
     leased = sum(lane.leased for lane in lanes)
     heads = [next(iter(lane)) for lane in lanes]
-    oldest = min(heads, key=lambda row: row["position"], default=None)
+    oldest = min(heads, key=place_of, default=None)
     dead = len(box.dead) if recipient is None else sum(row["recipient"] == recipient for row in box.dead.values())
     return MailCounts(
         queued=sum(map(len, lanes)) - leased,

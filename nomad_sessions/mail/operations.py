@@ -1,8 +1,8 @@
 """What each call on the mailbox changes: pure decisions against a view, as `operations/` has them for sessions.
 
 Invariant: whatever is decided is decided under the workspace's lock against every change before it, so that of two
-consumers only one gets a lease; a call that raises changes nothing. Verified by `tests/unit/test_mail.py` and
-`tests/processes/test_mail_processes.py`.
+consumers only one gets a lease; a call that raises changes nothing. Verified by `tests/unit/test_mail.py`,
+`tests/unit/test_mail_expiry.py` and `tests/processes/test_mail_processes.py`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol
 
 from nomad_sessions.errors import InvalidInputError, LeaseNotFoundError, MailNotFoundError, NoRouteError
 from nomad_sessions.mail.queue import Choice, Mailbox, Row, choose
-from nomad_sessions.mail.routing import explain, recipients_of, stored_rules
-from nomad_sessions.mail.timing import Moment, backoff
+from nomad_sessions.mail.routing import described, explain, recipients_of, stored_rules
+from nomad_sessions.mail.timing import Moment, backoff, is_over
 from nomad_sessions.models import validate
 from nomad_sessions.models.mail import Mail
 from nomad_sessions.operations.reading import Looking, Stamping
@@ -86,26 +86,26 @@ def mail_model(row: Row) -> Mail:
     return validate(Mail, decode(encode(row)))
 
 
-def send(fields: Body, recipient: str) -> Operation[Mail]:
-    """Sends to one recipient; `fields` are those of a row that do not depend on when and to whom."""
+def send(fields: Body, recipient: str, steady: Callable[[], int]) -> Operation[Mail]:
+    """Sends to one recipient; `fields` are those of a row that do not depend on when and to whom, `steady` is the
+    machine's count of ms."""
 
     def operation(view: MailView, stamp: Stamping) -> tuple[list[Body], Callable[[Looking], Mail]]:
-        changes, ids = _sent(view, stamp, fields, [recipient])
+        changes, ids = _sent(view, stamp, fields, [recipient], steady())
         return changes, lambda after: _found(after, ids[0])
 
     return operation
 
 
-def publish(fields: Body) -> Operation[list[Mail]]:
-    """Sends to whom the rules say, as they are at this moment."""
+def publish(fields: Body, steady: Callable[[], int]) -> Operation[list[Mail]]:
+    """Sends to whom the rules say, as they are at this moment. Otherwise as `send`."""
 
     def operation(view: MailView, stamp: Stamping) -> tuple[list[Body], Callable[[Looking], list[Mail]]]:
         rules = stored_rules(view.settings())
-        asked = {"type": fields["type"], "sender": fields.get("sender"), "priority": fields["priority"]}
-        recipients = recipients_of(explain(rules, **asked, metadata=fields.get("metadata", {})))
+        recipients = recipients_of(explain(rules, **described(fields)))
         if not recipients:
             raise NoRouteError(type=fields["type"], rules=len(rules))
-        changes, ids = _sent(view, stamp, fields, recipients)
+        changes, ids = _sent(view, stamp, fields, recipients, steady())
         return changes, lambda after: [_found(after, each) for each in ids]
 
     return operation
@@ -116,15 +116,15 @@ def take(recipient: str, ms: int, consumer: Consumer, *, ordered: bool) -> Opera
 
     def operation(view: MailView, stamp: Stamping) -> tuple[list[Body], Callable[[Looking], Taken]]:
         box = box_of(view)
-        steady = consumer.steady()
-        choice = choose(box, recipient, Moment(stamp.now, steady, consumer.alive), ordered=ordered)
+        moment = Moment(stamp.now, consumer.steady(), consumer.alive)
+        choice = choose(box, recipient, moment, ordered=ordered)
         if choice.doubtful:
             return [], lambda after: Taken(None, choice.doubtful, choice.again)
-        changes = _swept(box, stamp.now)
+        changes = _swept(box, moment)
         changes += [_dead(row, stamp.now, "max_attempts", "the lease ran out") for row in choice.worn]
         if choice.row is None:
             return changes, lambda after: Taken(None, frozenset(), choice.again)
-        lease = {"id": stamp.id(), "ms": ms, "until": stamp.now + ms, "steady": steady + ms, "holder": consumer.holder}
+        lease = _lease(stamp.id(), ms, stamp.now, consumer.holder, moment.steady)
         changes += _handed_out(choice, choice.row, lease, stamp.now)
         row_id: str = choice.row["id"]
         return changes, lambda after: Taken(_found(after, row_id), frozenset(), None)
@@ -144,10 +144,15 @@ def ack(lease_id: str) -> Operation[None]:
 
 
 def nack(lease_id: str, delay: int | None, error: str | None, *, retry: bool) -> Operation[Mail]:
-    """Gives a message back, for another attempt after a while, or for the dead letters."""
+    """Gives a message back, for another attempt after a while, or for the dead letters. One that has had its time goes
+    where such go."""
 
     def operation(view: MailView, stamp: Stamping) -> tuple[list[Body], Callable[[Looking], Mail]]:
-        row = leased_row(box_of(view), lease_id)
+        box = box_of(view)
+        row = leased_row(box, lease_id)
+        if is_over(row.get("expiresAt"), stamp.now):
+            told = row if error is None else {**row, "error": error}
+            return _taken_away(box, [told], stamp.now), lambda after: _expired_model(after, told)
         if not retry or row["attempts"] >= row["maxAttempts"]:
             change = _dead(row, stamp.now, "max_attempts" if retry else "rejected", error)
         else:
@@ -164,8 +169,7 @@ def extend(lease_id: str, ms: int, consumer: Consumer) -> Operation[Mail]:
 
     def operation(view: MailView, stamp: Stamping) -> tuple[list[Body], Callable[[Looking], Mail]]:
         row = leased_row(box_of(view), lease_id)
-        steady = consumer.steady() + ms
-        lease = {"id": lease_id, "ms": ms, "until": stamp.now + ms, "steady": steady, "holder": consumer.holder}
+        lease = _lease(lease_id, ms, stamp.now, consumer.holder, consumer.steady())
         return [_updated(row, stamp.now, {"lease": lease})], lambda after: _found(after, row["id"])
 
     return operation
@@ -199,13 +203,15 @@ def discard(mail_id: str) -> Operation[None]:
     return operation
 
 
-def _sent(view: MailView, stamp: Stamping, fields: Body, recipients: list[str]) -> tuple[list[Body], list[str]]:
+def _sent(
+    view: MailView, stamp: Stamping, fields: Body, recipients: list[str], steady: int
+) -> tuple[list[Body], list[str]]:
     """The changes that send to each of these, but for those that have a message with this key; the messages' ids."""
     box = box_of(view)
     key = fields.get("key")
     known = {each: row["id"] for each in recipients if key is not None and (row := box.keyed(each, key)) is not None}
     # What is swept may be one of those, which the caller is about to be given.
-    changes = [] if known else _swept(box, stamp.now)
+    changes = [] if known else _swept(box, Moment(stamp.now, steady, {}))
     ids = []
     for recipient in recipients:
         if recipient not in known:
@@ -232,11 +238,20 @@ def _handed_out(choice: Choice, row: Row, lease: Body, now: int) -> list[Body]:
     return changes
 
 
-def _swept(box: Mailbox, now: int) -> list[Body]:
-    """What takes away the messages whose time to live is over."""
+def _lease(lease_id: str, ms: int, now: int, holder: str, steady: int) -> Body:
+    return {"id": lease_id, "ms": ms, "until": now + ms, "steady": steady + ms, "holder": holder}
+
+
+def _swept(box: Mailbox, moment: Moment) -> list[Body]:
+    """What takes away the messages that have had their time."""
+    return _taken_away(box, box.ended(moment, _SWEPT), moment.now)
+
+
+def _taken_away(box: Mailbox, rows: list[Row], now: int) -> list[Body]:
+    """What becomes of messages that have had their time: dead letters, or as good as nothing."""
     changes: list[Body] = []
     keyed = 0
-    for row in box.ended(now, _SWEPT):
+    for row in rows:
         if row.get("onExpiry") == "drop":
             changes += _gone(row, "expired", now)
             keyed += row.get("key") is not None
@@ -283,6 +298,13 @@ def leased_row(box: Mailbox, lease_id: str) -> Row:
     if row is None:
         raise LeaseNotFoundError(lease_id=lease_id)
     return row
+
+
+def _expired_model(view: Looking, before: Row) -> Mail:
+    """What has become of a message that had its time; where nothing of it has stayed, what it was."""
+    row = box_of(view).get(before["id"])
+    kept = {name: value for name, value in before.items() if name not in _PROGRESS}
+    return mail_model(row if row is not None else {**kept, "status": "expired"})
 
 
 def _found(view: Looking, mail_id: str) -> Mail:

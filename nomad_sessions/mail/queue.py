@@ -1,16 +1,21 @@
 """Which message is next: an index over the rows of the mailbox, and the choice among them. Pure.
 
 **Order.** The messages of one recipient and one priority are a lane, in the order of `position`, the seq at which they
-were sent. Of an ordered consumer's lane only the first can be had: while it is leased, or waits for its next attempt,
-what follows waits too, so that nothing overtakes within a lane. (It is what queues with ordered groups do: SQS holds a
-group while one of it is in flight.) It goes on when the first is acknowledged, or dead. Who does not need the order
-(`ordered=False`) gets the first that is free.
+were sent (their ids decide where another program gave two the same). Of an ordered consumer's lane only the first can
+be had: while it is leased, or waits for its next attempt, what follows waits too, so that nothing overtakes within a
+lane. (It is what queues with ordered groups do: SQS holds a group while one of it is in flight.) It goes on when the
+first is acknowledged, or dead. Who does not need the order (`ordered=False`) gets the first that is free.
 
 **Priority and ageing.** Of the lanes' candidates the one with the highest priority is next; but when the one that has
 waited longest has been passed over `PASSES` times, it is. `passed` is counted in its row, so it holds across processes
-and restarts, and no clock has a say. So a message that n others of its recipient were sent before is handed out after
-at most (n + 1) * (PASSES + 1) deliveries, whatever is sent after it. Dead ones, and those that wait for their next
-attempt, are no candidates, and count for nothing.
+and restarts, and no clock has a say. So what was sent first of the candidates is handed out at the latest by the
+(PASSES + 1)th delivery, and a message that n others of its recipient were sent before at the latest by the
+(n + 1) * (PASSES + 1)th, whatever is sent after it. That is where all goes well: each further attempt of one of those n
+counts as one more of them; dead ones, and those that wait for their next attempt, are no candidates, and while a lane
+waits for its first the deliveries from the other lanes do not count for what is in it.
+
+**Time to live.** A message that has had its time is handed out no more. Who has it then keeps it until the lease ends;
+after that it has ended too (`ended`), however the lease did.
 
 Invariant: after any changes the index says what one made afresh from the rows would. What finds a row, or counts rows,
 costs no look at all rows. Verified by `tests/unit/test_mail_queue.py`.
@@ -28,7 +33,7 @@ from nomad_sessions.mail.timing import Moment, is_over, lease_left, left_of
 from nomad_sessions.models import validate
 from nomad_sessions.models.mail import PRIORITIES, Mail
 
-__all__ = ["PASSES", "Choice", "Mailbox", "choose"]
+__all__ = ["PASSES", "Choice", "Mailbox", "choose", "place_of"]
 
 PASSES = 7
 _URGENT_FIRST = PRIORITIES[::-1]
@@ -52,7 +57,7 @@ class Lane:
         before = self._rows.get(row["id"])
         if before is None and self._rows:
             last = next(reversed(self._rows.values()))
-            self._sorted = self._sorted and last["position"] < row["position"]
+            self._sorted = self._sorted and place_of(last) < place_of(row)
         self.leased += (row["status"] == "leased") - (before is not None and before["status"] == "leased")
         self._rows[row["id"]] = row
 
@@ -67,7 +72,7 @@ class Lane:
     def __iter__(self) -> Iterator[Row]:
         """The rows in their order."""
         if not self._sorted:  # Only where another program wrote rows, or an index is made afresh.
-            self._rows = OrderedDict(sorted(self._rows.items(), key=lambda item: item[1]["position"]))
+            self._rows = OrderedDict(sorted(self._rows.items(), key=lambda item: place_of(item[1])))
             self._sorted = True
         return iter(self._rows.values())
 
@@ -110,14 +115,14 @@ class Mailbox:
         """The message that this lease is of, if it still is."""
         return self._rows.get(self._leases.get(lease_id, ""))
 
-    def ended(self, now: int, most: int) -> list[Row]:
-        """Messages that nobody has and whose time to live is over, the first first."""
+    def ended(self, moment: Moment, most: int) -> list[Row]:
+        """Messages that have had their time and that nobody has (any more), the first first."""
         found: list[Row] = []
         for until, row_id in self._ends:
-            if until > now or len(found) == most:
+            if until > moment.now or len(found) == most:
                 break
             row = self._rows[row_id]
-            if row["status"] == "queued":
+            if _has_ended(row, moment):
                 found.append(row)
         return found
 
@@ -203,7 +208,7 @@ def choose(box: Mailbox, recipient: str, moment: Moment, *, ordered: bool) -> Ch
     lanes = box.lanes.get(recipient, {})
     for lane in (lanes[priority] for priority in _URGENT_FIRST if priority in lanes):
         for row in lane:
-            if row["status"] == "queued" and is_over(row.get("expiresAt"), moment.now):
+            if _has_ended(row, moment):
                 continue  # What writes to the mailbox takes it away.
             left = _left(row, moment)
             if left == 0 and row["status"] == "leased" and row["attempts"] >= row["maxAttempts"]:
@@ -220,10 +225,22 @@ def choose(box: Mailbox, recipient: str, moment: Moment, *, ordered: bool) -> Ch
                 break
     if not found:
         return Choice(None, None, worn, frozenset(doubtful), again)
-    first, oldest = found[0], min(found, key=lambda row: row["position"])
+    first, oldest = found[0], min(found, key=place_of)
     if oldest.get("passed", 0) >= PASSES:
         first = oldest
     return Choice(first, None if first is oldest else oldest, worn, frozenset(doubtful), again)
+
+
+def place_of(row: Row) -> tuple[int, str]:
+    """The place of a message in the order of sending, which it shares with no other."""
+    return row["position"], row["id"]
+
+
+def _has_ended(row: Row, moment: Moment) -> bool:
+    """Whether a message has had its time, and nobody has it: no more attempt is due, nor a lease to be waited for."""
+    if not is_over(row.get("expiresAt"), moment.now):
+        return False
+    return row["status"] == "queued" or lease_left(row["lease"], moment) == 0
 
 
 def _left(row: Row, moment: Moment) -> int | None:

@@ -16,7 +16,7 @@ from nomad_sessions.models import dump, validate
 from nomad_sessions.models.mail import MailRule
 from nomad_sessions.operations.plain import plain, same
 
-__all__ = ["RuleVerdict", "checked_rules", "explain", "recipients_of", "stored_rules"]
+__all__ = ["RuleVerdict", "checked_rules", "described", "explain", "recipients_of", "stored_rules"]
 
 
 class RuleVerdict(NamedTuple):
@@ -66,6 +66,12 @@ def _checked(number: int, given: Mapping[str, Any]) -> MailRule:
 def stored_rules(settings: Mapping[str, Any]) -> list[MailRule]:
     """The rules of a workspace."""
     return [validate(MailRule, rule) for rule in settings.get("mailRules", ())]
+
+
+def described(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What rules ask about, of a message's row."""
+    asked = {"type": row["type"], "sender": row.get("sender"), "priority": row["priority"]}
+    return {**asked, "metadata": row.get("metadata", {})}
 
 
 def explain(

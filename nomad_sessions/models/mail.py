@@ -80,4 +80,4 @@ class MailRule(Model):
     senders: list[Text] = Field(default_factory=no_list)
     priorities: list[Priority] = Field(default_factory=no_list)
     metadata: FreeForm = Field(default_factory=no_dict)
-    proceed: bool = False
+    proceed: Annotated[bool, Strict()] = False

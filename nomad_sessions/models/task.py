@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from .base import Millis, Model, NullableText, Text
+from .base import Millis, Model, NullAs, Text
 
 TaskStatus = Literal["pending", "running", "completed", "failed"]
 
+PENDING: TaskStatus = "pending"
+"""What a task is of which nothing is said."""
 TASK_STATUSES: frozenset[str] = frozenset(get_args(TaskStatus))
 TASK_TRANSITIONS: dict[str, frozenset[str]] = {
     # One that could never be started must be able to end; it cannot have been done.
@@ -32,7 +34,7 @@ class Task(Model):
     session_id: Text = ""
     agent_id: Text | None = None
     task_type: Text | None = None
-    status: NullableText = "pending"
+    status: Annotated[Text, NullAs(lambda: PENDING)] = PENDING
     progress: int | float = 0
     input_data: Any = None
     output_data: Any = None

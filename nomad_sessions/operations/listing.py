@@ -76,7 +76,7 @@ def order(summary: Summary) -> tuple[int, int, str]:
 def sessions(view: Looking, query: SessionQuery, limit: int | None, cursor: str | None) -> Page[Session]:
     """Sessions by `updatedAt`, newest first, ties by seq."""
     check_count("limit", limit)
-    _check_filters(query)
+    query = _checked(query)
     rows = sorted([row for row in view.summaries().values() if query.keeps(row)], key=order)
     total = len(rows)
     if cursor is not None:
@@ -95,7 +95,8 @@ def messages(view: Looking, query: MessageQuery, limit: int | None, cursor: str 
     check_count("last", query.last)
     if query.last is not None and (limit is not None or cursor is not None):
         raise InvalidInputError(field="last", value=query.last, reason="goes with neither limit nor cursor")
-    session = view.session(query.session_id) if check_text("session_id", query.session_id) else None
+    session_id = check_text("session_id", query.session_id)
+    session = view.session(session_id) if session_id else None
     if session is None:
         return Page([], total=0)
     ids = [*session.order, *session.hidden] if query.include_reverted else session.order
@@ -172,7 +173,11 @@ def opened(cursor: str, kind: str) -> tuple[Any, ...]:
     return tuple(found[1:])
 
 
-_PLACES: dict[str, list[type]] = {"s": [int, int, str], "m": [str, str, str, int], "t": [int, int, str]}
+# Sessions, messages, tasks, and mail, which has its position in the post.
+_PLACES: dict[str, list[type]] = {
+    **{"s": [int, int, str], "m": [str, str, str, int]},
+    **{"t": [int, int, str], "p": [int, str]},
+}
 
 
 def check_count(field: str, value: object) -> None:
@@ -181,10 +186,12 @@ def check_count(field: str, value: object) -> None:
         raise InvalidInputError(field=field, value=value, reason="must be a whole number, 1 or more")
 
 
-def _check_filters(query: SessionQuery) -> None:
+def _checked(query: SessionQuery) -> SessionQuery:
+    """The filters as rows have what they ask for. Raises `InvalidInputError` for one that nothing could match."""
     if query.archived is not None and not isinstance(query.archived, bool):
         raise InvalidInputError(field="archived", value=query.archived, reason="must be True, False or None")
-    if query.parent_id is not None and query.parent_id is not UNSET:
-        check_text("parent_id", query.parent_id)
     if query.updated_since is not None and not isinstance(query.updated_since, int):
         raise InvalidInputError(field="updated_since", value=query.updated_since, reason="must be a time in ms")
+    if query.parent_id is None or query.parent_id is UNSET:
+        return query
+    return query._replace(parent_id=check_text("parent_id", query.parent_id))

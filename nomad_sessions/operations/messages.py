@@ -48,6 +48,7 @@ _FILLED_IN = ("id", "sessionId", "createdAt", "updatedAt", "status")
 
 def add(session_id: str, bodies: Iterable[Body]) -> Operation[list[Message]]:
     """Adds messages at the end of a session. One whose given `id` is there already is not added again."""
+    session_id = check_text("session_id", session_id)
     bodies = list(bodies)
     for body in bodies:
         if body.get("sessionId", session_id) != session_id:
@@ -134,6 +135,7 @@ def require_message(view: Looking, message_id: str) -> tuple[SessionState, Messa
 
 def update(given: Body, message_id: str, if_rev: int | None) -> Operation[Message]:
     """Changes fields of a message; None as a value removes the field. `given` comes from `prepare_changes`."""
+    message_id = check_text("message_id", message_id)
     check_rev_type(if_rev)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
@@ -158,7 +160,8 @@ def append(message_id: str, text: str, part: int | None, new: Body | None = None
     """Adds text to a message: to part number `part` (by default its last text part, or its content where it has none);
     to the arguments, where that part is a call. `new` begins a part at the end. Gives the part's number.
     """
-    check_text("text", text)
+    message_id = check_text("message_id", message_id)
+    text = check_text("text", text)
     if part is not None and type(part) is not int:
         raise InvalidInputError(field="part", value=part, reason="must be the number of a part, from 0")
 
@@ -191,6 +194,7 @@ def _place(shape: list[str], part: int | None, new: Body | None) -> tuple[int | 
 
 def delete(message_id: str) -> Operation[None]:
     """Deletes one message."""
+    message_id = check_text("message_id", message_id)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         session, _ = require_message(view, message_id)
@@ -205,6 +209,8 @@ def _no_files(data: bytes) -> str:
 
 def compact(session_id: str, summary: str, before: str | None, fields: Mapping[str, Any]) -> Operation[Message]:
     """Adds a summary that stands for what came before; see `SessionCalls.compact_session`."""
+    session_id = check_text("session_id", session_id)
+    before = None if before is None else check_text("before", before)
     if not check_text("summary", summary):
         raise InvalidInputError(field="summary", value=summary, reason="must be a text that is not empty")
     given = prepare({"role": "assistant"}, {**fields, "content": summary}, _no_files)

@@ -2,7 +2,7 @@
 
 Invariant: what arrives is the whole session, ids, times, its tasks and what a revert hid included, in one atomic group;
 it leaves only when it has arrived as it is. So after a crash it is in both or in one, and the same call finishes the
-move. Verified by `tests/unit/test_move.py` and `tests/unit/test_tasks.py`.
+move. Verified by `tests/unit/test_move.py` and `tests/unit/test_task_sessions.py`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def pack(session_id: str) -> Callable[[Looking], Luggage]:
         session = require_session(view, session_id)
         fields: Body = decode(encode(session.fields))
         bodies = _bodies(session, [*session.order, *session.hidden])
-        tasks: list[Body] = decode(encode([{**row, "id": key} for key, row in _tasks(view, session_id).items()]))
+        tasks: list[Body] = decode(encode([{**row, "id": key} for key, row in _tasks(view, session.id).items()]))
         return Luggage(fields, session.rev, bodies, len(session.order), _bodies(session, session.detached), tasks)
 
     return look

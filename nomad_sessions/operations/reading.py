@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from nomad_sessions.errors import ConflictError, InvalidInputError, SessionNotFoundError
 from nomad_sessions.models import Message, Session, validate
+from nomad_sessions.operations.plain import text_of
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.places import Summary
 from nomad_sessions.workspace.state import Body, MessageState, SessionState
@@ -81,10 +82,11 @@ class Stamping(Protocol):
 
 
 def check_text(field: str, value: object) -> str:
-    """A text or an id, as it is. Raises `InvalidInputError` for what is no str."""
+    """A text or an id as the store has it, in the one spelling that it comes back from JSON in (see `text_of`): what is
+    looked up, and what goes into a record, is this. Raises `InvalidInputError` for what is no str."""
     if not isinstance(value, str):
         raise InvalidInputError(field=field, value=value, reason="must be a str")
-    return value
+    return value if value.isascii() else text_of(value)
 
 
 def check_new_id(identifier: str) -> None:
@@ -113,7 +115,8 @@ def check_rev(rev: int, expected: int | None, current: Any) -> None:
 def require_session(view: Looking, session_id: str) -> SessionState:
     """The session, or `SessionNotFoundError`."""
     # The empty id is the workspace's own, which no call on sessions may touch.
-    session = view.session(session_id) if check_text("session_id", session_id) else None
+    known = check_text("session_id", session_id)
+    session = view.session(known) if known else None
     if session is None:
         raise SessionNotFoundError(session_id=session_id)
     return session

@@ -78,6 +78,7 @@ def update(
     session_id: str, changes: Mapping[str, Any] | None, fields: Mapping[str, Any], if_rev: int | None
 ) -> Operation[Session]:
     """Changes fields of a session; None as a value removes the field (or sets null where the file has one)."""
+    session_id = check_text("session_id", session_id)
     given = normalise_fields("session", changes, fields)
     refuse_protected(given, PROTECTED_SESSION)
     check_rev_type(if_rev)
@@ -98,6 +99,7 @@ def update(
 
 def mark(session_id: str, field: str, present: bool) -> Operation[Session]:
     """Sets a time mark (`closedAt`, `archivedAt`) to now, or takes it away; nothing when it is so already."""
+    session_id = check_text("session_id", session_id)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         session = require_session(view, session_id)
@@ -111,6 +113,7 @@ def mark(session_id: str, field: str, present: bool) -> Operation[Session]:
 
 def delete(session_id: str, *, children: bool, forks: bool) -> Operation[list[str]]:
     """Deletes a session and its messages; with `children` the sessions below it, with `forks` its forks too."""
+    session_id = check_text("session_id", session_id)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         require_session(view, session_id)
@@ -122,14 +125,15 @@ def delete(session_id: str, *, children: bool, forks: bool) -> Operation[list[st
 
 def fork(session_id: str, message_id: str | None, title: str | None, workspace_id: str) -> Operation[Session]:
     """A new session with copies of the visible messages, up to and including `message_id`."""
-    if title is not None:
-        check_text("title", title)
+    session_id = check_text("session_id", session_id)
+    title = None if title is None else check_text("title", title)
+    message_id = None if message_id is None else check_text("message_id", message_id)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         original = require_session(view, session_id)
         copied = original.order
         if message_id is not None:
-            if check_text("message_id", message_id) not in copied:
+            if message_id not in copied:
                 raise MessageNotFoundError(message_id=message_id)
             copied = copied[: copied.index(message_id) + 1]
         forked = stamp.id()
@@ -179,8 +183,9 @@ _NOT_COPIED = frozenset(
 
 def revert(session_id: str, message_id: str | None, reason: str | None) -> Operation[Session]:
     """Hides what follows `message_id`, or the last message; nothing is lost until the next message is added."""
-    if reason is not None:
-        check_text("reason", reason)
+    session_id = check_text("session_id", session_id)
+    message_id = None if message_id is None else check_text("message_id", message_id)
+    reason = None if reason is None else check_text("reason", reason)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         session = require_session(view, session_id)
@@ -200,6 +205,7 @@ def revert(session_id: str, message_id: str | None, reason: str | None) -> Opera
 
 def unrevert(session_id: str) -> Operation[Session]:
     """Shows again what reverts hid; nothing when nothing is hidden."""
+    session_id = check_text("session_id", session_id)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         session = require_session(view, session_id)

@@ -5,7 +5,7 @@
       └───────────── resume_session, reopen / unarchive ───────┘
 
 Invariant: the state follows from the session's marks alone (`archivedAt`, `closedAt`), so that every process, and a
-file that another program wrote, has the same one. Verified by `tests/unit/test_connections.py`.
+file that another program wrote, has the same one. Verified by `tests/unit/test_session_states.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from nomad_sessions.errors import SessionStateError
 from nomad_sessions.models import Session
-from nomad_sessions.operations.reading import Looking, Stamping, require_session, session_model
+from nomad_sessions.operations.reading import Looking, Stamping, check_text, require_session, session_model
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.store import Operation
 
@@ -48,6 +48,7 @@ def require_closed(view: Looking, session_id: str) -> list[str]:
 
 def resume(session_id: str) -> Operation[Session]:
     """Takes the marks of a closed or archived session away, all in one change."""
+    session_id = check_text("session_id", session_id)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         unset = require_closed(view, session_id)

@@ -2,7 +2,7 @@
 
 Invariant: a task is one row, and every row that is a JSON object is a task: nothing is left out of a list or of a total
 because of what another program wrote into it. What cannot be a field's value reads as if it were not there, and stays
-in the file. Verified by `tests/unit/test_tasks.py`.
+in the file. Verified by `tests/unit/test_task_lists.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from nomad_sessions.errors import InvalidInputError, TaskNotFoundError
 from nomad_sessions.models import TASK_STATUSES, Page, Task, validate
+from nomad_sessions.models.task import PENDING
 from nomad_sessions.operations.listing import check_count, closed, opened
 from nomad_sessions.operations.reading import Looking, check_text
 from nomad_sessions.storage.codec import decode, encode
@@ -27,6 +28,7 @@ __all__ = [
     "number",
     "require_task",
     "row_of",
+    "status_of",
     "task_model",
     "task_rows",
     "text",
@@ -43,24 +45,24 @@ class TaskQuery(NamedTuple):
     updated_since: int | None = None
     orphaned: bool | None = None
 
-    def check(self) -> None:
-        """Raises `InvalidInputError` for a filter that nothing could match."""
-        for field in ("session_id", "agent_id", "task_type"):
-            if getattr(self, field) is not None:
-                check_text(field, getattr(self, field))
+    def checked(self) -> TaskQuery:
+        """The filters as rows have what they ask for. Raises `InvalidInputError` for one that nothing could match."""
+        texts = {field: getattr(self, field) for field in ("session_id", "agent_id", "task_type")}
+        texts = {field: check_text(field, value) for field, value in texts.items() if value is not None}
         if self.status is not None:
             check_status(self.status)
         if self.updated_since is not None and type(self.updated_since) is not int:
             raise InvalidInputError(field="updated_since", value=self.updated_since, reason="must be a time in ms")
         if self.orphaned is not None and not isinstance(self.orphaned, bool):
             raise InvalidInputError(field="orphaned", value=self.orphaned, reason="must be True, False or None")
+        return self._replace(**texts)
 
     def keeps(self, row: Body) -> bool:
         """Whether this task matches; whether it is an orphan is for `is_orphan` to say."""
         return (
             (self.session_id is None or text(row, "sessionId") == self.session_id)
             and (self.agent_id is None or row.get("agentId") == self.agent_id)
-            and (self.status is None or row.get("status") == self.status)
+            and (self.status is None or status_of(row) == self.status)
             and (self.task_type is None or row.get("taskType") == self.task_type)
             and (self.updated_since is None or number(row, "updatedAt") >= self.updated_since)
         )
@@ -80,11 +82,11 @@ def task_rows(view: Looking) -> dict[str, Body]:
     return {key: row for key, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
 
 
-def row_of(view: Looking, task_id: object) -> Body | None:
-    """One task's row, or None."""
+def row_of(view: Looking, task_id: str) -> Body | None:
+    """One task's row, or None; the id is as rows have it."""
     state = view.session(WORKSPACE)
     rows = state.fields.get(TABLES["task"]) if state is not None else None
-    row = rows.get(check_text("task_id", task_id)) if isinstance(rows, dict) else None
+    row = rows.get(task_id) if isinstance(rows, dict) else None
     return row if isinstance(row, dict) else None
 
 
@@ -117,6 +119,12 @@ def text(row: Body, field: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def status_of(row: Body) -> str:
+    """The status of a task, as its model has it: one of a row without any waits to be started."""
+    value = row.get("status")
+    return value if isinstance(value, str) else PENDING
+
+
 def number(row: Body, field: str) -> int:
     """A time or a rev of a row, 0 where there is none."""
     value = row.get(field)
@@ -137,7 +145,7 @@ def is_orphan(view: Looking, row: Body) -> bool:
 def listed(view: Looking, query: TaskQuery, limit: int | None, cursor: str | None) -> Page[Task]:
     """Tasks by `updatedAt`, newest first, ties by seq."""
     check_count("limit", limit)
-    query.check()
+    query = query.checked()
     found = sorted((_order(key, row), row) for key, row in _matching(view, query))
     total = len(found)
     if cursor is not None:

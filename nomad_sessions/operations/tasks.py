@@ -37,6 +37,7 @@ from nomad_sessions.operations.task_rows import (
     number,
     require_task,
     row_of,
+    status_of,
     task_model,
     task_rows,
     text,
@@ -54,7 +55,8 @@ _FILLED_IN = ("id", "sessionId", "status", "progress", *_TIMES)
 
 def create(session_id: str, data: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Operation[Task]:
     """A new task of a session. A given `id` that the session has already gives the task that is there, unchanged."""
-    body = _prepared(check_text("session_id", session_id), normalise_fields("task", data, fields))
+    session_id = check_text("session_id", session_id)
+    body = _prepared(session_id, normalise_fields("task", data, fields))
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         task_id = body.get("id") or stamp.id()
@@ -75,9 +77,9 @@ def create(session_id: str, data: Mapping[str, Any] | None, fields: Mapping[str,
 def _prepared(session_id: str, given: Body) -> Body:
     """The fields of a new task as they are stored, from what was given."""
     refuse_protected(given, frozenset({"rev"}))
-    if given.get("sessionId", session_id) != session_id:
-        raise InvalidInputError(field="sessionId", value=given["sessionId"], reason=f"is not {session_id!r}")
     body = _checked({key: value for key, value in given.items() if value is not None or key not in _FILLED_IN})
+    if body.get("sessionId", session_id) != session_id:
+        raise InvalidInputError(field="sessionId", value=body["sessionId"], reason=f"is not {session_id!r}")
     if "id" in body:
         check_new_id(body["id"])
     return body
@@ -91,7 +93,7 @@ def _complete(body: Body, task_id: str, session_id: str, now: int) -> Body:
         row.setdefault("startTime", now)
         row.setdefault("lastActivity", now)
     elif row["status"] == "completed":
-        row["progress"] = body.get("progress", 100)
+        row["progress"] = 100
     return row
 
 
@@ -111,6 +113,7 @@ def update(
     task_id: str, changes: Mapping[str, Any] | None, fields: Mapping[str, Any], if_rev: int | None
 ) -> Operation[Task]:
     """Changes fields of a task; None removes one. A new status is a step, and has to be a legal one."""
+    task_id = check_text("task_id", task_id)
     given = normalise_fields("task", changes, fields)
     refuse_protected(given, PROTECTED_TASK)
     check_rev_type(if_rev)
@@ -124,9 +127,11 @@ def update(
         row = require_task(view, task_id)
         check_rev(number(row, "rev"), if_rev, lambda: task_model(task_id, row))
         different = {key: value for key, value in new.items() if key not in row or not same(row[key], value)}
+        if new.get("status") == status_of(row):
+            different.pop("status", None)
         unset = [key for key in gone if key in row]
         if "status" in different:
-            different = _moved(task_id, row, different["status"], stamp.now) | different
+            different |= _moved(task_id, row, different["status"], stamp.now)
         elif "progress" in different:
             different |= _alive(task_id, row, stamp.now)
         if not (different or unset):
@@ -138,6 +143,7 @@ def update(
 
 def step(task_id: str, status: str, **fields: Any) -> Operation[Task]:
     """A step of a task's life: to a status, with what comes with it; "alive" is no step, but says that it runs."""
+    task_id = check_text("task_id", task_id)
     set_now = _checked(fields)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
@@ -150,6 +156,7 @@ def step(task_id: str, status: str, **fields: Any) -> Operation[Task]:
 
 def delete(task_id: str) -> Operation[None]:
     """Deletes a task, whatever its status."""
+    task_id = check_text("task_id", task_id)
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         about = text(require_task(view, task_id), "sessionId")
@@ -172,7 +179,7 @@ def overdue(idle_ms: int, now: int) -> Callable[[Looking], list[Task]]:
 
 def running(view: Looking) -> dict[str, int]:
     """The running tasks: the rev of each, by id."""
-    return {key: number(row, "rev") for key, row in task_rows(view).items() if row.get("status") == "running"}
+    return {key: number(row, "rev") for key, row in task_rows(view).items() if status_of(row) == "running"}
 
 
 def fail_overdue(idle_ms: int, seen: Mapping[str, int] | None = None) -> Operation[list[Task]]:
@@ -204,7 +211,7 @@ def _change(task_id: str, row: Body, set_now: Body, now: int, unset: list[str] |
 
 def _moved(task_id: str, row: Body, status: str, now: int) -> Body:
     """What a step to this status sets. Raises `IllegalTransitionError`."""
-    before = text(row, "status")
+    before = status_of(row)
     # Of a status that only another program knows nobody can say where it leads.
     allowed = TASK_TRANSITIONS.get(before, TASK_STATUSES)
     if status not in allowed:
@@ -220,7 +227,7 @@ def _moved(task_id: str, row: Body, status: str, now: int) -> Body:
 
 def _alive(task_id: str, row: Body, now: int) -> Body:
     """What a sign of life sets. Raises `IllegalTransitionError` where the task does not run."""
-    before = text(row, "status")
+    before = status_of(row)
     if before != "running":
         hint = "start it first" if "running" in TASK_TRANSITIONS.get(before, TASK_STATUSES) else f"{before} is final"
         raise IllegalTransitionError(kind="task", id=task_id, before=before, after="running", hint=hint)
@@ -234,6 +241,8 @@ def _checked(given: Body) -> Body:
     progress = given.get("progress", 0)
     if type(progress) not in (int, float) or not 0 <= progress <= 100:  # NaN is not, either.
         raise InvalidInputError(field="progress", value=progress, reason="must be a number from 0 to 100")
+    if given.get("status") == "completed" and given.get("progress", 100) != 100:
+        raise InvalidInputError(field="progress", value=progress, reason="a completed task is at 100")
     for field in _TIMES:
         value = given.get(field, 0)
         if type(value) is not int or not 0 <= value < _TOO_LATE:
@@ -242,7 +251,7 @@ def _checked(given: Body) -> Body:
 
 
 def _overdue(rows: Mapping[str, Body], idle_ms: int, now: int) -> list[str]:
-    silent = {key: last_sign(row) for key, row in rows.items() if row.get("status") == "running"}
+    silent = {key: last_sign(row) for key, row in rows.items() if status_of(row) == "running"}
     return sorted((key for key, last in silent.items() if now - last >= idle_ms), key=lambda key: (silent[key], key))
 
 

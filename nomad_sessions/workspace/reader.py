@@ -21,7 +21,9 @@ from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace import recovery
 from nomad_sessions.workspace.adopt import absorb_foreign
 from nomad_sessions.workspace.cache import BodyCache
+from nomad_sessions.workspace.lines import Operation, Stamp
 from nomad_sessions.workspace.recovery import SNAPSHOT, Opened, identity
+from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
 __all__ = ["RELOADS", "Reader"]
@@ -84,6 +86,15 @@ class Reader:
         """Reads the files, if they have not been read: what waits for another program waits here, without the lock."""
         if self._view is None:
             self.read(lambda _: None)
+
+    def tried(self, operation: Operation[T], stamp: Stamp) -> tuple[list[Body], Callable[[View], T]] | None:
+        """What an operation comes to in a workspace whose folder is not there; None where it is. So what is refused, or
+        changes nothing, makes no folder: not even for the lock."""
+        self.look()
+        view = self._view
+        if (view is not None and view.journal.live is not None) or self.fs.stat(self.folder) is not None:
+            return None
+        return self.read(lambda view: operation(view, stamp))
 
     def current(self, *, held: bool = False) -> View:
         """The view, brought up to date; `held` says that this handle holds the lock."""

@@ -81,8 +81,10 @@ class Workspace(Reader):
         the operation raises (nothing is written then), `LockTimeoutError`, `DiskFullError`, `StoreReadOnlyError`,
         `DurabilityLostError`.
         """
-        if self._view is None:
-            self.look()
+        if self._view is None or self._view.journal.live is None:
+            tried = self.tried(operation, Stamp(IdSource(self._clock), self._clock.now()))
+            if tried is not None and not tried[0]:
+                return self.read(tried[1])
         ticket = Ticket(operation, lazy)
         self._commits.run(ticket)
         value: T = ticket.value

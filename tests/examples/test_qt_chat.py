@@ -112,3 +112,13 @@ def test_what_is_said_in_one_window_is_answered_in_both(tmp_path: Path) -> None:
             ("assistant", "completed", "You said 3 words. Backwards: eerht owt eno "),
         ]
         assert manager.connections("ws") == []
+
+
+@pytest.mark.parametrize(("case", "errors"), [("connecting", []), ("making", []), ("failing", ["no following"])])
+def test_a_window_that_is_closed_while_it_connects_is_connected_to_nothing(
+    tmp_path: Path, case: str, errors: list[str]
+) -> None:
+    with NativeSessionManager(tmp_path) as manager:
+        manager.create_session("ws", id="s")
+    with running("qt_closing", tmp_path, "s", case) as closing:
+        assert closing.hear() == {"connected": [], "errors": errors}

@@ -23,18 +23,11 @@ from nomad_sessions import (
 from nomad_sessions.mail import routing
 from nomad_sessions.models import dump
 from nomad_sessions.models.mail import PRIORITIES
+from tests.support.mail import lease_of, received
 from tests.support.modelfs import ModelDisk
 from tests.support.there import there
 
 WS, BOB = "ws", "bob"
-
-
-def received(m: NativeSessionManager, **options: Any) -> Mail:
-    return there(m.receive(WS, BOB, **options))
-
-
-def lease_of(mail: Mail) -> str:
-    return there(mail.lease).id
 
 
 # 3.1 Identity and duplication

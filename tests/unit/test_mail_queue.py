@@ -80,9 +80,36 @@ def test_where_it_hangs_on_who_lives_that_is_asked() -> None:
 def test_what_has_had_its_time_is_never_handed_out_and_holds_up_nobody() -> None:
     box = box_of(row(1, expiresAt=NOW), row(2))
     assert next_of(box) == "m2"
-    assert [each["id"] for each in box.ended(NOW, 10)] == ["m1"]
-    assert box.ended(NOW - 1, 10) == []
-    assert box.ended(NOW, 0) == []
+    assert [each["id"] for each in box.ended(HERE, 10)] == ["m1"]
+    assert box.ended(HERE._replace(now=NOW - 1), 10) == []
+    assert box.ended(HERE, 0) == []
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_what_has_had_its_time_while_it_was_leased_has_ended_with_the_lease(attempts: int) -> None:
+    box = box_of(row(1, status="leased", lease=LEASE, attempts=attempts, expiresAt=NOW), row(2))
+    assert next_of(box) is None, "somebody is at work on the first"
+    assert box.ended(HERE, 10) == []
+    late = Moment(NOW + 1_000, 1_000, {})
+    assert choose(box, "bob", late, ordered=True)[:3] == (box.get("m2"), None, [])
+    assert [each["id"] for each in box.ended(late, 10)] == ["m1"]
+    jumped = Moment(NOW + 3_600_000, 10, {})
+    assert box.ended(jumped, 10) == [], "it hangs on whether the holder lives"
+    assert choose(box, "bob", jumped, ordered=True).doubtful == frozenset({"h"})
+    assert box.ended(jumped._replace(alive={"h": True}), 10) == []
+    assert len(box.ended(jumped._replace(alive={"h": False}), 10)) == 1
+
+
+def test_where_another_program_gave_two_the_same_place_their_ids_decide() -> None:
+    rows = [row(1, position=0), row(2, position=0), row(3, position=-4), row(4, "high", position=-4)]
+    for written in (rows, rows[::-1]):
+        box, order = box_of(), []
+        for each in written:
+            box.changed(each["id"], each)
+        while (found := next_of(box)) is not None:
+            order.append(found)
+            box.changed(found, None)
+        assert order == ["m4", "m3", "m1", "m2"]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +197,7 @@ class Mailing(RuleBasedStateMachine):
         if chosen.row is None:
             return
         assert chosen.row["status"] != "leased" or chosen.row["lease"]["until"] <= self.at.now
+        assert chosen.row.get("expiresAt", self.at.now + 1) > self.at.now
         if ordered:
             lane = [each for each in self.rows.values() if each["recipient"] == "bob"]
             earlier = [
@@ -178,7 +206,7 @@ class Mailing(RuleBasedStateMachine):
                 if each["priority"] == chosen.row["priority"]
                 and each["position"] < chosen.row["position"]
                 and each["status"] in ("queued", "leased")
-                and each.get("expiresAt", self.at.now + 1) > self.at.now
+                and not self.is_over(each)
             ]
             assert earlier == [], "it overtook"
         lease = {"id": f"l{self.seq}", "ms": ms, "until": self.at.now + ms, "steady": self.at.steady + ms}
@@ -201,6 +229,11 @@ class Mailing(RuleBasedStateMachine):
         elif what == "requeue" and found["status"] == "dead":
             self.write(found["id"], plain | {"status": "queued", "position": self.seq + 1})
 
+    def is_over(self, each: dict[str, Any]) -> bool:
+        """Whether a message has had its time, and nobody has it."""
+        free = each["status"] == "queued" or (each["status"] == "leased" and each["lease"]["until"] <= self.at.now)
+        return free and bool(each.get("expiresAt", self.at.now + 1) <= self.at.now)
+
     @rule(ms=st.integers(1, 60))
     def wait(self, ms: int) -> None:
         self.at = Moment(self.at.now + ms, self.at.steady + ms, {})
@@ -222,12 +255,9 @@ class Mailing(RuleBasedStateMachine):
             leased = [each for each in self.rows.values() if each["status"] == "leased"]
             assert sum(lane.leased for who in box.lanes for lane in box.lanes[who].values()) == len(leased)
             assert [box.leased(each["lease"]["id"]) for each in leased] == leased
-            ended = sorted((each.get("expiresAt", 0), each["id"]) for each in box.ended(self.at.now, 1_000))
-            assert ended == sorted(
-                (each["expiresAt"], each["id"])
-                for each in self.rows.values()
-                if each["status"] == "queued" and each.get("expiresAt", self.at.now + 1) <= self.at.now
-            )
+            ended = sorted((each.get("expiresAt", 0), each["id"]) for each in box.ended(self.at, 1_000))
+            over = filter(self.is_over, self.rows.values())
+            assert ended == sorted((each["expiresAt"], each["id"]) for each in over)
         assert list(self.box.dead) == list(fresh.dead)
         assert list(self.box.settled) == list(fresh.settled)
         for who in ("bob", "eve"):

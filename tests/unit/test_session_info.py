@@ -52,7 +52,7 @@ def test_all_fields(s: NativeSessionManager, clock: ManualClock) -> None:
 
 @pytest.mark.parametrize(
     ("quiet", "expected"),
-    [(0, "active"), (5, "waiting_for_input"), (30, "idle"), (60 * 24 * 365, "idle"), (-60, "active")],
+    [(0, "active"), (5, "waiting_for_input"), (30, "idle"), (60 * 24 * 365, "idle")],
 )
 def test_without_a_task_the_last_change_decides(
     s: NativeSessionManager, clock: ManualClock, quiet: int, expected: str
@@ -62,6 +62,64 @@ def test_without_a_task_the_last_change_decides(
     if quiet in (5, 30):
         clock.advance(-1)
         assert status(s) != expected, "the bound is exact"
+
+
+YEAR = 365 * 24 * 60 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("ahead", "expected"), [(0, "active"), (5 * MINUTE - 1, "active"), (5 * MINUTE, "idle"), (YEAR, "idle")]
+)
+def test_what_lies_ahead_of_the_clock_is_no_recent_activity_but_for_what_clocks_differ_by(
+    s: NativeSessionManager, clock: ManualClock, ahead: int, expected: str
+) -> None:
+    s.create_task(WS, "s", id="t", status="running")
+    s.complete_task(WS, "t")
+    clock.advance(-ahead)
+    assert status(s) == expected
+    assert there(s.session_info(WS, "s")).session_age == 0
+
+
+def test_after_the_clock_was_set_back_a_year_what_happens_now_is_recent_and_later_it_is_not(
+    s: NativeSessionManager, clock: ManualClock
+) -> None:
+    s.add_message(WS, "s", role="user", content="a year ahead")
+    clock.advance(-YEAR)
+    assert status(s) == "idle"
+    now = s.add_message(WS, "s", role="user", content="now").created_at
+    assert there(s.get_session(WS, "s")).updated_at == START, "the session's own time does not tell"
+    assert (status(s), there(s.session_info(WS, "s")).last_activity_time) == ("active", now)
+    clock.advance(5 * MINUTE)
+    assert status(s) == "waiting_for_input"
+    clock.advance(25 * MINUTE)
+    assert status(s) == "idle"
+    s.create_task(WS, "s", id="t")
+    s.start_task(WS, "t")
+    assert (status(s), there(s.session_info(WS, "s")).last_activity_time) == ("active", clock.now())
+    clock.advance(5 * MINUTE)
+    s.touch_task(WS, "t")
+    assert status(s) == "active"
+    clock.advance(60 * MINUTE)
+    assert status(s) == "waiting_for_input", "its task runs"
+    s.complete_task(WS, "t")
+    clock.advance(30 * MINUTE)
+    assert status(s) == "idle"
+    clock.set(START)
+    assert status(s) == "active", "the clock was set right again"
+
+
+def test_a_running_task_whose_times_lie_ahead_does_not_make_it_active(
+    s: NativeSessionManager, clock: ManualClock
+) -> None:
+    s.create_task(WS, "s", id="t", status="running")
+    clock.advance(-YEAR)
+    assert status(s) == "waiting_for_input"
+
+
+def test_where_nothing_is_known_but_what_lies_ahead_that_is_told(s: NativeSessionManager, clock: ManualClock) -> None:
+    clock.advance(-YEAR)
+    assert there(s.session_info(WS, "s")).last_activity_time == START
+    assert s.list_session_info(WS, activity_status="idle").total_count == 1
 
 
 def test_a_change_makes_it_active_again(s: NativeSessionManager, clock: ManualClock) -> None:

@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from nomad_sessions import IllegalTransitionError, ManualClock, NativeSessionManager, Task
+from nomad_sessions import IllegalTransitionError, InvalidInputError, ManualClock, NativeSessionManager, Task
 from nomad_sessions.models import TASK_STATUSES, TASK_TRANSITIONS, dump
 from tests.unit.conftest import START
 
@@ -50,7 +50,7 @@ def t(m: NativeSessionManager) -> Callable[[str], NativeSessionManager]:
 
     def make(status: str) -> NativeSessionManager:
         m.create_session(WS, id="s")
-        m.create_task(WS, "s", id="t", status=status, progress=10)
+        m.create_task(WS, "s", id="t", status=status, progress=100 if status == "completed" else 10)
         return m
 
     return make
@@ -150,8 +150,44 @@ def test_what_came_out_and_why_it_failed_are_kept(t: Callable[[str], NativeSessi
     m.create_task(WS, "s", id="v", status="running")
     assert "outputData" not in dump(m.complete_task(WS, "v"))
     m.create_task(WS, "s", id="w", status="running")
-    done = m.update_task(WS, "w", status="completed", progress=90, output_data=5)
-    assert (done.progress, done.output_data) == (90, 5)
+    done = m.update_task(WS, "w", status="completed", progress=100, output_data=5)
+    assert (done.progress, done.output_data) == (100, 5)
+
+
+@pytest.mark.parametrize("progress", [0, 40, 99.9])
+def test_a_completed_task_is_at_100_and_what_says_otherwise_is_refused(
+    t: Callable[[str], NativeSessionManager], progress: float
+) -> None:
+    m = t("running")
+    before, seq = m.get_task(WS, "t"), m.status(WS).seq
+    wrong: list[Call] = [
+        lambda m: m.update_task(WS, "t", status="completed", progress=progress),
+        lambda m: m.update_task(WS, "t", {"status": "completed"}, progress=progress),
+        lambda m: m.create_task(WS, "s", status="completed", progress=progress),
+        lambda m: m.create_task(WS, "s", id="t", status="completed", progress=progress),
+    ]
+    for call in wrong:
+        with pytest.raises(InvalidInputError) as raised:
+            call(m)
+        assert (raised.value.field, raised.value.value) == ("progress", str(progress))
+        with pytest.raises(InvalidInputError), m.transaction(WS) as tx:
+            call(tx)  # type: ignore[arg-type]
+    assert (m.get_task(WS, "t"), m.status(WS).seq) == (before, seq)
+    done = m.complete_task(WS, "t")
+    with pytest.raises(IllegalTransitionError, match="completed is final"):
+        m.update_task(WS, "t", progress=progress)
+    assert m.get_task(WS, "t") == done
+
+
+@pytest.mark.parametrize("full", [100, 100.0])
+def test_saying_100_of_a_completed_task_is_no_contradiction(
+    t: Callable[[str], NativeSessionManager], full: float
+) -> None:
+    m = t("running")
+    assert m.create_task(WS, "s", status="completed", progress=full).progress == 100
+    done = m.update_task(WS, "t", status="completed", progress=full)
+    assert (done.status, done.progress) == ("completed", 100)
+    assert m.update_task(WS, "t", status="completed", progress=done.progress) == done
 
 
 def test_of_two_managers_that_start_one_task_one_gets_it(t: Callable[[str], NativeSessionManager]) -> None:
