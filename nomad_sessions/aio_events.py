@@ -119,7 +119,7 @@ class AsyncEventCalls:
         return await self._run(self._manager.record_events, workspace_id, items)
 
     async def list_cursors(self, workspace_id: str) -> list[CursorInfo]:
-        """The durable cursors of a workspace, by name."""
+        """The cursors of a workspace, by name."""
         return await self._run(self._manager.list_cursors, workspace_id)
 
     async def delete_cursor(self, workspace_id: str, cursor: str) -> bool:

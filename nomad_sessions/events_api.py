@@ -177,7 +177,7 @@ class EventCalls:
         return self._commit(workspace_id, record(items))
 
     def list_cursors(self, workspace_id: str) -> list[CursorInfo]:
-        """The durable cursors of a workspace, by name: what each has dealt with last, and whether a subscription has it
+        """The cursors of a workspace, by name: what each has dealt with last, and whether a subscription has it
         now. Raises `CorruptionError` for one that holds no position."""
         from nomad_sessions.events.cursors import list_cursors
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ from nomad_sessions.errors import TransactionError
 from nomad_sessions.operations.reading import Looking
 from nomad_sessions.sessions_api import SessionCalls
 from nomad_sessions.storage import attachments
+from nomad_sessions.storage.files import make_folder
 from nomad_sessions.task_api import TaskCalls
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.overlay import Overlay
@@ -26,7 +28,7 @@ Use = Callable[[Callable[[Workspace], Any]], Any]
 def attach(workspace: Workspace, data: bytes) -> str:
     """Keeps the bytes of a file part, before any record names them; returns their SHA-256. Durable on return."""
     with workspace.syncing():
-        workspace.make_parents()
+        make_folder(workspace.fs, os.path.dirname(workspace.folder))
         if not attachments.is_kept(workspace.fs, workspace.folder, data):
             return attachments.store(workspace.fs, workspace.folder, data)
     with workspace.locked(), translated(workspace.folder):

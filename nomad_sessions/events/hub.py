@@ -84,7 +84,6 @@ class Hub:
         Raises `InvalidInputError`, `LockTimeoutError`, and what writing it does.
         """
         manager = self._manager
-        manager.workspace(workspace_id).make_parents()
         folder = manager.workspace(workspace_id).folder
         cursor = Cursor(manager._fs, folder, workspace_id, name, synced=manager._options.durability == "full")
         try:

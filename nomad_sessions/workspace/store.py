@@ -193,8 +193,7 @@ class Workspace(Reader):
     def locked(self, *, waiting: bool = True) -> Iterator[None]:
         """Holds the workspace's lock, against threads and processes; makes the folder first. Readers go on.
 
-        Raises when a sync failed before: see `GroupSync`; without `waiting` `LockTimeoutError` where anybody has it.
-        Take it before `guarded`, never after.
+        Raises when a sync failed before; without `waiting`, where anybody has it. Take it before `guarded`, not after.
         """
         if not self._writing.acquire(blocking=waiting):
             raise LockTimeoutError(path=self._lock.path, waited=0)
@@ -237,10 +236,6 @@ class Workspace(Reader):
         except DurabilityLostError as error:
             self._sync.fail(error)
             raise
-
-    def make_parents(self) -> None:
-        """Makes the data folder, durably."""
-        make_folder(self.fs, os.path.dirname(self.folder))
 
     def stamp(self, view: View) -> Stamp:
         """Time and ids for the next commit."""
@@ -356,11 +351,10 @@ class Workspace(Reader):
         """Makes everything written so far durable, whatever the durability."""
         with self._mutex:
             view = self._view
-            goal = None
-            if view is not None and view.journal.live is not None:
-                goal = self._sync.wrote(view.journal.live, view.journal.end)
-        if goal is not None:
-            self.sync_to(goal)
+            if view is None or view.journal.live is None:
+                return
+            goal = self._sync.wrote(view.journal.live, view.journal.end)
+        self.sync_to(goal)
 
     # Folding and the end
 
