@@ -62,8 +62,7 @@ class Workspace(Reader):
         _OPEN.add(self)
 
     def after_fork(self) -> None:
-        """What a forked child does first: mutexes may be held by threads that it has not, and what was read was read
-        through descriptors that it shares. Closes those, and reads afresh at the next call."""
+        """What a forked child does first: threads that it has not may hold mutexes, descriptors are shared."""
         self._forget()
         self._folding.after_fork()
 
