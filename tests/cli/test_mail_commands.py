@@ -63,6 +63,15 @@ def test_what_failed_comes_again_is_dead_is_put_back_and_discarded(cli: Cli) -> 
     assert "--all" in cli("mail", "requeue", code=2).err
 
 
+def test_a_message_for_several_is_one_for_each_and_none_where_a_name_is_wrong(cli: Cli) -> None:
+    sent = cli("mail", "send", "x", "--to", "bob", "--to", "eve", "--to", "bob").out.split()
+    listed = cli("mail", "ls").json["items"]
+    assert [(mail["id"], mail["recipient"]) for mail in listed] == list(zip(sent, ["bob", "eve"], strict=True))
+    assert "recipient" in cli("mail", "send", "x", "--to", "bob", "--to", "", code=2).err
+    assert "priority" in cli("mail", "send", "x", "--to", "bob", "--to", "eve", "-p", "most", code=2).err
+    assert cli("mail", "counts").json["queued"] == 2
+
+
 def test_sending_again_with_a_key_is_harmless(cli: Cli) -> None:
     one, two = (cli("mail", "send", "x", "--to", "bob", "--key", "k", "--ttl", "60", "--drop").id for _ in range(2))
     assert one == two
