@@ -37,21 +37,12 @@ class AsyncMailCalls:
         raise NotImplementedError
 
     async def send(
-        self,
-        workspace_id: str,
-        recipient: str,
-        content: Any = None,
-        **options: Unpack[SendOptions],
+        self, workspace_id: str, recipient: str, content: Any = None, **options: Unpack[SendOptions]
     ) -> Mail:
         """Sends any JSON to a recipient: a session's id, or the name of an agent. Durable on return."""
         return await self._run(self._manager.send, workspace_id, recipient, content, **options)
 
-    async def publish(
-        self,
-        workspace_id: str,
-        content: Any = None,
-        **options: Unpack[SendOptions],
-    ) -> list[Mail]:
+    async def publish(self, workspace_id: str, content: Any = None, **options: Unpack[SendOptions]) -> list[Mail]:
         """Sends to everybody to whom the rules say, as `send` does, all or none. Durable on return."""
         return await self._run(self._manager.publish, workspace_id, content, **options)
 

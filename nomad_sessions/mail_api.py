@@ -69,13 +69,7 @@ class MailCalls:
 
     # Sending
 
-    def send(
-        self,
-        workspace_id: str,
-        recipient: str,
-        content: Any = None,
-        **options: Unpack[SendOptions],
-    ) -> Mail:
+    def send(self, workspace_id: str, recipient: str, content: Any = None, **options: Unpack[SendOptions]) -> Mail:
         """Sends any JSON to a recipient: a session's id, or the name of an agent. Durable on return.
 
         Nobody has to be there: it waits until somebody receives for that name. The options (`SendOptions`): `sender`,
@@ -94,12 +88,7 @@ class MailCalls:
         fields = outgoing(content, **options)
         return self._commit(workspace_id, operations.send(fields, name_of("recipient", recipient), self._steady))
 
-    def publish(
-        self,
-        workspace_id: str,
-        content: Any = None,
-        **options: Unpack[SendOptions],
-    ) -> list[Mail]:
+    def publish(self, workspace_id: str, content: Any = None, **options: Unpack[SendOptions]) -> list[Mail]:
         """Sends to everybody to whom the rules say, as `send` does, all or none. Durable on return.
 
         `options` are those of `send`. Raises `NoRouteError` where no rule matches, `InvalidInputError`.
@@ -152,7 +141,8 @@ class MailCalls:
         else may have it. The highest priority is first, but nothing waits for ever. Of one priority messages come in
         the order in which they were sent, one at a time: what follows one that somebody has, or that waits for its next
         attempt, waits too; `ordered=False` takes the first that is free. `wait` is for how many seconds to wait for
-        one, without looking again and again. Raises `InvalidInputError`.
+        one, without looking again and again. Raises `InvalidInputError`; where nothing can be written and there is
+        something to lease or to clear up, `StoreReadOnlyError`: `peek` and the lists look all the same.
         """
         recipient = name_of("recipient", recipient)
         taken = self._taken(workspace_id, recipient, lease, wait, ordered=ordered)

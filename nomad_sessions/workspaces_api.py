@@ -150,11 +150,15 @@ class WorkspaceCalls:
         return self._use(workspace_id, lambda workspace: workspace.checkpoint())
 
     def check(self, workspace_id: str) -> CheckReport:
-        """Reads and verifies every byte of a workspace; only reports, and never raises for damage."""
+        """Reads and verifies every byte of a workspace; only reports, and never raises for damage.
+
+        Rows of the mailbox that are no messages as we write them are among the problems, each by its id.
+        """
+        from nomad_sessions.mail.queue import flaw_of
         from nomad_sessions.workspace.check import check_workspace
 
         workspace = self.workspace(workspace_id)
-        return check_workspace(self._fs, workspace.folder)
+        return check_workspace(self._fs, workspace.folder, flaw_of=flaw_of)
 
     def repair(self, workspace_id: str, *, drop_corrupt: bool = False) -> RepairReport:
         """Mends what can be mended without losing anything. Durable on return.

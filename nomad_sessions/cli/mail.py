@@ -16,6 +16,7 @@ from nomad_sessions.cli.sessions import read_text
 from nomad_sessions.cli.store import AsJson, AsRecord, DataDir, Workspace, open_store
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.mail.asking import SendOptions
+from nomad_sessions.mail.names import name_of
 from nomad_sessions.models import Page, dump
 from nomad_sessions.models.mail import Mail
 
@@ -51,7 +52,10 @@ def register(app: typer.Typer) -> None:
 
 def send(
     text: Annotated[str | None, typer.Argument(help="The message. Default, and with '-': read from stdin.")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="For whom. Default: whom the rules name.")] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", help="For whom; several times: one message for each. Default: whom the rules name."),
+    ] = None,
     sender: Sender = None,
     type: Type = "message",
     priority: Priority = "medium",
@@ -71,8 +75,9 @@ def send(
     options = SendOptions(sender=sender, type=type, priority=priority, metadata=_metadata(meta), key=key, ttl=ttl)
     options |= SendOptions(on_expiry="drop" if drop else "dead", max_attempts=max_attempts, backoff=backoff)
     with open_store(data_dir, workspace, create=True) as (manager, ws):
-        one = [] if to is None else [manager.send(ws, to, content, **options)]
-        sent = one or manager.publish(ws, content, **options)
+        each_to = dict.fromkeys(name_of("recipient", name) for name in to or [])
+        sent = [manager.send(ws, name, content, **options) for name in each_to]
+        sent = sent or manager.publish(ws, content, **options)
     if as_json:
         write_json([dump(mail) for mail in sent])
     else:

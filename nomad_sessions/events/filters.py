@@ -10,6 +10,7 @@ from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.models import Event
+from nomad_sessions.operations.plain import text_of
 
 __all__ = ["EventFilter", "concerns_task", "has_tool"]
 
@@ -52,6 +53,8 @@ class EventFilter:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
                 raise InvalidInputError(field=name, value=value, reason=reason)
+            if isinstance(value, str):
+                object.__setattr__(self, name, text_of(value))  # As ids are kept, however a caller spells them.
         if not isinstance(self.types, Iterable):
             raise InvalidInputError(field="types", value=self.types, reason="must be the name of a type, or several")
         types = (self.types,) if isinstance(self.types, str) else tuple(self.types)

@@ -27,7 +27,8 @@ class MailCounts(NamedTuple):
     """How much is in a mailbox.
 
     `queued` wait, `leased` are with somebody, `dead` are given up. `oldest` is when the first of those that wait or are
-    leased was sent, in ms since the epoch, None when there are none; `recipients` how many have such.
+    leased was sent, in ms since the epoch, None when there are none; `recipients` how many have such. `unreadable` are
+    rows of another program that are no messages as we write them: they stay, nobody gets them, `check` says why.
     """
 
     queued: int
@@ -35,6 +36,7 @@ class MailCounts(NamedTuple):
     dead: int
     recipients: int
     oldest: int | None
+    unreadable: int = 0
 
 
 class SendOptions(TypedDict, total=False):
@@ -165,4 +167,5 @@ def counts(box: Mailbox, recipient: str | None) -> MailCounts:
         dead=dead,
         recipients=sum(1 for _, lanes in recipients if lanes),
         oldest=None if oldest is None else oldest.get("createdAt"),
+        unreadable=sum(recipient in (None, row.get("recipient")) for row in box.unreadable.values()),
     )

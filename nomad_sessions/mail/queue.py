@@ -33,7 +33,7 @@ from nomad_sessions.mail.timing import Moment, is_over, lease_left, left_of
 from nomad_sessions.models import validate
 from nomad_sessions.models.mail import PRIORITIES, Mail
 
-__all__ = ["PASSES", "Choice", "Mailbox", "choose", "place_of"]
+__all__ = ["PASSES", "Choice", "Mailbox", "choose", "flaw_of", "place_of"]
 
 PASSES = 7
 _URGENT_FIRST = PRIORITIES[::-1]
@@ -78,7 +78,8 @@ class Lane:
 
 
 class Mailbox:
-    """The index over all rows of a workspace's mailbox. Rows that are no messages as we write them are left alone."""
+    """The index over all rows of a workspace's mailbox. Rows that are no messages as we write them are left alone, and
+    counted."""
 
     def __init__(self, rows: Mapping[str, Row]) -> None:
         self._rows: dict[str, Row] = {}
@@ -87,6 +88,8 @@ class Mailbox:
         self.dead: OrderedDict[str, Row] = OrderedDict()
         self.settled: OrderedDict[str, Row] = OrderedDict()
         """What is gone but for its key, the oldest first."""
+        self.unreadable: dict[str, Row] = {}
+        """What another program put there, by id."""
         self._keys: dict[tuple[str, str], str] = {}
         self._leases: dict[str, str] = {}
         self._ends: list[tuple[int, str]] = []
@@ -96,7 +99,10 @@ class Mailbox:
     def changed(self, row_id: str, row: Row | None) -> None:
         """A row is so from now on, or gone."""
         before = self._rows.pop(row_id, None)
-        after = row if row is not None and _is_sound(row_id, row) else None
+        self.unreadable.pop(row_id, None)
+        after = row if row is not None and flaw_of(row_id, row) is None else None
+        if row is not None and after is None:
+            self.unreadable[row_id] = row
         if before is not None:
             self._forget(before, stays=after is not None and _same_place(before, after))
         if after is not None:
@@ -172,16 +178,24 @@ def _same_place(before: Row, after: Row) -> bool:
     return all(before[name] == after[name] for name in ("recipient", "priority", "position"))
 
 
-def _is_sound(row_id: str, row: Row) -> bool:
-    """Whether a row is a message as we write it. What another program put there is not handed out, and not lost."""
+def flaw_of(row_id: str, row: object) -> str | None:
+    """Why a row is no message as we write it; None where it is one. What another program put there is not handed out,
+    and not lost."""
+    if not isinstance(row, dict):
+        return "is no object"
     try:
         mail = validate(Mail, row)
-    except InvalidInputError:
-        return False
-    whole = mail.id == row_id and row.keys() >= _WHOLE
-    if mail.status == "leased":
-        return whole and mail.lease is not None and row["lease"].keys() >= _WHOLE_LEASE
-    return whole and mail.lease is None
+    except InvalidInputError as error:
+        return f"{error.field}: {error.reason}"
+    missing = sorted(_WHOLE - row.keys())
+    if missing:
+        return f"has no {', '.join(missing)}"
+    if mail.id != row_id:
+        return "has another id"
+    if mail.status != "leased":
+        return None if mail.lease is None else f"is {mail.status}, and has a lease"
+    whole = mail.lease is not None and row["lease"].keys() >= _WHOLE_LEASE
+    return None if whole else "is leased, and has no whole lease"
 
 
 class Choice(NamedTuple):

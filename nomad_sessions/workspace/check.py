@@ -7,10 +7,11 @@ the place. Every crash test ends with it.
 from __future__ import annotations
 
 import stat as stat_bits
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from nomad_sessions.errors import AttachmentMissingError, CorruptionError, StorageError, UnsupportedFormatError
+from nomad_sessions.errors.base import short
 from nomad_sessions.storage import attachments
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode
@@ -19,14 +20,20 @@ from nomad_sessions.storage.journal import Journal, Sealed
 from nomad_sessions.storage.segment import name_of
 from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace import recovery
+from nomad_sessions.workspace.adopt import absorb_foreign
 from nomad_sessions.workspace.archive import FOLDER, archives, open_archive
 from nomad_sessions.workspace.attached import attachments_of
 from nomad_sessions.workspace.foreign import normalise
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT
+from nomad_sessions.workspace.rows import TABLES
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
 __all__ = ["CheckReport", "Problem", "check_workspace"]
+
+
+FlawOf = Callable[[str, object], str | None]
+"""Why a row, of this id, is no message; None where it is one. What a message is, is not for this layer to know."""
 
 
 class Problem(NamedTuple):
@@ -55,9 +62,9 @@ class CheckReport(NamedTuple):
         return not self.problems
 
 
-def check_workspace(fs: FileSystem, folder: str) -> CheckReport:
+def check_workspace(fs: FileSystem, folder: str, *, flaw_of: FlawOf | None = None) -> CheckReport:
     """Verifies snapshot, `.prev`, journal, recorded events that were carried over from it, every message, every
-    attachment that a record names."""
+    attachment that a record names; with `flaw_of` the rows of the mailbox too."""
     problems: list[Problem] = []
     problems += _journal(fs, folder)
     for name in (SNAPSHOT, PREVIOUS):
@@ -81,6 +88,9 @@ def check_workspace(fs: FileSystem, folder: str) -> CheckReport:
             messages += found
             if problem is not None:
                 problems.append(problem)
+        if opened.foreign is not None:  # The last look at this view: what calls see has the other program's rows.
+            absorb_foreign(fs, folder, view, opened.foreign)
+        problems += _mail(folder, view, flaw_of) if flaw_of is not None else ()
     except SnapshotChanged as error:
         problems.append(Problem("snapshot-damaged", f"{folder}/{SNAPSHOT}", 0, 0, str(error)))
     except (StorageError, OSError) as error:
@@ -221,6 +231,16 @@ def _messages(fs: FileSystem, folder: str, view: View) -> Iterator[tuple[Problem
                 continue
             yield None, int(message_id in visible)
             yield from _attachments(fs, folder, body, f"message {message_id} names it")
+
+
+def _mail(folder: str, view: View, flaw_of: FlawOf) -> Iterator[Problem]:
+    """Rows of the mailbox that nobody is given, because another program wrote them."""
+    rows = view.workspace().fields.get(TABLES["mail"])
+    for row_id, row in rows.items() if isinstance(rows, dict) else ():
+        flaw = flaw_of(row_id, row)
+        if flaw is not None:
+            detail = f"message {short(row_id)} of the mailbox {flaw}: nobody is given it"
+            yield Problem("mail-unreadable", f"{folder}/{SNAPSHOT}", 0, 0, detail)
 
 
 def _attachments(fs: FileSystem, folder: str, record: Body, detail: str) -> Iterator[tuple[Problem | None, int]]:

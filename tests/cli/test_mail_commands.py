@@ -58,8 +58,18 @@ def test_what_failed_comes_again_is_dead_is_put_back_and_discarded(cli: Cli) -> 
     cli("mail", "nack", received(cli)["lease"], "--no-retry")
     assert cli("mail", "requeue", "--all").id == sent
     cli("mail", "discard", sent)
-    assert cli("mail", "counts").json == {"queued": 0, "leased": 0, "dead": 0, "recipients": 0, "oldest": None}
+    nothing = {"queued": 0, "leased": 0, "dead": 0, "recipients": 0, "oldest": None, "unreadable": 0}
+    assert cli("mail", "counts").json == nothing
     assert "--all" in cli("mail", "requeue", code=2).err
+
+
+def test_a_message_for_several_is_one_for_each_and_none_where_a_name_is_wrong(cli: Cli) -> None:
+    sent = cli("mail", "send", "x", "--to", "bob", "--to", "eve", "--to", "bob").out.split()
+    listed = cli("mail", "ls").json["items"]
+    assert [(mail["id"], mail["recipient"]) for mail in listed] == list(zip(sent, ["bob", "eve"], strict=True))
+    assert "recipient" in cli("mail", "send", "x", "--to", "bob", "--to", "", code=2).err
+    assert "priority" in cli("mail", "send", "x", "--to", "bob", "--to", "eve", "-p", "most", code=2).err
+    assert cli("mail", "counts").json["queued"] == 2
 
 
 def test_sending_again_with_a_key_is_harmless(cli: Cli) -> None:

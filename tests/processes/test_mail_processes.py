@@ -71,7 +71,7 @@ def test_nothing_is_lost_and_the_order_kept_by_200_consumers_killed_between_leas
         for name in ("one", "two"):
             assert [number for sender, number in done + rest if sender == name] == list(range(150))
         assert all(before < after for (_, before), (_, after) in pairwise(acked))
-        assert manager.mail_counts(WS) == (0, 0, 0, 0, None)
+        assert manager.mail_counts(WS) == (0, 0, 0, 0, None, 0)
     sound(data_dir).close()
 
 

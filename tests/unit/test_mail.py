@@ -38,7 +38,7 @@ def test_an_empty_mailbox_has_nothing_and_looking_makes_nothing(m: NativeSession
     assert m.receive(WS, BOB) is None
     assert m.peek(WS, BOB) is None
     assert m.list_mail(WS) == m.dead_letters(WS) == []
-    assert m.mail_counts(WS) == (0, 0, 0, 0, None)
+    assert m.mail_counts(WS) == (0, 0, 0, 0, None, 0)
     assert not (Path(m.data_dir) / WS).exists()
 
 
@@ -51,7 +51,7 @@ def test_mail_survives_the_end_of_the_process_and_a_fold(m: NativeSessionManager
             m.checkpoint(WS)
         with NativeSessionManager(m.data_dir, clock=ManualClock(START)) as other:
             assert other.receive(WS, BOB) is None, "the first is leased"
-            assert other.mail_counts(WS, BOB) == (4, 1, 0, 1, START)
+            assert other.mail_counts(WS, BOB) == (4, 1, 0, 1, START, 0)
     m.ack(WS, lease_of(first))
     with NativeSessionManager(m.data_dir, clock=ManualClock(START)) as other:
         assert contents(other) == [1, 2, 3, 4]

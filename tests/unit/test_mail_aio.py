@@ -53,7 +53,7 @@ def test_every_call_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert (await call("list_mail", BOB, limit=1)).total == 2
         await call("discard", first.id)
         await call("ack", lease_of(await call("receive", BOB)))
-        assert (await call("mail_counts")) == (0, 0, 0, 0, None)
+        assert (await call("mail_counts")) == (0, 0, 0, 0, None, 0)
         with pytest.raises(LeaseNotFoundError):
             await call("ack", lease_of(mail))
 

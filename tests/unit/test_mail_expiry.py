@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from nomad_sessions import Mail, ManualClock, NativeSessionManager
+from nomad_sessions import Mail, ManualClock, NativeSessionManager, StoreReadOnlyError
 from tests.support.mail import BOB, WS, lease_of, received
+from tests.support.modelfs import ModelDisk
 from tests.support.there import there
 
 
@@ -133,3 +135,26 @@ def test_a_lease_that_still_runs_outlives_its_message_and_the_work_counts(
     assert m.mail_counts(WS).leased == 1
     m.ack(WS, lease_of(mail))
     assert m.list_mail(WS).total == 0
+
+
+@pytest.mark.parametrize("refuses", ["the disk", "the folder"])
+def test_where_nothing_can_be_written_receiving_says_so_and_looking_goes_on(clock: ManualClock, refuses: str) -> None:
+    disk = ModelDisk()
+    with NativeSessionManager("/data", clock=clock, filesystem=disk.process()) as m:
+        m.send(WS, BOB, "over", ttl=1)
+        m.send(WS, "eve", "waits")
+    clock.advance(1_000)
+    fs = disk.process()
+    with NativeSessionManager("/data", clock=clock, filesystem=fs) as m:
+        assert m.peek(WS, BOB) is None
+        if refuses == "the disk":
+            disk.read_only = True
+        else:
+            fs.inject(errno.EACCES, op="mkdir", forever=True)
+        for recipient in (BOB, "eve", "nobody"):
+            for wait in (0.0, 0.01):
+                with pytest.raises(StoreReadOnlyError, match=f"/data/{WS}"):
+                    m.receive(WS, recipient, wait=wait)
+        assert there(m.peek(WS, "eve")).content == "waits"
+        assert m.mail_counts(WS)[:3] == (2, 0, 0)
+        assert m.list_mail(WS).total == 2

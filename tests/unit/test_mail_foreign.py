@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nomad_sessions import InvalidInputError, NativeSessionManager
+from nomad_sessions import InvalidInputError, MailNotFoundError, NativeSessionManager
 from tests.support.mail import BOB, WS, contents, lease_of, received
 
 
@@ -66,3 +66,65 @@ def test_pages_have_each_row_once_whatever_places_another_program_gave_them(
         seen += [mail.id for mail in page]
         cursor = page.next_cursor
     assert (seen, cursor) == (sorted(ids), None)
+
+
+THEIRS: list[tuple[Any, str]] = [
+    ({}, "has no attempts, backoff, id"),
+    ({"position": "first"}, "position: "),
+    ({"priority": "most"}, "priority: "),
+    ({"id": "another"}, "has another id"),
+    ({"status": "leased"}, "has no whole lease"),
+    ({"status": "leased", "lease": {"id": "l"}}, "has no whole lease"),
+    ({"lease": {"id": "l"}}, "is queued, and has a lease"),
+]
+
+
+@pytest.mark.parametrize(("fields", "why"), THEIRS, ids=[why for _, why in THEIRS])
+def test_a_row_that_is_no_message_is_counted_and_named_and_stays(
+    m: NativeSessionManager, fields: dict[str, Any], why: str
+) -> None:
+    ours, other = m.send(WS, BOB, "ours").id, m.send(WS, BOB, "theirs").id
+    m.send(WS, "eve", "hers")
+
+    def spoil(rows: dict[str, Any]) -> None:
+        rows[other] = {**rows[other], **fields} if fields else {}
+
+    rewrite(m, spoil)
+    (problem,) = m.check(WS).problems
+    assert (problem.kind, Path(problem.path).name) == ("mail-unreadable", "sessions.json")
+    assert repr(other) in problem.detail
+    assert why in problem.detail
+    assert (m.mail_counts(WS).queued, m.mail_counts(WS).unreadable) == (2, 1)
+    assert m.mail_counts(WS, "eve").unreadable == 0
+    assert m.mail_counts(WS, BOB).unreadable == int(bool(fields)), "it does not say for whom it is"
+    assert [mail.id for mail in m.list_mail(WS, BOB)] == [ours]
+    assert m.get_mail(WS, other) is None
+    assert contents(m) == ["ours"]
+    with pytest.raises(MailNotFoundError):
+        m.discard(WS, other)
+    m.checkpoint(WS)
+    assert m.check(WS).problems == [problem]
+    stored = json.loads((Path(m.data_dir) / WS / "sessions.json").read_text())["mailbox"]
+    assert set(stored) == {other, m.list_mail(WS, "eve")[0].id}
+    assert stored[other].items() >= fields.items(), "it is as they wrote it"
+
+
+def test_what_is_no_object_at_all_is_named_too(m: NativeSessionManager) -> None:
+    folder = Path(m.data_dir) / WS
+    folder.mkdir(parents=True)
+    folder.joinpath("sessions.json").write_text(json.dumps({"sessions": {}, "messages": {}, "mailbox": {"n": "milk"}}))
+    (problem,) = m.check(WS).problems
+    assert problem.detail == "message 'n' of the mailbox is no object: nobody is given it"
+    m.send(WS, BOB, "x")
+    assert contents(m) == ["x"]
+    assert m.check(WS).problems == [problem]
+
+
+def test_a_row_that_was_put_right_is_a_message_again(m: NativeSessionManager) -> None:
+    sent = m.send(WS, BOB, "x").id
+    rewrite(m, lambda rows: rows[sent].update(position="first"))
+    assert m.mail_counts(WS)[0::5] == (0, 1)
+    rewrite(m, lambda rows: rows[sent].update(position=1))
+    assert m.mail_counts(WS)[0::5] == (1, 0)
+    assert m.check(WS).ok
+    assert contents(m) == ["x"]

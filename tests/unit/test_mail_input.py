@@ -30,8 +30,8 @@ def test_lists_have_true_totals_and_pages_that_stay(m: NativeSessionManager) -> 
     received(m)
     assert [mail.content for mail in m.list_mail(WS, BOB, status="leased")] == [9]
     assert [mail.content for mail in m.list_mail(WS, BOB, status="queued")] == [1, 5, 7]
-    assert m.mail_counts(WS) == (8, 1, 0, 2, START)
-    assert m.mail_counts(WS, "nobody") == (0, 0, 0, 0, None)
+    assert m.mail_counts(WS) == (8, 1, 0, 2, START, 0)
+    assert m.mail_counts(WS, "nobody") == (0, 0, 0, 0, None, 0)
     with pytest.raises(InvalidCursorError):
         m.list_mail(WS, cursor="x")
 

@@ -52,6 +52,8 @@ def three(m: NativeSessionManager) -> NativeSessionManager:
     return m
 
 
+MAIL = {"id": "m", "recipient": "r", "status": "queued", "priority": "low", "position": 1}
+MAIL |= {"attempts": 0, "maxAttempts": 5, "backoff": 0}
 EXPECTED = {"b": {"id": "b", "n": 2, "rev": 5}, "c": {"id": "c", "m": 3, "rev": 6}}
 
 
@@ -60,7 +62,7 @@ def test_created_updated_deleted_through_folds_and_reopening(three: NativeSessio
     for fold in (False, True, True):
         if fold:
             three.checkpoint(WS)
-            change(three, "mail.created", "m", row={"id": "m"})
+            change(three, "mail.created", "m", row=MAIL)
         with NativeSessionManager(three.data_dir) as other:
             assert tasks(other) == EXPECTED
             assert other.check(WS).ok
