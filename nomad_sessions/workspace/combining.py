@@ -27,7 +27,8 @@ PATIENCE = 0.0 if os.name == "nt" else 0.0003
 
 class Ticket:
     """One piece of work. The worker sets `value` or `error`, and `done`; `result`, `written` and `answered` (`value` is
-    set) are its own notes, for when it is interrupted in between. Once it is done its thread is `called`, unless `gone`, and calls its follower's.
+    set) are its own notes, for when it is interrupted in between. Once it is done its thread is `called`, unless
+    `gone`, and calls its follower's.
     """
 
     __slots__ = (
