@@ -192,6 +192,8 @@ def test_a_repair_that_dropped_carried_events(m: NativeSessionManager) -> None:
     path = carried(m)
     path.write_bytes(path.read_bytes().replace(b"n.0.7", b"n.0.9"))
     m.repair(WS, drop_corrupt=True)
+    with Searcher(m) as s:
+        assert s.events(WS, EventFilter(recorded=True), offset=1_000).total == 23, "without a look at the events"
     agrees(m)
     path.write_bytes(path.read_bytes().replace(b"n.0.2", b"n.0.9"))
     m.repair(WS, drop_corrupt=True)
@@ -205,6 +207,21 @@ def test_carried_events_that_somebody_deleted(m: NativeSessionManager) -> None:
     agrees(m)
     shutil.rmtree(folder(m) / "events")
     agrees(m)
+
+
+def test_events_that_went_before_the_index_saw_them_carried_over(m: NativeSessionManager) -> None:
+    m.record_event(WS, "gone")
+    m.create_session(WS, title="x" * 50_000)
+    m.checkpoint(WS)
+    m.record_event(WS, "kept")
+    look(m)
+    m.configure_workspace(WS, retention={"bytes": 0})
+    m.checkpoint(WS)
+    (carried_over,) = (folder(m) / "events").iterdir()
+    carried_over.unlink()
+    agrees(m)
+    with Searcher(m) as s:
+        assert s.events(WS, EventFilter(("gone", "kept"))).total == 1
 
 
 def test_a_repair_that_dropped_the_only_recorded_event_of_the_journal(tmp_path: Path) -> None:

@@ -139,6 +139,25 @@ def test_only_what_was_seen_is_forgotten(m: NativeSessionManager) -> None:
         assert s.events(WS).total == m.status(WS).seq
 
 
+def test_what_another_process_empties_meanwhile_is_filled_again(m: NativeSessionManager) -> None:
+    begin(m)
+    with Searcher(m) as s:
+        assert s.find("original1").total == 1
+        m.add_message(WS, "s", role="user", content="later")
+        times: list[int] = []
+
+        def empty(done: int, total: int) -> None:
+            if not times:
+                times.append(total)
+                other = index.Index(str(folder(m) / INDEX))
+                with other.changing():
+                    other.begin_again()
+                other.close()
+
+        found = [s.find(word, progress=empty).total for word in ("original1", "later")]
+        assert (found, len(times)) == ([1, 1], 1)
+
+
 def failing(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception], times: int) -> None:
     left = [times]
 
