@@ -6,7 +6,7 @@ messages of sessions that changed are read once, to see which of them did. Sessi
 nothing waits for long, and noted in groups, so that what was done stays done when this is interrupted.
 
 Invariant: when this returns, the index has exactly the visible messages of every session, as they were at one look that
-is not older than the call. Verified by `tests/unit/test_search.py`, against a search of all texts, and
+is not older than the call. Verified by `tests/unit/test_search_index.py`, against a search of all texts, and
 `tests/unit/test_search_pasts.py`.
 """
 
