@@ -5,7 +5,7 @@ An original is cut into chunks, each kept as an attachment. `imported.original` 
 digests tell how much of what is kept a source still begins with: only what follows is kept anew.
 
 Invariant: every chunk is durable before a record names it, and no more than one is in memory; what is kept is what one
-reading of the source gave. Verified by `tests/unit/test_originals.py`.
+reading of the source gave. Verified by `tests/unit/test_originals.py` and `test_kept_originals.py`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ messages of sessions that changed are read once, to see which of them did. Sessi
 nothing waits for long, and noted in groups, so that what was done stays done when this is interrupted.
 
 Invariant: when this returns, the index has exactly the visible messages of every session, as they were at one look that
-is not older than the call. Verified by `tests/unit/test_search.py`, against a search of all texts.
+is not older than the call. Verified by `tests/unit/test_search_index.py`, against a search of all texts, and
+`tests/unit/test_search_pasts.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 from nomad_sessions.search.families import copies, join, known_links, links_of
 from nomad_sessions.search.index import Index
+from nomad_sessions.search.past import follows, is_of, proof_at
 from nomad_sessions.search.text import clean, doc_of_message, doc_of_session
 from nomad_sessions.storage.codec import decode
 from nomad_sessions.workspace.places import Summary
@@ -27,16 +29,20 @@ from nomad_sessions.workspace.view import View
 __all__ = ["Progress", "catch_up"]
 
 Progress = Callable[[int, int], None]
+_ATTEMPTS = 4
 _BATCH = 500
 _GROUP = 4_000
 _ADD = "INSERT INTO entry (session, id, doc, digest, created, role, agent, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class _Moment(NamedTuple):
-    """A state of the workspace: its seq, the last id it has given, and its sessions."""
+    """A state of the workspace: its seq, the last id it has given, the seq that its log is at, and that of the snapshot
+    that this began with, and its sessions. What another program wrote is above the log's until somebody writes it."""
 
     seq: int
     last: str
+    logged: int
+    floor: int
     summaries: list[Summary]
 
 
@@ -52,21 +58,36 @@ class _Changed(NamedTuple):
 
 def catch_up(workspace: Workspace, index: Index, progress: Progress | None = None) -> None:
     """Makes the index say what the workspace does. `progress(done, total)` counts messages of sessions that changed.
+    What is of another past than the workspace's is forgotten first.
 
-    Cost when nothing has changed: one look at the files. Raises what reading the workspace does, and `sqlite3.Error`.
+    Cost when nothing has changed: one look at the files; else what has changed, and a segment of the journal. Raises
+    what reading the workspace does, and `sqlite3.Error`.
     """
-    seq, last = index.meta("seq"), index.meta("last")
-    if workspace.read(lambda view: (view.seq, view.last_id)) == (seq, last):
-        return
-    moment = workspace.read(_moment)
-    if moment.seq < seq or moment.last < last:
-        # Somebody put an older state back: what this index knows is of another past.
-        index.begin_again()
-    _CatchUp(workspace, index, index.meta("seq")).run(moment, progress)
+    for _ in range(_ATTEMPTS):
+        if workspace.read(lambda view: (view.seq, view.last_id)) == (index.meta("seq"), index.meta("last")):
+            return
+        with index.changing():
+            moment = workspace.read(_moment)
+            if not _is_same_past(workspace, index, moment):
+                index.begin_again()
+            run = _CatchUp(workspace, index, index.meta("proved"), index.meta("epoch"))
+        if run.run(moment, progress):
+            return
+
+
+def _is_same_past(workspace: Workspace, index: Index, moment: _Moment) -> bool:
+    """Whether the state is one that followed the one that the index has."""
+    since: int = index.meta("proved")
+    if not since:
+        return bool(index.meta("seq") == 0)  # Of a state that no log tells of, nothing can be said.
+    if moment.logged < since or not is_of(workspace, since, index.meta("proof")):
+        return False
+    return moment.floor <= since or follows(workspace, since, moment.logged)
 
 
 def _moment(view: View) -> _Moment:
-    return _Moment(view.seq, view.last_id, sorted(view.summaries().values(), key=lambda each: each.created))
+    sessions = sorted(view.summaries().values(), key=lambda each: each.created)
+    return _Moment(view.seq, view.last_id, view.journal.last_seq, view.floor, sessions)
 
 
 def _stamp(summary: Summary) -> str:
@@ -75,15 +96,16 @@ def _stamp(summary: Summary) -> str:
 
 
 class _CatchUp:
-    """One run; `since` is the seq of the state that the index has."""
+    """One run; `since` is the seq of the state that the index has, `epoch` tells when somebody emptied it."""
 
-    def __init__(self, workspace: Workspace, index: Index, since: int) -> None:
+    def __init__(self, workspace: Workspace, index: Index, since: int, epoch: str) -> None:
         self._workspace = workspace
         self._index = index
         self._since = since
+        self._epoch = epoch
 
-    def run(self, moment: _Moment, progress: Progress | None) -> None:
-        """All sessions that differ, then the note that it is done."""
+    def run(self, moment: _Moment, progress: Progress | None) -> bool:
+        """All sessions that differ, then the note that it is done; False where that was in vain."""
         rows = self._index.connection.execute("SELECT id, number, stamp FROM session").fetchall()
         known = {row[0]: (row[1], row[2]) for row in rows}
         there = {each.id for each in moment.summaries}
@@ -102,8 +124,12 @@ class _CatchUp:
             if progress is not None:
                 progress(done, total)
         with self._index.changing():
-            if moment.seq >= self._index.meta("seq"):  # Another process may have come further.
-                self._index.note(seq=moment.seq, last=moment.last)
+            if self._index.meta("epoch") != self._epoch:  # Another process found it to be of another past.
+                return False
+            if moment.logged >= self._index.meta("proved"):  # Another process may have come further.
+                proof = proof_at(self._workspace, moment.logged)
+                self._index.note(seq=moment.seq, last=moment.last, proved=moment.logged if proof else 0, proof=proof)
+        return True
 
     def _session(self, summary: Summary) -> None:
         execute = self._index.connection.execute

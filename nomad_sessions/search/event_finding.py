@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from nomad_sessions.errors import JournalCorruptError
 from nomad_sessions.events.filters import EventFilter
 from nomad_sessions.events.translation import event_of
 from nomad_sessions.models import Event
@@ -198,7 +199,8 @@ def _between(index: Index, wanted: EventFilter, total: int) -> tuple[int, int] |
 
 
 def load_events(workspace: Workspace, places: Sequence[Place]) -> list[Event]:
-    """The events at these places. Raises `FileNotFoundError` where a segment went since, with the retention."""
+    """The events at these places. Raises `FileNotFoundError` where a segment went since, with the retention, and
+    `JournalCorruptError` where another record lies there, or none."""
     name = workspace.folder.rpartition("/")[2]
     segments: dict[tuple[int, int], Segment] = {}
     events = []
@@ -209,6 +211,10 @@ def load_events(workspace: Workspace, places: Sequence[Place]) -> list[Event]:
                 folder = f"{workspace.folder}/{FOLDER if place.archived else 'journal'}"
                 segments[key] = Segment.open(workspace.fs, folder, place.segment, writable=False)
             record = segments[key].record(place.offset, place.length)
+            if record.get("seq") != place.seq:
+                reason = f"there is no record {place.seq}"
+                path = segments[key].path
+                raise JournalCorruptError(path=path, offset=place.offset, length=place.length, reason=reason)
             if "type" not in record:
                 record |= {"type": "message.delta", "messageId": place.message_id, "ts": place.time}
                 record["sessionId"] = place.session_id or WORKSPACE

@@ -7,11 +7,13 @@ also says between which seqs they lie (`low`, `high`), or more than that. The wo
 there is something to be looked for, and not before.
 
 Invariant: when `catch_up_events` returns, there is a row for each event that the log has, and for no other, as they
-were at one look that is not older than the call. Verified by `tests/unit/test_event_search.py`, against a replay.
+were at one look that is not older than the call. Verified by `tests/unit/test_event_search.py`, against a replay, and
+`tests/unit/test_search_pasts.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -20,8 +22,11 @@ from nomad_sessions.events.filters import concerns_task, has_tool
 from nomad_sessions.events.translation import event_of
 from nomad_sessions.models import Event
 from nomad_sessions.search.index import Index
+from nomad_sessions.search.past import is_of, proof
 from nomad_sessions.search.text import clean
-from nomad_sessions.workspace.archive import entries_of
+from nomad_sessions.storage.codec import decode, encode
+from nomad_sessions.storage.segment import name_of
+from nomad_sessions.workspace.archive import FOLDER, archives, entries_of
 from nomad_sessions.workspace.log import LogReader
 from nomad_sessions.workspace.store import Workspace
 
@@ -32,6 +37,7 @@ RECORDED, TOOL, AGENT_TASK = 1, 2, 4
 DAY = 86_400_000
 _GROUP = 20_000
 _MOST_TEXT = 20_000
+_YOUNG = 2_000  # ms: a file system's clock may go by seconds.
 _ADD = (
     "INSERT OR IGNORE INTO event (seq, time, kind, about, flags, message, segment, offset, length, archived) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -47,9 +53,10 @@ _DAILY = (
 
 
 class _Found(NamedTuple):
-    """An event, and where its record lies."""
+    """An event, the id of its record (a delta has none), and where that lies."""
 
     event: Event
+    record_id: str | None
     segment: int
     offset: int
     length: int
@@ -62,28 +69,63 @@ def log_of(workspace: Workspace, after: int) -> LogReader:
 
 
 def catch_up_events(workspace: Workspace, index: Index) -> None:
-    """Makes the rows what the log is. Cost when nothing has changed: one look at the files; else what is new, and a
-    group of rows for a transaction each, so that what was done stays done when this is interrupted.
+    """Makes the rows what the log is. Cost when nothing has changed: one look at the files; else what is new, the
+    segment that it follows, and a group of rows for a transaction each, so that what was done stays done when this is
+    interrupted. What is of another past than the log's is forgotten first.
 
     Raises what reading the log does, and `sqlite3.Error`.
     """
-    seq, last = workspace.read(lambda view: (view.journal.last_seq, view.last_id))
-    first = log_of(workspace, 0).first()
-    if (index.meta("event_seq"), index.meta("event_last"), index.meta("event_first")) == (seq, last, first):
-        return
-    if seq < index.meta("event_seq") or last < index.meta("event_last"):
-        index.forget_events()  # Somebody put an older state back: what this index knows is of another past.
-    while _next_group(workspace, index):
+    while index.meta("event_state") != _State.of(workspace).text() and not _done(workspace, index):
         pass
-    with index.changing():
-        _drop_pruned(workspace, index, first)
-        if seq >= index.meta("event_seq"):  # Another process may have come further.
-            index.note(event_seq=seq, event_last=last)
 
 
-def _next_group(workspace: Workspace, index: Index) -> bool:
-    """Adds the next rows; False when there are no more."""
+class _State(NamedTuple):
+    """What the workspace is at: its last seq and id, where the journal ends and begins, and the files of `events/`."""
+
+    seq: int
+    last: str
+    end: tuple[int, int]
+    first: int
+    archives: dict[str, str] | str
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> _State:
+        archives = _archives(workspace)
+        seq, last, end = workspace.read(
+            lambda view: (view.journal.last_seq, view.last_id, (view.journal.live_first, view.journal.end))
+        )
+        return cls(seq, last, end, log_of(workspace, 0).first(), archives)
+
+    def text(self) -> str:
+        return encode(self).decode()
+
+
+def _archives(workspace: Workspace) -> dict[str, str] | str:
+    """What changes whenever a file of `events/` does: the folder's time, or, while that is so young that two changes
+    may have the same, what each file is."""
+    stat = workspace.fs.stat(f"{workspace.folder}/{FOLDER}")
+    if stat is None or workspace.now() - stat.mtime_ns // 1_000_000 > _YOUNG:
+        return "" if stat is None else f"{stat.ino} {stat.mtime_ns}"
+    return _files(workspace)
+
+
+def _files(workspace: Workspace) -> dict[str, str]:
+    """The files of `events/`, by first seq: another file is another, whatever its name."""
+    found = {}
+    for first in archives(workspace.fs, workspace.folder):
+        stat = workspace.fs.stat(f"{workspace.folder}/{FOLDER}/{name_of(first)}")
+        if stat is not None:
+            found[str(first)] = f"{stat.ino} {stat.size} {stat.mtime_ns}"
+    return found
+
+
+def _done(workspace: Workspace, index: Index) -> bool:
+    """Adds the next rows, and once there are no more, brings the others up to date; whether it came to that. All in one
+    transaction, the look at the log too: another process may have done it meanwhile, or have come further."""
     with index.changing():
+        state, files = _State.of(workspace), _files(workspace)
+        if not _is_same_past(workspace, index, state, files):
+            index.forget_events()
         found: list[_Found] = []
         for each in _from(workspace, index.meta("event_seq")):
             found += each
@@ -91,8 +133,30 @@ def _next_group(workspace: Workspace, index: Index) -> bool:
                 break
         if found:
             _add(index, found)
-            index.note(event_seq=found[-1].event.seq)
-    return bool(found)
+            index.note(event_seq=found[-1].event.seq, event_proof=_proof(index, found))
+        if len(found) >= _GROUP:
+            return False
+        _drop_pruned(workspace, index, state.first)
+        index.note(event_state=state.text(), event_archives=encode(files).decode())
+    return True
+
+
+def _is_same_past(workspace: Workspace, index: Index, state: _State, files: dict[str, str]) -> bool:
+    """Whether the rows are of the log that there is: it goes on from their last, and what they know of `events/` is as
+    it was. Files are only added there, but by a repair, or by who puts back a copy."""
+    seq = index.meta("event_seq")
+    known = decode(index.meta("event_archives").encode())
+    if any(files.get(first) != stamp for first, stamp in known.items()):
+        return False
+    return not seq or (seq <= state.seq and is_of(workspace, seq, index.meta("event_proof")))
+
+
+def _proof(index: Index, found: list[_Found]) -> str:
+    """The proof of the log up to the last of these; see `past`."""
+    last = found[-1]
+    ids = (each.record_id for each in reversed(found) if each.record_id is not None)
+    last_id = next(ids, None) or index.meta("event_proof").partition(" ")[0]
+    return proof(last_id, last.segment, last.offset + last.length)
 
 
 def _from(workspace: Workspace, after: int) -> Iterator[list[_Found]]:
@@ -103,7 +167,12 @@ def _from(workspace: Workspace, after: int) -> Iterator[list[_Found]]:
         for batch in log.kept():
             yield [
                 _Found(
-                    event_of(name, each.entry.record), each.segment, each.entry.offset, each.entry.length, each.archived
+                    event_of(name, each.entry.record),
+                    each.entry.record.get("id"),
+                    each.segment,
+                    each.entry.offset,
+                    each.entry.length,
+                    each.archived,
                 )
                 for each in batch
             ]
@@ -116,7 +185,7 @@ def _add(index: Index, found: Iterable[_Found]) -> None:
     rows = []
     tally: Counter[tuple[int, int, int]] = Counter()
     daily: dict[tuple[int, int, int], list[int]] = {}
-    for event, *place in found:
+    for event, _, *place in found:
         flags = RECORDED * event.recorded | TOOL * has_tool(event) | AGENT_TASK * concerns_task(event)
         kind, about = kinds.of(event.type), abouts.of(clean(event.session_id or ""))
         message = None if event.message_id is None else clean(event.message_id)
@@ -145,31 +214,32 @@ class _Numbers:
 
 
 def _drop_pruned(workspace: Workspace, index: Index, first: int) -> None:
-    """Takes out what went with the journal's retention, and notes where the recorded ones are now."""
+    """Notes where the recorded events are that went with the journal's retention, and takes out what went for good."""
     if first <= index.meta("event_first"):
         return
     execute = index.connection.execute
-    gone = f"seq < ? AND archived = 0 AND NOT flags & {RECORDED}"
+    gone = "seq < ? AND archived = 0"
+    moved = execute(f"SELECT DISTINCT segment FROM event WHERE {gone} AND flags & {RECORDED}", (first,)).fetchall()
+    for (number,) in moved:
+        with contextlib.suppress(FileNotFoundError):  # None of them was carried over: a repair may have dropped them.
+            entries = entries_of(workspace.fs, workspace.folder, number)
+            places = [(each.offset, each.length, each.record["seq"]) for each in entries]
+            query = "UPDATE event SET offset = ?, length = ?, archived = 1 WHERE seq = ?"
+            index.connection.executemany(query, places)
     counts = (("tally", "about", "", _TALLY), ("daily", f"time / {DAY}", ", min(seq), max(seq)", _DAILY))
     for table, key, more, query in counts:
         counted = f"SELECT {key}, kind, flags, -count(*){more} FROM event WHERE {gone} GROUP BY 1, 2, 3"
         index.connection.executemany(query, execute(counted, (first,)).fetchall())
         execute(f"DELETE FROM {table} WHERE count = 0")
     execute(f"DELETE FROM event WHERE {gone}", (first,))
-    moved = execute("SELECT DISTINCT segment FROM event WHERE seq < ? AND archived = 0", (first,)).fetchall()
-    for (number,) in moved:
-        entries = entries_of(workspace.fs, workspace.folder, number)
-        places = [(each.offset, each.length, each.record["seq"]) for each in entries]
-        query = "UPDATE event SET offset = ?, length = ?, archived = 1 WHERE seq = ?"
-        index.connection.executemany(query, places)
     index.note(event_first=first)
 
 
 def catch_up_words(workspace: Workspace, index: Index) -> None:
     """Makes the words of all events findable, those of `catch_up_events`. Cost: what is new, read once more."""
-    while (after := index.meta("event_words")) < index.meta("event_seq"):
+    while index.meta("event_words") < index.meta("event_seq"):
         with index.changing():
-            number = 0
+            after, number = index.meta("event_words"), 0
             for number, event in enumerate(_events(workspace, after), 1):
                 row = (event.seq, _text(event))
                 index.connection.execute("INSERT INTO event_words (rowid, text) VALUES (?, ?)", row)

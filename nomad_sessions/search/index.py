@@ -22,10 +22,10 @@ from typing import Any
 
 from nomad_sessions.search.text import COLUMNS, Doc
 
-__all__ = ["INDEX", "WAIT", "Index", "is_busy", "is_damage"]
+__all__ = ["INDEX", "WAIT", "Index", "is_busy", "is_certain", "is_damage"]
 
 INDEX = "index.sqlite"
-_VERSION = 4
+_VERSION = 5
 WAIT = 30.0
 """How long another process that is at the file is waited for, in seconds."""
 _WAIT_FOR_GRAMS = 2.0  # A search finds without them, too.
@@ -49,10 +49,7 @@ _SCHEMA = (
     # How much FTS5 gathers before it writes a piece of its index, 1 MB by default: a first build takes a fifth less.
     "INSERT INTO words (words, rank) VALUES ('hashsize', 16000000)",
     f"CREATE VIRTUAL TABLE grams USING fts5({_EXTERNAL}, tokenize='trigram', detail='none', columnsize=0)",
-    f"INSERT INTO meta VALUES ('version', {_VERSION}), ('seq', 0), ('last', ''), ('grams', 0)",
-)
-_EVENT_TABLES = ("event_words", "event", "kind", "about", "tally", "daily")
-_EVENT_SCHEMA = (
+    f"INSERT INTO meta VALUES ('version', {_VERSION})",
     "CREATE TABLE event (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, kind INTEGER NOT NULL, about INTEGER NOT NULL,"
     " flags INTEGER NOT NULL, message TEXT, segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,"
     " archived INTEGER NOT NULL)",
@@ -67,8 +64,21 @@ _EVENT_SCHEMA = (
     "CREATE TABLE daily (day INTEGER, kind INTEGER, flags INTEGER, count INTEGER NOT NULL,"
     " low INTEGER NOT NULL, high INTEGER NOT NULL, PRIMARY KEY (day, kind, flags)) WITHOUT ROWID",
     "CREATE VIRTUAL TABLE event_words USING fts5(text, content='', tokenize='unicode61 remove_diacritics 2')",
-    "INSERT OR REPLACE INTO meta VALUES ('event_seq', 0), ('event_last', ''), ('event_first', 0), ('event_words', 0)",
 )
+# Rows are taken out, and no table: another process may be using it this moment.
+_EMPTY = (
+    *(f"DELETE FROM {name}" for name in ("session", "link", "entry", "doc")),
+    *(f"INSERT INTO {name} ({name}) VALUES ('delete-all')" for name in ("words", "grams")),
+    "INSERT OR REPLACE INTO meta VALUES ('epoch', hex(randomblob(8))), ('seq', 0), ('last', ''), ('grams', 0),"
+    " ('proved', 0), ('proof', '')",
+)
+_EMPTY_EVENTS = (
+    *(f"DELETE FROM {name}" for name in ("event", "kind", "about", "tally", "daily")),
+    "INSERT INTO event_words (event_words) VALUES ('delete-all')",
+    "INSERT OR REPLACE INTO meta VALUES ('event_epoch', hex(randomblob(8))), ('event_state', ''), ('event_seq', 0),"
+    " ('event_proof', ''), ('event_first', 0), ('event_words', 0), ('event_archives', '{}')",
+)
+_TABLES = ("words", "grams", "event_words")  # The virtual ones take their own tables along.
 
 
 class Index:
@@ -108,21 +118,16 @@ class Index:
         self._file = _identity(self._path) if self._path is not None else None
         return connection
 
-    def _prepare(self, connection: sqlite3.Connection, *, again: bool = False) -> None:
-        if not again and _version(connection) == _VERSION:
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        if _version(connection) == _VERSION:
             return
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            if again or _version(connection) != _VERSION:  # Another process may just have made it.
+        with _transaction(connection, "BEGIN IMMEDIATE"):
+            if _version(connection) != _VERSION:  # Another process may just have made it.
                 _make(connection)
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
 
     def _discard(self) -> None:
         assert self._path is not None
-        for end in ("", "-wal", "-shm"):
+        for end in ("-wal", "-shm", ""):  # Its own name last: then nothing goes of one that another process makes.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path + end)
 
@@ -131,24 +136,32 @@ class Index:
         return self._path is None or _identity(self._path) == self._file
 
     def begin_again(self) -> None:
-        """Empties it: it is of another past than the store's."""
-        with self.mutex:
-            self._prepare(self.connection, again=True)
+        """Takes out all that it has of sessions: it is of another past than the store's. Inside of a transaction."""
+        for statement in _EMPTY:
+            self.connection.execute(statement)
 
     def forget_events(self) -> None:
         """The same for what it has of events."""
-        with self.changing() as connection:
-            _make_events(connection)
+        for statement in _EMPTY_EVENTS:
+            self.connection.execute(statement)
 
-    def replace(self, *, in_memory: bool = False) -> None:
-        """Begins anew: throws away the file, if it is damaged, or leaves one that cannot be written, for the memory."""
+    def reopen(self, *, anew: bool = False) -> None:
+        """Gives the file back and opens it again, or, where it cannot be opened, one in memory; `anew` throws away what
+        is in it."""
         with self.mutex:
             self.connection.close()
-            if self._path is not None and not in_memory:
-                with contextlib.suppress(sqlite3.DatabaseError, OSError):
-                    self._discard()
+            if self._path is not None:
+                with contextlib.suppress(sqlite3.Error, UnicodeDecodeError, OSError):
+                    if anew:
+                        self._discard()
                     self.connection = self._connected()
                     return
+            self.leave()
+
+    def leave(self) -> None:
+        """Leaves a file that cannot be written, for the memory, and begins anew there."""
+        with self.mutex:
+            self.connection.close()
             self._path = None
             self.connection = self._connected()
 
@@ -167,14 +180,14 @@ class Index:
     @contextlib.contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that excludes other writers of this file, threads and processes; waits for them for a time."""
-        with self.mutex:
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self.connection
-            except BaseException:
-                self.connection.execute("ROLLBACK")
-                raise
-            self.connection.execute("COMMIT")
+        with self.mutex, _transaction(self.connection, "BEGIN IMMEDIATE"):
+            yield self.connection
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """What is read in the block is of one moment, whatever other processes change meanwhile."""
+        with self.mutex, _transaction(self.connection, "BEGIN"):
+            yield
 
     # Docs, inside of a transaction
 
@@ -235,8 +248,13 @@ def is_busy(error: Exception) -> bool:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether the file is not what SQLite wrote. Python has no code for text that is none any more."""
-    return not isinstance(error, sqlite3.ProgrammingError) and _code(error) not in _BUSY | _NO_PLACE
+    """Whether the file may not be what SQLite wrote. Python has no code for text that is none any more."""
+    return _code(error) not in _BUSY | _NO_PLACE
+
+
+def is_certain(error: Exception) -> bool:
+    """Whether it is surely not; else another process may only have made its tables anew."""
+    return isinstance(error, UnicodeDecodeError) or _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -249,6 +267,18 @@ def _code(error: Exception) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite ends it itself after some errors.
+            connection.execute("ROLLBACK")
+        raise
+
+
 def _identity(path: str) -> tuple[int, int] | None:
     try:
         stat = os.stat(path)
@@ -259,19 +289,12 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 def _make(connection: sqlite3.Connection) -> None:
     """Empty tables, in place of whatever there is."""
-    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('words', 'grams')"
-    virtual = [row[0] for row in connection.execute(query)]  # They take their own tables along.
-    for name in [*virtual, "meta", "session", "link", "entry", "doc"]:
+    for name in _TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {name}")
-    for statement in _SCHEMA:
-        connection.execute(statement)
-    _make_events(connection)
-
-
-def _make_events(connection: sqlite3.Connection) -> None:
-    for name in _EVENT_TABLES:
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    for name in [row[0] for row in connection.execute(query)]:
         connection.execute(f"DROP TABLE IF EXISTS {name}")
-    for statement in _EVENT_SCHEMA:
+    for statement in (*_SCHEMA, *_EMPTY, *_EMPTY_EVENTS):
         connection.execute(statement)
 
 

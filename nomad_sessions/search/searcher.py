@@ -13,17 +13,33 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from nomad_sessions.config import validate_workspace_id
-from nomad_sessions.errors import InvalidInputError, LockTimeoutError, StorageError, StoreClosedError
+from nomad_sessions.errors import (
+    CorruptionError,
+    JournalCorruptError,
+    LockTimeoutError,
+    StorageError,
+    StoreClosedError,
+)
 from nomad_sessions.events.filters import EventFilter
+from nomad_sessions.models import Event
+from nomad_sessions.search.arguments import check_filters, check_flag, check_page, check_wanted
 from nomad_sessions.search.catch_up import Progress, catch_up
-from nomad_sessions.search.event_finding import EventQuestion, EventResults, count_events, find_events, load_events
+from nomad_sessions.search.event_finding import (
+    EventQuestion,
+    EventResults,
+    Place,
+    count_events,
+    find_events,
+    load_events,
+)
 from nomad_sessions.search.event_rows import catch_up_events, catch_up_words
 from nomad_sessions.search.finding import Filters, Found, Question, find, shown
 from nomad_sessions.search.hits import Hit, Results
-from nomad_sessions.search.index import INDEX, WAIT, Index, is_busy, is_damage
+from nomad_sessions.search.index import INDEX, WAIT, Index, is_busy, is_certain, is_damage
 from nomad_sessions.search.query import phrases
 from nomad_sessions.search.ranking import Commonness, commonness, scales
 from nomad_sessions.workspace.faults import translated
+from nomad_sessions.workspace.store import Workspace
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
@@ -32,8 +48,6 @@ __all__ = ["Searcher"]
 
 T = TypeVar("T")
 _ATTEMPTS = 4
-_TEXTS = ("session_id", "role", "agent", "model", "tool")
-_MOST = 1 << 53  # Of hits, or ms: the sum of two still is a number for SQLite.
 _LIVING: weakref.WeakSet[Searcher] = weakref.WeakSet()
 
 
@@ -46,13 +60,25 @@ class _Asked(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """What a workspace has to it: how many in all, the best, and how common the words are there."""
+    """What a workspace has to it: how many in all, the best, and how common the words are there. Of this index, which
+    calls them so for as long as its epoch is the same."""
 
     workspace_id: str
+    of: Index
+    epoch: str
     total: int
     found: list[Found]
     stale: bool
     common: Commonness | None
+
+
+class _Page(NamedTuple):
+    """What an index says of events, at one moment: how many match, where those of the page lie."""
+
+    total: int
+    places: list[Place]
+    stale: bool
+    epoch: str
 
 
 def _best(answers: list[_Answer]) -> list[tuple[Found, str]]:
@@ -122,13 +148,26 @@ class Searcher:
         all workspaces those that cannot be read are named in the results.
         """
         filters = Filters(session_id, role, agent, model, tool, since, until, archived)
-        _check_filters(filters)
-        _check_page(query, limit, offset)
+        check_filters(filters)
+        check_page(query, limit, offset)
         asked = _Asked(Question(query, substring, filters), offset + limit, progress)
-        there = self._manager.list_workspaces()
         if workspace_id is not None:
             validate_workspace_id(workspace_id)
-            there = [each for each in there if each == workspace_id]
+        for _ in range(_ATTEMPTS):
+            answers, unreadable = self._answers(workspace_id, asked)
+            hits = self._shown(asked.question, _best(answers)[offset : offset + limit], answers)
+            if hits is not None:
+                break
+        else:
+            raise _hopeless(f"{self._manager.data_dir}/*/{INDEX}", "it was made anew again and again meanwhile")
+        total = sum(each.total for each in answers)
+        following = offset + limit if total > offset + limit else None
+        stale = tuple(each.workspace_id for each in answers if each.stale)
+        return Results(tuple(hits), total, following, stale, tuple(unreadable))
+
+    def _answers(self, workspace_id: str | None, asked: _Asked) -> tuple[list[_Answer], list[tuple[str, str]]]:
+        """What a workspace has, or each; and of all, which cannot be read, and why."""
+        there = [each for each in self._manager.list_workspaces() if workspace_id in (None, each)]
         answers: list[_Answer] = []
         unreadable: list[tuple[str, str]] = []
         for each in there:
@@ -138,21 +177,20 @@ class Searcher:
                 if workspace_id is not None:
                     raise
                 unreadable.append((each, str(error)))
-        page = _best(answers)[offset : offset + limit]
-        hits = self._shown(asked.question, page)
-        total = sum(each.total for each in answers)
-        following = offset + limit if total > offset + limit else None
-        stale = tuple(each.workspace_id for each in answers if each.stale)
-        return Results(tuple(hits), total, following, stale, tuple(unreadable))
+        return answers, unreadable
 
     def _answer(self, workspace_id: str, asked: _Asked, *, several: bool) -> _Answer:
         """What one workspace has; of several, how common the words are in each is asked as well."""
-        stale = not self._brought_up(workspace_id, self._catch_up(workspace_id, asked.progress))
-        again = self._catch_up(workspace_id)
-        total, best = self._ask(workspace_id, lambda index: find(index, asked.question, asked.most), again)
-        words = phrases(asked.question.text) if several and total and not asked.question.substring else []
-        common = self._ask(workspace_id, lambda index: commonness(index, words), again) if words else None
-        return _Answer(workspace_id, total, best, stale, common)
+        bring_up = partial(catch_up, self._manager.workspace(workspace_id), progress=asked.progress)
+
+        def ask(index: Index) -> _Answer:
+            stale = not _brought_up(index, bring_up)
+            total, best = find(index, asked.question, asked.most)
+            words = phrases(asked.question.text) if several and total and not asked.question.substring else []
+            common = commonness(index, words) if words else None
+            return _Answer(workspace_id, index, index.meta("epoch"), total, best, stale, common)
+
+        return self._ask(workspace_id, ask)
 
     def events(
         self,
@@ -173,8 +211,9 @@ class Searcher:
         Raises `InvalidInputError`, `StoreClosedError`, and what reading the store raises.
         """
         wanted = EventFilter() if wanted is None else wanted
-        _check_page(query, limit, offset)
-        _check_times(after=wanted.after, before=wanted.before)
+        check_wanted(wanted)
+        check_page(query, limit, offset)
+        check_flag("newest_first", newest_first)
         validate_workspace_id(workspace_id)
         if workspace_id not in self._manager.list_workspaces():
             return EventResults((), 0, None)
@@ -182,67 +221,90 @@ class Searcher:
         hub = self._manager._events()
         with_tasks = hub.sessions_with_tasks(workspace_id) if wanted.is_agent_task is not None else ()
         question = EventQuestion.of(query, wanted, with_tasks)
-
-        def bring_up(index: Index) -> None:
-            catch_up_events(workspace, index)
-            if question.match is not None:
-                catch_up_words(workspace, index)
-
         page = partial(find_events, question=question, limit=limit, offset=offset, newest_first=newest_first)
+
+        def ask(index: Index) -> _Page:
+            stale = not _brought_up(index, partial(_catch_up_events, workspace, words=question.match is not None))
+            with index.reading():
+                total = count_events(index, question)
+                places = page(index, total=total) if total > offset else []
+                return _Page(total, places, stale, index.meta("event_epoch"))
+
+        found, events = self._loaded(workspace, ask)
+        following = offset + limit if found.total > offset + limit else None
+        return EventResults(tuple(events), found.total, following, found.stale)
+
+    def _loaded(self, workspace: Workspace, ask: Callable[[Index], _Page]) -> tuple[_Page, list[Event]]:
+        """A page and its events. Where these do not lie where the index says, it is asked again: they may have gone
+        since, with the retention; then all that it has of events is made anew, for the log may be another."""
+        workspace_id = os.path.basename(workspace.folder)
         for attempt in range(_ATTEMPTS):
-            stale = not self._brought_up(workspace_id, bring_up)
-            total = self._ask(workspace_id, lambda index: count_events(index, question), bring_up)
-            found = partial(page, total=total)
-            places = self._ask(workspace_id, found, bring_up) if total > offset else []
+            found = self._ask(workspace_id, ask)
             try:
                 with translated(workspace.folder):
-                    events = load_events(workspace, places)
-                break
-            except FileNotFoundError:  # Gone since, with the retention.
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        following = offset + limit if total > offset + limit else None
-        return EventResults(tuple(events), total, following, stale)
+                    return found, load_events(workspace, found.places)
+            except (FileNotFoundError, JournalCorruptError) as error:
+                reason = str(error)
+                if attempt or not isinstance(error, FileNotFoundError):
+                    self._ask(workspace_id, partial(_forget_events, epoch=found.epoch))
+        raise _hopeless(f"{workspace.folder}/{INDEX}", f"it does not agree with the log: {reason}")
 
-    def _shown(self, question: Question, page: list[tuple[Found, str]]) -> list[Hit]:
+    def _shown(self, question: Question, page: list[tuple[Found, str]], answers: list[_Answer]) -> list[Hit] | None:
+        """The hits of a page; None where what was found is no longer what the index calls so."""
         wanted: dict[str, list[Found]] = {}
         for found, workspace in page:
             wanted.setdefault(workspace, []).append(found)
         hits: dict[tuple[str, int], Hit] = {}
-        for workspace, docs in wanted.items():
-            show = partial(shown, question=question, workspace_id=workspace, found=docs)
-            shows = self._ask(workspace, show, self._catch_up(workspace))
+        for answer in answers:
+            workspace = answer.workspace_id
+            if workspace not in wanted:
+                continue
+            shows = self._show(answer, question, wanted[workspace])
+            if shows is None:
+                return None
             hits |= {(workspace, doc): hit for doc, hit in shows.items()}
         keys = [(workspace, found.doc) for found, workspace in page]
         return [hits[key] for key in keys if key in hits]
 
-    def _catch_up(self, workspace_id: str, progress: Progress | None = None) -> Callable[[Index], None]:
-        return partial(catch_up, self._manager.workspace(workspace_id), progress=progress)
-
-    def _brought_up(self, workspace_id: str, bring_up: Callable[[Index], None]) -> bool:
-        """Brings an index up to date; False when another process was at it for too long, so that it may be behind."""
-        try:
-            self._ask(workspace_id, bring_up, lambda index: None)
-        except LockTimeoutError:
-            return False
-        return True
-
-    def _ask(self, workspace_id: str, ask: Callable[[Index], T], bring_up: Callable[[Index], None]) -> T:
-        """An answer from an index. One that turns out to be damaged is made again, one that cannot be written is made
-        in memory, and brought up to date."""
-        index = self._index(workspace_id)
+    def _show(self, answer: _Answer, question: Question, found: list[Found]) -> dict[int, Hit] | None:
+        """The hits for docs of an answer; None where its index was made anew since, or turns out to be damaged."""
+        index = answer.of
         with index.mutex:
             try:
-                return ask(index)
-            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-                if is_busy(error):
-                    path = f"{self._manager.data_dir}/{workspace_id}/{INDEX}"
-                    raise LockTimeoutError(path=path, waited=WAIT) from error
-                if isinstance(error, sqlite3.ProgrammingError):
-                    raise
-                index.replace(in_memory=not is_damage(error))
-                bring_up(index)
-                return ask(index)
+                with index.reading():
+                    if index.meta("epoch") == answer.epoch:
+                        return shown(index, question, answer.workspace_id, found)
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                self._mend(answer.workspace_id, index, error, first=False)
+        return None
+
+    def _ask(self, workspace_id: str, ask: Callable[[Index], T]) -> T:
+        """An answer from an index, which `ask` brings up to date first. One that turns out to be damaged is made again,
+        one that cannot be written is made in memory. Raises `LockTimeoutError` where another process has it for too
+        long, `CorruptionError` where it stays damaged: no error of SQLite's."""
+        for attempt in range(_ATTEMPTS):
+            index = self._index(workspace_id)
+            with index.mutex:
+                try:
+                    return ask(index)
+                except (sqlite3.Error, UnicodeDecodeError) as error:
+                    reason = str(error)
+                    self._mend(workspace_id, index, error, first=attempt == 0)
+        raise _hopeless(f"{self._manager.data_dir}/{workspace_id}/{INDEX}", reason)
+
+    def _mend(self, workspace_id: str, index: Index, error: Exception, *, first: bool) -> None:
+        """Makes an index fit to be asked again, after an error; what another process did to the file is no damage of
+        it. Raises `StoreClosedError`, and `LockTimeoutError` where another process has the file."""
+        if self._closed:
+            raise StoreClosedError(path=self._manager.data_dir) from error
+        if is_busy(error):
+            raise LockTimeoutError(path=f"{self._manager.data_dir}/{workspace_id}/{INDEX}", waited=WAIT) from error
+        if not index.is_in_place():
+            return  # Deleted, or made anew: the next to ask opens what is there now.
+        if not is_damage(error):
+            index.leave()
+        else:
+            index.reopen(anew=is_certain(error) or not first)
 
     def _index(self, workspace_id: str) -> Index:
         with self._mutex:
@@ -271,38 +333,38 @@ class Searcher:
 
 
 def _opened(path: str) -> Index:
-    """The index in this file; in memory where the folder cannot be written."""
-    with contextlib.suppress(sqlite3.OperationalError, OSError):
+    """The index in this file; in memory where the folder cannot be written, or nothing can be made of the file."""
+    with contextlib.suppress(sqlite3.Error, UnicodeDecodeError, OSError):
         return Index(path)
     return Index(None)
 
 
-def _check_filters(filters: Filters) -> None:
-    for name in _TEXTS:
-        value = getattr(filters, name)
-        if value is not None and not isinstance(value, str):
-            raise InvalidInputError(field=name, value=value, reason="must be a str")
-    _check_times(since=filters.since, until=filters.until)
-    if filters.archived is not None and not isinstance(filters.archived, bool):
-        raise InvalidInputError(field="archived", value=filters.archived, reason="must be True, False or None")
+def _hopeless(path: str, reason: str) -> CorruptionError:
+    return CorruptionError(path=path, reason=reason, hint="delete it: it is made again, of the store")
 
 
-def _check_times(**times: object) -> None:
-    for name, value in times.items():
-        if value is not None and not _is_whole(value, -_MOST):
-            raise InvalidInputError(field=name, value=value, reason="must be a time in ms")
+def _brought_up(index: Index, bring_up: Callable[[Index], None]) -> bool:
+    """Brings an index up to date; False when another process was at it for too long, so that it may be behind."""
+    try:
+        bring_up(index)
+    except sqlite3.OperationalError as error:
+        if not is_busy(error):
+            raise
+        return False
+    return True
 
 
-def _check_page(query: object, limit: object, offset: object) -> None:
-    if not isinstance(query, str):
-        raise InvalidInputError(field="query", value=query, reason="must be a str")
-    for name, number, least in (("limit", limit, 1), ("offset", offset, 0)):
-        if not _is_whole(number, least):
-            raise InvalidInputError(field=name, value=number, reason=f"must be a whole number, {least} to {_MOST}")
+def _catch_up_events(workspace: Workspace, index: Index, *, words: bool) -> None:
+    catch_up_events(workspace, index)
+    if words:
+        catch_up_words(workspace, index)
 
 
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MOST
+def _forget_events(index: Index, *, epoch: str) -> None:
+    """Takes out what an index has of events, unless another process has done so since this epoch."""
+    with index.changing():
+        if index.meta("event_epoch") == epoch:
+            index.forget_events()
 
 
 def _after_fork_in_child() -> None:

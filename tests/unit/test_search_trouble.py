@@ -157,6 +157,32 @@ def test_so_they_are_for_events(s: Searcher) -> None:
             s.events("ws", wanted, **page)
 
 
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"wanted": "session.*"}, "wanted"),
+        ({"wanted": {"types": "x"}}, "wanted"),
+        ({"wanted": EventFilter(session_id=5)}, "session_id"),  # type: ignore[arg-type]
+        ({"wanted": EventFilter(message_id=b"m")}, "message_id"),  # type: ignore[arg-type]
+        ({"wanted": EventFilter(recorded=1)}, "recorded"),  # type: ignore[arg-type]
+        ({"wanted": EventFilter(has_tool="yes")}, "has_tool"),  # type: ignore[arg-type]
+        ({"wanted": EventFilter(is_agent_task=0)}, "is_agent_task"),  # type: ignore[arg-type]
+        ({"wanted": EventFilter(after="now")}, "after"),  # type: ignore[arg-type]
+        ({"wanted": EventFilter(before=True)}, "before"),
+        ({"limit": True}, "limit"),
+        ({"limit": "5"}, "limit"),
+        ({"offset": False}, "offset"),
+        ({"offset": 1.0}, "offset"),
+        ({"query": None}, "query"),
+        ({"newest_first": "no"}, "newest_first"),
+    ],
+)
+def test_what_no_question_to_events_can_be_is_named(s: Searcher, given: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        s.events("ws", **given)
+    assert caught.value.field == field
+
+
 def test_the_largest_numbers_are_numbers(s: Searcher) -> None:
     most = 1 << 53
     assert s.find("slugify", limit=most, offset=most, since=-most, until=most).total == 1
