@@ -17,7 +17,7 @@ from typing import Any
 from nomad_sessions.errors import CorruptionError, InvalidInputError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, encode
-from nomad_sessions.storage.files import read_whole
+from nomad_sessions.storage.files import read_whole, replace_whole
 from nomad_sessions.storage.lock import StoreLock
 from nomad_sessions.workspace.faults import translated
 
@@ -110,17 +110,7 @@ def link(fs: FileSystem, data_dir: str, folder: str, workspace_id: str, timeout:
 
 
 def _write(fs: FileSystem, data_dir: str, folders: dict[str, str]) -> None:
-    path = f"{data_dir}/{REGISTRY}"
-    temporary = f"{path}.tmp"
-    fs.unlink(temporary)  # A crash may have left it; under the lock nobody is writing one.
-    fd = fs.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        fs.pwrite_all(fd, encode({"folders": folders}) + b"\n", 0)
-        fs.sync(fd)
-    finally:
-        fs.close(fd)
-    fs.replace(temporary, path)
-    fs.sync_dir(data_dir)
+    replace_whole(fs, f"{data_dir}/{REGISTRY}", encode({"folders": folders}) + b"\n")
 
 
 def check_settings(settings: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from nomad_sessions.errors import SessionInUseError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, encode
-from nomad_sessions.storage.files import read_whole
+from nomad_sessions.storage.files import read_whole, replace_whole
 from nomad_sessions.storage.lock import StoreLock, held
 from nomad_sessions.workspace.faults import translated
 
@@ -156,13 +156,7 @@ def _write(fs: FileSystem, folder: str, info: ConnectionInfo) -> None:
         "expiresAfter": info.expires_after,
         "heartbeat": fs.monotonic(),
     }
-    temporary = f"{folder}/{info.id}.tmp"
-    fd = fs.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        fs.pwrite_all(fd, encode(facts), 0)
-    finally:
-        fs.close(fd)
-    fs.replace(temporary, f"{folder}/{info.id}.json")
+    replace_whole(fs, f"{folder}/{info.id}.json", encode(facts), synced=False)
 
 
 def _told(fs: FileSystem, folder: str, ids: set[str]) -> list[ConnectionInfo]:

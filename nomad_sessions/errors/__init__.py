@@ -26,6 +26,7 @@ An error also subclasses the built-in that callers catch already, carries its fa
     ├── SubscriptionClosedError (RuntimeError)
     ├── StoreClosedError (RuntimeError)          path
     ├── EventsPrunedError (LookupError)          path, since, first
+    ├── TargetUnavailableError (RuntimeError)    target, reason
     ├── NoRouteError (LookupError)               type, rules
     └── StorageError                             path
         ├── DiskFullError (OSError)              errno
@@ -70,6 +71,7 @@ from nomad_sessions.errors.calls import (
     SessionStateError,
     StoreClosedError,
     SubscriptionClosedError,
+    TargetUnavailableError,
     TaskNotFoundError,
     TransactionError,
     WorkspaceNotFoundError,
@@ -126,6 +128,7 @@ __all__ = [
     "StoreClosedError",
     "StoreReadOnlyError",
     "SubscriptionClosedError",
+    "TargetUnavailableError",
     "TaskNotFoundError",
     "TransactionError",
     "UnsupportedFormatError",

@@ -197,6 +197,16 @@ class EventsPrunedError(NomadSessionsError, LookupError):
         )
 
 
+class TargetUnavailableError(NomadSessionsError, RuntimeError):
+    """A copy of the store elsewhere (`target`, its name) cannot be reached, or does not answer: `reason`. Nothing is
+    lost: what it lacks is sent when it is there again."""
+
+    def __init__(self, *, target: str, reason: str) -> None:
+        self.target = target
+        self.reason = reason
+        super().__init__(message=f"the sync target {short(target)} is not available: {plain(reason)}")
+
+
 class NoRouteError(NomadSessionsError, LookupError):
     """None of the workspace's `rules` (a number) matches a message of this `type`: it was not sent to anybody."""
 

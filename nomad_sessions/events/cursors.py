@@ -6,7 +6,6 @@ Verified by `tests/unit/test_cursors.py` and `tests/processes/test_subscribers.p
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from typing import NamedTuple
 from nomad_sessions.errors import CorruptionError, InvalidInputError, SubscriptionClosedError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, encode
-from nomad_sessions.storage.files import make_folder, read_whole
+from nomad_sessions.storage.files import make_folder, read_whole, replace_whole
 from nomad_sessions.storage.lock import StoreLock, held
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.log import LogPosition
@@ -67,19 +66,29 @@ class Cursor:
         with the workspace; and what writing does.
         """
         with self._mutex:
-            if not self._lock.held or not self._lock.verify():
-                raise SubscriptionClosedError(
-                    message=f"the cursor {self.name} of {self.workspace_id} is held here no more"
-                )
+            self._check_held()
             if self.position is not None and seq <= self.position.seq:
                 return
             with translated(self._folder):
-                _write(self._fs, self._path, LogPosition(seq, identifier), synced=self._synced)
+                replace_whole(self._fs, self._path, encode({"seq": seq, "id": identifier}), synced=self._synced)
             self.position = LogPosition(seq, identifier)
+
+    def _check_held(self) -> None:
+        if not self._lock.held or not self._lock.verify():
+            raise SubscriptionClosedError(message=f"the cursor {self.name} of {self.workspace_id} is held here no more")
 
     def begin_anew(self) -> None:
         """The log is another one: whatever is acknowledged next lies ahead. Moves nothing by itself."""
         with self._mutex:
+            self.position = None
+
+    def forget(self) -> None:
+        """Begins as if it were new, durably. Raises what `advance` does."""
+        with self._mutex:
+            self._check_held()
+            with translated(self._folder):
+                self._fs.unlink(self._path)
+                self._fs.sync_dir(self._folder)
             self.position = None
 
     def close(self) -> None:
@@ -142,18 +151,3 @@ def _read(fs: FileSystem, path: str) -> LogPosition | None:
         return LogPosition(int(value["seq"]), str(value["id"]))
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptionError(path=path, reason="it holds no position", hint="delete it to begin anew") from error
-
-
-def _write(fs: FileSystem, path: str, position: LogPosition, *, synced: bool) -> None:
-    """Replaces a cursor's file; durable on return with `synced`."""
-    temporary = f"{path}.tmp"
-    fd = fs.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        fs.pwrite_all(fd, encode({"seq": position.seq, "id": position.mark}), 0)
-        if synced:
-            fs.sync(fd)
-    finally:
-        fs.close(fd)
-    fs.replace(temporary, path)
-    if synced:
-        fs.sync_dir(os.path.dirname(path))

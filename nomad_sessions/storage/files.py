@@ -7,7 +7,7 @@ import os
 
 from nomad_sessions.storage._os import FileSystem
 
-__all__ = ["make_folder", "read_whole"]
+__all__ = ["make_folder", "read_whole", "replace_whole"]
 
 
 def read_whole(fs: FileSystem, path: str) -> bytes:
@@ -17,6 +17,27 @@ def read_whole(fs: FileSystem, path: str) -> bytes:
         return fs.pread(fd, fs.fstat(fd).size, 0)
     finally:
         fs.close(fd)
+
+
+def replace_whole(fs: FileSystem, path: str, data: bytes, *, synced: bool = True) -> None:
+    """Makes `data` what is in a file, or leaves it as it was. Durable on return where `synced`. For one writer at a
+    time: what a crash left half done beside it is written over. Raises `OSError`."""
+    temporary = f"{path}.tmp"
+    try:
+        fd = fs.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            fs.pwrite_all(fd, data, 0)
+            if synced:
+                fs.sync(fd)
+        finally:
+            fs.close(fd)
+        fs.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # What matters is the first.
+            fs.unlink(temporary)
+        raise
+    if synced:
+        fs.sync_dir(os.path.dirname(path))
 
 
 def make_folder(fs: FileSystem, folder: str) -> None:

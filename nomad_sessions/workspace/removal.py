@@ -10,7 +10,7 @@ from nomad_sessions.workspace.store import Workspace
 
 __all__ = ["remove_workspace"]
 
-_FOLDERS = ("journal", "events", "attachments", "cursors", "quarantine", "streams", "connections")
+_FOLDERS = ("journal", "events", "attachments", "cursors", "quarantine", "streams", "connections", "sync")
 
 
 def remove_workspace(fs: FileSystem, workspace: Workspace) -> None:

@@ -32,7 +32,7 @@ LAYERS: list[set[str]] = [
     {"doctor"},
     {"events", "mail"},
     {"metrics"},
-    {"connections"},
+    {"connections", "sync"},
     {"workspaces_api", "events_api", "connections_api", "mail_api"},
     {"transaction"},
     {"streaming"},

@@ -44,6 +44,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[type[Exception], ...]]] = {
     "SubscriptionClosedError": ({"message": "the cursor is held here no more"}, (RuntimeError,)),
     "StoreClosedError": ({"path": PATH}, (RuntimeError,)),
     "EventsPrunedError": ({"path": PATH, "since": 5, "first": 9}, (LookupError,)),
+    "TargetUnavailableError": ({"target": "mongo", "reason": "connection refused"}, (RuntimeError,)),
     "NoRouteError": ({"type": "task.done", "rules": 2}, (LookupError,)),
     "StorageError": ({"path": PATH, "message": f"{PATH} broke"}, ()),
     "DiskFullError": ({"path": PATH, "errno": errno.EDQUOT}, (OSError,)),

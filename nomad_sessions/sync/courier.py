@@ -1,0 +1,164 @@
+"""What carries changes to one target: on a thread of its own, or for who asks.
+
+Verified by `tests/unit/test_synchronizer.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from nomad_sessions.errors import LockTimeoutError, NomadSessionsError, StoreClosedError, TargetUnavailableError
+from nomad_sessions.events.cursors import list_cursors
+from nomad_sessions.sync.dead_letters import DeadLetter, DeadLetters
+from nomad_sessions.sync.host import Host
+from nomad_sessions.sync.outbox import CURSOR, Outbox
+from nomad_sessions.sync.target import Key, SyncTarget
+from nomad_sessions.workspace.store import Workspace
+
+__all__ = ["Courier", "TargetStatus"]
+
+_LOG = logging.getLogger("nomad_sessions")
+T = TypeVar("T")
+_POLL_EVERY = 1.0
+_GATHER = 0.05
+"""Seconds in which changes gather, so that those of a stream are sent together."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
+
+
+class TargetStatus(NamedTuple):
+    """How a target stands in a workspace: how many records of the log it has not been told of, how many it refused,
+    and, where it is kept up to date in the background, the last error, and when (ms) it was last reached."""
+
+    target: str
+    workspace_id: str
+    behind: int
+    dead: int
+    error: str | None
+    reached_at: int | None
+
+
+class Courier:
+    """One target."""
+
+    def __init__(self, host: Host, target: SyncTarget) -> None:
+        self.target = target
+        self._host = host
+        self._busy = threading.Lock()
+        self._told: dict[str, dict[Key, int]] = {}
+        self._due: set[str] = set()
+        self._called = threading.Event()
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+        self._failures = 0
+        self._error: str | None = None
+        self._reached_at: int | None = None
+
+    # For who asks
+
+    def with_outbox(self, workspace_id: str, use: Callable[[Outbox], T]) -> T:
+        """`use(outbox)`, with the target's place in the workspace held. Raises `LockTimeoutError` where another process
+        holds it, and what `use` does."""
+        with self._busy:  # A target is for one thread at a time.
+            outbox = Outbox(self._host, workspace_id, self.target, self._told.setdefault(workspace_id, {}))
+            try:
+                return use(outbox)
+            finally:
+                outbox.close()
+
+    def dead(self, workspace_id: str) -> list[DeadLetter]:
+        """What the target refused."""
+        return list(DeadLetters(self._host._fs, self._folder(workspace_id), self.target.name))
+
+    def status(self, workspace_id: str) -> TargetStatus:
+        """How it stands. Asks nobody, and waits for nobody."""
+        name = self.target.name
+        cursors = {each.name: each.seq for each in list_cursors(self._host._fs, self._folder(workspace_id))}
+        goal: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.journal.last_seq))
+        behind = max(0, goal - cursors.get(CURSOR + name, 0))
+        return TargetStatus(name, workspace_id, behind, len(self.dead(workspace_id)), self._error, self._reached_at)
+
+    def _folder(self, workspace_id: str) -> str:
+        return self._host._use(workspace_id, lambda workspace: workspace.folder)
+
+    # In the background
+
+    def start(self) -> None:
+        """On a thread from now on, if it is not."""
+        if self._thread is None:
+            self._stopped = False
+            self._thread = threading.Thread(
+                target=self._run, name=f"nomad-sessions-sync-{self.target.name}", daemon=True
+            )
+            self._thread.start()
+
+    def wake(self, workspace_id: str) -> None:
+        """Something may have happened there. Cheap; from any thread."""
+        if workspace_id not in self._due:
+            self._due.add(workspace_id)
+            self._called.set()
+
+    def stop(self) -> None:
+        """Ends it, when what it is about to send was sent or refused."""
+        self._stopped = True
+        self._called.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        polled = 0.0
+        while not self._stopped:
+            self._called.wait(_POLL_EVERY)
+            time.sleep(_GATHER)
+            self._called.clear()
+            due, self._due = self._due, set()
+            if time.monotonic() >= polled + _POLL_EVERY:
+                due.update(self._workspaces())
+                polled = time.monotonic()
+            self._round(sorted(due))
+
+    def _workspaces(self) -> list[str]:
+        try:
+            return self._host.list_workspaces()
+        except (NomadSessionsError, OSError) as error:
+            self._fail(error)
+            return []
+
+    def _round(self, due: list[str]) -> None:
+        for workspace_id in due:
+            if self._stopped:
+                return
+            try:
+                self.with_outbox(workspace_id, Outbox.push)
+            except LockTimeoutError:  # Another process is at it.
+                continue
+            except StoreClosedError:
+                self._stopped = True
+            except TargetUnavailableError as error:
+                self._fail(error)
+                self._pause()
+                return
+            except (NomadSessionsError, OSError) as error:  # Of this workspace: the others go on.
+                self._fail(error)
+            else:
+                self._failures, self._error = 0, None
+                self._reached_at = self._host._use(workspace_id, Workspace.now)
+
+    def _fail(self, error: Exception) -> None:
+        said = str(error)
+        if said != self._error:
+            _LOG.warning("sync to %s: %s", self.target.name, said)
+        self._error = said
+
+    def _pause(self) -> None:
+        """Longer each time, and never the same: many that wait for one server do not come back at once."""
+        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
+        self._failures += 1
+        until = time.monotonic() + random.uniform(longest / 2, longest)
+        while not self._stopped and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))

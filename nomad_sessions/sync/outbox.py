@@ -1,0 +1,268 @@
+"""The way of one workspace's changes to one target: from its place in the log to the target, and on.
+
+Invariant: the place (`cursors/sync-<target>.json`) moves on only when the target has confirmed everything before it, or
+what it refused is noted in the dead letters; a target is told only what survives a power cut here. Whatever dies in
+between, what was told is told again, and does no harm. Verified by `tests/unit/test_outbox.py` and
+`tests/contract/test_sync_targets.py`.
+
+A target that is new, that the retention has overtaken, or that has seen another past of the workspace is compared with
+the store as a whole instead, and made what that is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+from nomad_sessions.errors import EventsPrunedError
+from nomad_sessions.events.cursors import Cursor
+from nomad_sessions.sync.changes import current, everything, recorded, touched
+from nomad_sessions.sync.comparing import Difference, compared
+from nomad_sessions.sync.dead_letters import DeadLetters
+from nomad_sessions.sync.host import Host
+from nomad_sessions.sync.target import Applied, Change, Key, Kind, Stored, SyncTarget
+from nomad_sessions.workspace.log import LogPosition, LogReader
+from nomad_sessions.workspace.state import RECORDED, Body
+from nomad_sessions.workspace.store import Workspace
+from nomad_sessions.workspace.view import View
+
+__all__ = ["CURSOR", "Outbox", "Pushed"]
+
+_LOG = logging.getLogger("nomad_sessions")
+T = TypeVar("T")
+CURSOR = "sync-"
+"""What a target's cursor is called, before its name."""
+_RECORDS = 2_000
+_AT_ONCE = 500
+_KNOWN = 50_000
+
+
+class Pushed(NamedTuple):
+    """What a push did: how many changes the target confirmed, how many it refused, and whether store and target had to
+    be compared as a whole, and why ("" where not)."""
+
+    confirmed: int = 0
+    rejected: int = 0
+    compared: str = ""
+
+    def __add__(self, other: object) -> Pushed:
+        assert isinstance(other, Pushed)
+        return Pushed(self.confirmed + other.confirmed, self.rejected + other.rejected, self.compared or other.compared)
+
+
+class Outbox:
+    """One workspace, one target. Holds the target's place in the log, so that no other process pushes meanwhile. Not
+    for several threads at once."""
+
+    def __init__(self, host: Host, workspace_id: str, target: SyncTarget, told: dict[Key, int] | None = None) -> None:
+        """`told` says what the target is known to have, and is kept up to date: it saves repetitions, no more.
+
+        Raises `LockTimeoutError` while another process pushes, and what reading its place does.
+        """
+        self.workspace_id = workspace_id
+        self.target = target
+        self._host = host
+        folder = self._use(lambda workspace: workspace.folder)
+        synced = host._options.durability == "full"
+        self._cursor = Cursor(host._fs, folder, workspace_id, CURSOR + target.name, synced=synced)
+        try:
+            self.dead = DeadLetters(host._fs, folder, target.name)
+        except BaseException:
+            self._cursor.close()
+            raise
+        self._reader: LogReader | None = None
+        self._told = {} if told is None else told
+
+    def push(self, progress: Callable[[int], None] | None = None) -> Pushed:
+        """Brings the target up to where the log is now. `progress` is told how many changes were sent.
+
+        Raises `TargetUnavailableError`; what it has confirmed until then stays so, and is not sent again. Cost: what is
+        new in the log, read, and the records that it is about; where nothing is new, a look at the files.
+        """
+        done = Pushed()
+        if self._cursor.position is None:
+            return self._compare_all("it is new", progress)
+        while True:
+            try:
+                pushed = self._step()
+            except EventsPrunedError as error:
+                why = "the log is another one" if error.first <= error.since else "the log has been pruned since"
+                return done + self._compare_all(why, progress)
+            except BaseException:
+                self._drop_reader()  # Its place is beyond what was confirmed: that is read again.
+                raise
+            if pushed is None:
+                return done
+            done += pushed
+            if progress is not None:
+                progress(done.confirmed)
+
+    def behind(self) -> int:
+        """How many records of the log the target has not been told of."""
+        position = self._cursor.position
+        seq: int = self._use(lambda workspace: workspace.read(lambda view: view.journal.last_seq))
+        return seq if position is None else max(0, seq - position.seq)
+
+    def retry(self) -> Pushed:
+        """Sends what the target refused, as it is now. Raises `TargetUnavailableError`."""
+        keys = [letter.key for letter in self.dead]
+        events = {key for key in keys if key.kind == "event"}
+        changes = self._look(lambda view: current(view, self.workspace_id, [key for key in keys if key not in events]))
+        if events:
+            changes += [each for each in self._recorded() if each.key in events]
+        return self._send(changes, force=False)
+
+    def differences(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Difference]:
+        """What the target has otherwise than the store, in full; to be asked after a `push`. `progress` is told how
+        many records of a kind were compared, of how many. Raises `TargetUnavailableError`."""
+        for kind in self.target.kinds:
+            ours = self._stored(kind)
+            done = 0
+            for found in compared(ours, self.target, self.workspace_id, kind):
+                yield from self._still(found.differences)
+                done += found.records
+                if progress is not None:
+                    progress(done, len(ours))
+
+    def repair(self, differences: Sequence[Difference]) -> Pushed:
+        """Makes the target in these what the store is. Raises `TargetUnavailableError`."""
+        events = {each.key for each in differences if each.key.kind == "event"}
+        keys = [each.key for each in differences if each.key.kind != "event"]
+        changes = self._look(lambda view: current(view, self.workspace_id, keys))
+        if events:
+            there = {each.key: each for each in self._recorded() if each.key in events}
+            changes += [there.get(key, Change(self.workspace_id, key, 0, None)) for key in events]
+        return self._send(changes, force=True)
+
+    def reset(self) -> None:
+        """Forgets the target's place: the next push compares the whole."""
+        self._cursor.forget()
+        self._told.clear()
+        self._drop_reader()
+
+    def close(self) -> None:
+        """Lets go of the place."""
+        self._drop_reader()
+        self._cursor.close()
+
+    # A step along the log
+
+    def _step(self) -> Pushed | None:
+        """Sends what the next records are about; None where there are none."""
+        reader = self._reader = self._reader or self._new_reader()
+        records = self._next_records(reader)
+        if not records:
+            return None
+        told = [recorded(self.workspace_id, each) for each in records if each["type"] == RECORDED]
+        keys = dict.fromkeys(
+            key for each in records for key in touched(self.workspace_id, each) if key.kind in self.target.kinds
+        )
+        changes = self._look(lambda view: current(view, self.workspace_id, list(keys)))
+        fresh = [each for each in changes if self._told.get(each.key, -1) < each.rev]
+        if "event" in self.target.kinds:
+            fresh += told
+        # First what was deleted: with a session its messages go, also where one of its name has come since.
+        pushed = self._send(_deleted(self.workspace_id, records), force=False) + self._send(fresh, force=False)
+        self._cursor.advance(reader.after, reader.mark)
+        return pushed
+
+    def _new_reader(self) -> LogReader:
+        position = self._cursor.position
+        assert position is not None, "a push begins with a comparison"
+        folder = self._use(lambda workspace: workspace.folder)
+        return LogReader(self._host._fs, folder, self._look, *position)
+
+    def _next_records(self, reader: LogReader) -> list[Body]:
+        records: list[Body] = []
+        while len(records) < _RECORDS and (entries := reader.read()):
+            records += [entry.record for entry in entries]
+        return records
+
+    def _drop_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _send(self, changes: Sequence[Change], *, force: bool) -> Pushed:
+        done = Pushed()
+        for begin in range(0, len(changes), _AT_ONCE):
+            batch = changes[begin : begin + _AT_ONCE]
+            applied = self._apply(batch, force=force)
+            done += Pushed(applied.confirmed, len(applied.rejected))
+        return done
+
+    def _apply(self, batch: Sequence[Change], *, force: bool) -> Applied:
+        self._use(Workspace.flush)  # Before anybody elsewhere sees it: a seq that was shown is never given again.
+        applied = self.target.apply(batch, force=force)
+        refused = {each.key for each in applied.rejected}
+        taken = [each for each in batch if each.key not in refused]
+        self.dead.note(applied.rejected, (each.key for each in taken), self._use(Workspace.now))
+        if len(self._told) > _KNOWN:
+            self._told.clear()
+        self._told.update((each.key, each.rev) for each in taken if each.key.kind != "event")
+        return applied
+
+    # The whole
+
+    def _compare_all(self, why: str, progress: Callable[[int], None] | None) -> Pushed:
+        """Makes the target what the store is, and its place where the log was when that began."""
+        if self._cursor.position is not None:
+            _LOG.warning("%s: %s is compared as a whole: %s", self.workspace_id, self.target.name, why)
+        self._drop_reader()
+        self._told.clear()
+        begin = self._look(lambda view: LogPosition(view.journal.last_seq, view.last_id))
+        done = Pushed(compared=why)
+        for kind in self.target.kinds:
+            ours = self._stored(kind)
+            for found in compared(ours, self.target, self.workspace_id, kind):
+                if found.differences:
+                    done += self.repair(found.differences)
+                    if progress is not None:
+                        progress(done.confirmed)
+        self._cursor.begin_anew()
+        self._cursor.advance(*begin)
+        return done
+
+    def _stored(self, kind: Kind) -> list[Stored]:
+        """What the store has of a kind, sorted by id."""
+        if kind == "event":
+            return sorted(Stored(each.key.id, each.rev) for each in self._recorded())
+        found = self._look(
+            lambda view: [Stored(each.key.id, each.rev) for each in everything(view, self.workspace_id, kind)]
+        )
+        return sorted(found)
+
+    def _recorded(self) -> Iterator[Change]:
+        folder = self._use(lambda workspace: workspace.folder)
+        reader = LogReader(self._host._fs, folder, self._look, 0)
+        try:
+            for batch in reader.kept():
+                records = (each.entry.record for each in batch)
+                yield from (recorded(self.workspace_id, each) for each in records if each["type"] == RECORDED)
+        finally:
+            reader.close()
+
+    def _still(self, differences: Iterable[Difference]) -> list[Difference]:
+        """Those of them that no change since explains: it is on its way."""
+        found = list(differences)
+        keys = [each.key for each in found if each.key.kind != "event"]
+        now = {each.key: each for each in self._look(lambda view: current(view, self.workspace_id, keys))}
+        same = []
+        for each in found:
+            change = now.get(each.key)
+            if change is None or (change.rev if change.body is not None else None) == each.ours:
+                same.append(each)
+        return same
+
+    def _look(self, look: Callable[[View], T]) -> T:
+        return self._use(lambda workspace: workspace.read(look))
+
+    def _use(self, use: Callable[[Workspace], T]) -> T:
+        return self._host._use(self.workspace_id, use)
+
+
+def _deleted(workspace_id: str, records: Iterable[Body]) -> list[Change]:
+    """The sessions that were deleted, each once."""
+    gone = {each["sessionId"]: each["seq"] for each in records if each["type"] == "session.deleted"}
+    return [Change(workspace_id, Key("session", name), seq, None, name) for name, seq in gone.items()]

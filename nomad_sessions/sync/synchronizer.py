@@ -1,0 +1,154 @@
+"""Targets kept up to date: in the background, or at once.
+
+Invariant: no writer waits for a target, and no target for another; one that is away is asked again after a while, the
+longer the longer it is away. Verified by `tests/unit/test_synchronizer.py` and `tests/processes/test_sync.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import TracebackType
+
+from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.events.watching import Watcher
+from nomad_sessions.sync.comparing import Difference
+from nomad_sessions.sync.courier import Courier, TargetStatus
+from nomad_sessions.sync.dead_letters import DeadLetter
+from nomad_sessions.sync.host import Host
+from nomad_sessions.sync.outbox import Outbox, Pushed
+from nomad_sessions.sync.target import SyncTarget
+
+__all__ = ["Synchronizer"]
+
+
+class Synchronizer:
+    """The targets of a manager. Safe for several threads; close it before the manager.
+
+    One process at a time pushes a workspace to a target; in others a push raises `LockTimeoutError`, and what runs in
+    the background waits for its turn.
+    """
+
+    def __init__(self, host: Host, targets: Iterable[SyncTarget]) -> None:
+        """Raises `InvalidInputError` for two targets of one name. Asks none of them."""
+        self._host = host
+        self._couriers: dict[str, Courier] = {}
+        for target in targets:
+            if target.name in self._couriers:
+                raise InvalidInputError(field="targets", value=target.name, reason="is the name of two of them")
+            self._couriers[target.name] = Courier(host, target)
+        self._watcher: Watcher | None = None
+
+    @property
+    def targets(self) -> list[SyncTarget]:
+        """Those that there are."""
+        return [each.target for each in self._couriers.values()]
+
+    def start(self) -> None:
+        """Keeps them up to date from now on, on a thread each. Does nothing where it does so already."""
+        if self._watcher is None:
+            self._watcher = Watcher(self._host.data_dir, self.wake)
+            self._watcher.begin()
+        for each in self._couriers.values():
+            each.start()
+
+    def wake(self, workspace_id: str) -> None:
+        """Something may have happened there."""
+        for each in self._couriers.values():
+            each.wake(workspace_id)
+
+    def push(
+        self,
+        workspace_id: str | None = None,
+        *,
+        target: str | None = None,
+        progress: Callable[[str, str, int], None] | None = None,
+    ) -> dict[tuple[str, str], Pushed]:
+        """Brings targets up to now, by target and workspace. `progress` is told of which, and how many changes.
+
+        Raises `TargetUnavailableError`, `LockTimeoutError` while another process pushes, and what reading a workspace
+        does; what was confirmed until then is, and is not sent again.
+        """
+        done = {}
+        for courier in self._of(target):
+            for each in self._workspaces(workspace_id):
+                tell = None if progress is None else partial(progress, courier.target.name, each)
+                done[courier.target.name, each] = courier.with_outbox(each, partial(Outbox.push, progress=tell))
+        return done
+
+    def verify(
+        self,
+        workspace_id: str,
+        *,
+        target: str,
+        repair: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Difference]:
+        """What a target has otherwise than the store, in full, after a push; with `repair` it is made right.
+
+        Raises what `push` does. Cost: both are read once.
+        """
+
+        def look(box: Outbox) -> list[Difference]:
+            box.push()
+            found = list(box.differences(progress))
+            if repair:
+                box.repair(found)
+            return found
+
+        (courier,) = self._of(target)
+        return courier.with_outbox(workspace_id, look)
+
+    def dead(self, workspace_id: str | None = None, *, target: str | None = None) -> list[tuple[str, str, DeadLetter]]:
+        """What targets have refused: the target, the workspace, and what."""
+        return [
+            (courier.target.name, each, letter)
+            for courier in self._of(target)
+            for each in self._workspaces(workspace_id)
+            for letter in courier.dead(each)
+        ]
+
+    def retry(self, workspace_id: str | None = None, *, target: str | None = None) -> Pushed:
+        """Sends what was refused once more, as it is now. Raises what `push` does."""
+        done = Pushed()
+        for courier in self._of(target):
+            for each in self._workspaces(workspace_id):
+                done += courier.with_outbox(each, Outbox.retry)
+        return done
+
+    def reset(self, workspace_id: str, *, target: str) -> None:
+        """Forgets how far a target has been told: the next push compares the whole. Durable on return."""
+        (courier,) = self._of(target)
+        courier.with_outbox(workspace_id, Outbox.reset)
+
+    def status(self, workspace_id: str | None = None) -> list[TargetStatus]:
+        """How each target stands in each workspace. Asks no target."""
+        return [courier.status(each) for courier in self._couriers.values() for each in self._workspaces(workspace_id)]
+
+    def _of(self, target: str | None) -> list[Courier]:
+        if target is None:
+            return list(self._couriers.values())
+        if target not in self._couriers:
+            raise InvalidInputError(field="target", value=target, reason=f"is none of {', '.join(self._couriers)}")
+        return [self._couriers[target]]
+
+    def _workspaces(self, workspace_id: str | None) -> list[str]:
+        return self._host.list_workspaces() if workspace_id is None else [workspace_id]
+
+    def close(self) -> None:
+        """Ends the background work, after what is under way, and closes the targets. May be called twice."""
+        for each in self._couriers.values():
+            each.stop()
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.close()
+        for each in self._couriers.values():
+            each.target.close()
+
+    def __enter__(self) -> Synchronizer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
