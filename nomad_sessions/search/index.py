@@ -70,7 +70,7 @@ _EMPTY = (
     *(f"DELETE FROM {name}" for name in ("session", "link", "entry", "doc")),
     *(f"INSERT INTO {name} ({name}) VALUES ('delete-all')" for name in ("words", "grams")),
     "INSERT OR REPLACE INTO meta VALUES ('epoch', hex(randomblob(8))), ('seq', 0), ('last', ''), ('grams', 0),"
-    " ('proved', 0), ('proof', '')",
+    " ('proof', '')",
 )
 _EMPTY_EVENTS = (
     *(f"DELETE FROM {name}" for name in ("event", "kind", "about", "tally", "daily")),
