@@ -131,6 +131,24 @@ def test_a_snapshot_from_elsewhere(m: NativeSessionManager, tmp_path: Path) -> N
                 assert s.find(word).total == there.count(word), word
 
 
+def test_a_snapshot_from_elsewhere_that_is_ahead_of_all_that_was_done_here(
+    m: NativeSessionManager, tmp_path: Path
+) -> None:
+    begin(m)
+    copied(m, tmp_path / "copy" / WS)
+    m.update_message(WS, "m1", content="mine")
+    look(m, "mine")
+    m.clear_workspace(WS)
+    with NativeSessionManager(tmp_path / "copy", durability="os") as other:
+        edit(other, "elsewhere")
+        other.checkpoint(WS)
+    shutil.copy(tmp_path / "copy" / WS / "sessions.json", folder(m))
+    for later in range(3):
+        with Searcher(m) as s:
+            assert [s.find(query).total for query in ("mine", "elsewhere", "original1")] == [0, 1, 1]
+        m.add_message(WS, "s", role="user", content=f"later{later}")
+
+
 @pytest.mark.parametrize("between", [1, 4])
 def test_an_index_that_the_retention_has_overtaken(m: NativeSessionManager, between: int) -> None:
     m.configure_workspace(WS, retention={"bytes": 0})
@@ -158,6 +176,21 @@ def test_what_goes_on_is_not_read_again(m: NativeSessionManager) -> None:
             m.checkpoint(WS)
             look(m, f"later{n}")
         assert other.execute("SELECT value FROM meta WHERE key LIKE '%epoch' ORDER BY key").fetchall() == epochs
+
+
+def test_what_was_carried_over_proves_the_past_of_events_too(m: NativeSessionManager) -> None:
+    m.configure_workspace(WS, retention={"bytes": 0})
+    m.create_session(WS, title="x" * 50_000)
+    m.record_event(WS, "last")
+    look(m)
+    with contextlib.closing(sqlite3.connect(folder(m) / INDEX)) as other:
+        epoch = other.execute("SELECT value FROM meta WHERE key = 'event_epoch'").fetchone()
+        for n in range(3):
+            m.create_session(WS, title="x" * 50_000)
+            m.checkpoint(WS)
+        assert min(event.seq for event in m.events(WS, recorded=False)) > 4, "the journal has it no more"
+        agrees(m)
+        assert other.execute("SELECT value FROM meta WHERE key = 'event_epoch'").fetchone() == epoch
 
 
 def test_a_proof_is_of_one_log(m: NativeSessionManager, tmp_path: Path) -> None:
