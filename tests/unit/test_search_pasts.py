@@ -185,7 +185,7 @@ def test_what_was_carried_over_proves_the_past_of_events_too(m: NativeSessionMan
     look(m)
     with contextlib.closing(sqlite3.connect(folder(m) / INDEX)) as other:
         epoch = other.execute("SELECT value FROM meta WHERE key = 'event_epoch'").fetchone()
-        for n in range(3):
+        for _ in range(3):
             m.create_session(WS, title="x" * 50_000)
             m.checkpoint(WS)
         assert min(event.seq for event in m.events(WS, recorded=False)) > 4, "the journal has it no more"
