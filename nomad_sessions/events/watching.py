@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,8 @@ class Watcher:
             return
         from watchdog.observers import Observer
 
+        # watchdog 7 says so of a folder that is made while it looks for folders, and would say it to our user.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning, r"watchdog\.")
         self._observer = Observer()
         self._observer.daemon = True
         with contextlib.suppress(OSError):  # No watch is left: whoever listens looks from time to time, too.

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from nomad_sessions.search.families import copies, join, known_links, links_of
 from nomad_sessions.search.index import Index
-from nomad_sessions.search.past import follows, is_of, proof_at
+from nomad_sessions.search.past import Proof, follows, holds, prove
 from nomad_sessions.search.text import clean, doc_of_message, doc_of_session
 from nomad_sessions.storage.codec import decode
 from nomad_sessions.workspace.places import Summary
@@ -70,17 +70,18 @@ def catch_up(workspace: Workspace, index: Index, progress: Progress | None = Non
             moment = workspace.read(_moment)
             if not _is_same_past(workspace, index, moment):
                 index.begin_again()
-            run = _CatchUp(workspace, index, index.meta("proved"), index.meta("epoch"))
+            run = _CatchUp(workspace, index, Proof.of(index.meta("proof")), index.meta("epoch"))
         if run.run(moment, progress):
             return
 
 
 def _is_same_past(workspace: Workspace, index: Index, moment: _Moment) -> bool:
     """Whether the state is one that followed the one that the index has."""
-    since: int = index.meta("proved")
-    if not since:
+    proof = Proof.of(index.meta("proof"))
+    if proof is None:
         return bool(index.meta("seq") == 0)  # Of a state that no log tells of, nothing can be said.
-    if moment.logged < since or not is_of(workspace, since, index.meta("proof")):
+    since = proof.last.seq
+    if moment.logged < since or not holds(workspace, proof):
         return False
     return moment.floor <= since or follows(workspace, since, moment.logged)
 
@@ -96,12 +97,13 @@ def _stamp(summary: Summary) -> str:
 
 
 class _CatchUp:
-    """One run; `since` is the seq of the state that the index has, `epoch` tells when somebody emptied it."""
+    """One run; `proof` is that of the state that the index has, `epoch` tells when somebody emptied it."""
 
-    def __init__(self, workspace: Workspace, index: Index, since: int, epoch: str) -> None:
+    def __init__(self, workspace: Workspace, index: Index, proof: Proof | None, epoch: str) -> None:
         self._workspace = workspace
         self._index = index
-        self._since = since
+        self._proof = proof
+        self._since = proof.last.seq if proof is not None else 0
         self._epoch = epoch
 
     def run(self, moment: _Moment, progress: Progress | None) -> bool:
@@ -126,9 +128,11 @@ class _CatchUp:
         with self._index.changing():
             if self._index.meta("epoch") != self._epoch:  # Another process found it to be of another past.
                 return False
-            if moment.logged >= self._index.meta("proved"):  # Another process may have come further.
-                proof = proof_at(self._workspace, moment.logged)
-                self._index.note(seq=moment.seq, last=moment.last, proved=moment.logged if proof else 0, proof=proof)
+            noted = Proof.of(self._index.meta("proof"))
+            if noted is None or moment.logged >= noted.last.seq:  # Another process may have come further.
+                proof = prove(self._workspace, moment.logged, self._proof)
+                text = proof.text() if proof is not None else ""
+                self._index.note(seq=moment.seq, last=moment.last, proof=text)
         return True
 
     def _session(self, summary: Summary) -> None:

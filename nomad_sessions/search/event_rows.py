@@ -22,7 +22,7 @@ from nomad_sessions.events.filters import concerns_task, has_tool
 from nomad_sessions.events.translation import event_of
 from nomad_sessions.models import Event
 from nomad_sessions.search.index import Index
-from nomad_sessions.search.past import is_of, proof
+from nomad_sessions.search.past import Proof, Spot, holds
 from nomad_sessions.search.text import clean
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.storage.segment import name_of
@@ -37,6 +37,7 @@ RECORDED, TOOL, AGENT_TASK = 1, 2, 4
 DAY = 86_400_000
 _GROUP = 20_000
 _MOST_TEXT = 20_000
+_CARRIED = 0  # No segment of the journal: these begin with seq 1.
 _YOUNG = 2_000  # ms: a file system's clock may go by seconds.
 _ADD = (
     "INSERT OR IGNORE INTO event (seq, time, kind, about, flags, message, segment, offset, length, archived) "
@@ -144,19 +145,27 @@ def _done(workspace: Workspace, index: Index) -> bool:
 def _is_same_past(workspace: Workspace, index: Index, state: _State, files: dict[str, str]) -> bool:
     """Whether the rows are of the log that there is: it goes on from their last, and what they know of `events/` is as
     it was. Files are only added there, but by a repair, or by who puts back a copy."""
-    seq = index.meta("event_seq")
     known = decode(index.meta("event_archives").encode())
     if any(files.get(first) != stamp for first, stamp in known.items()):
         return False
-    return not seq or (seq <= state.seq and is_of(workspace, seq, index.meta("event_proof")))
+    proof = Proof.of(index.meta("event_proof"))
+    return proof is None or (proof.last.seq <= state.seq and holds(workspace, proof))
 
 
 def _proof(index: Index, found: list[_Found]) -> str:
-    """The proof of the log up to the last of these; see `past`."""
-    last = found[-1]
-    ids = (each.record_id for each in reversed(found) if each.record_id is not None)
-    last_id = next(ids, None) or index.meta("event_proof").partition(" ")[0]
-    return proof(last_id, last.segment, last.offset + last.length)
+    """The proof of the log up to the last of these."""
+    last = _spot(found[-1])
+    for each in reversed(found):
+        if each.record_id is not None and (not each.archived or each is found[-1]):
+            return Proof(last, _spot(each), each.record_id).text()
+    known = Proof.of(index.meta("event_proof"))
+    if known is None or known.named.segment == _CARRIED:
+        known = Proof(last, last, None)
+    return known._replace(last=last).text()
+
+
+def _spot(found: _Found) -> Spot:
+    return Spot(found.event.seq, _CARRIED if found.archived else found.segment, found.offset, found.length)
 
 
 def _from(workspace: Workspace, after: int) -> Iterator[list[_Found]]:

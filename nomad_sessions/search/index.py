@@ -70,7 +70,7 @@ _EMPTY = (
     *(f"DELETE FROM {name}" for name in ("session", "link", "entry", "doc")),
     *(f"INSERT INTO {name} ({name}) VALUES ('delete-all')" for name in ("words", "grams")),
     "INSERT OR REPLACE INTO meta VALUES ('epoch', hex(randomblob(8))), ('seq', 0), ('last', ''), ('grams', 0),"
-    " ('proved', 0), ('proof', '')",
+    " ('proof', '')",
 )
 _EMPTY_EVENTS = (
     *(f"DELETE FROM {name}" for name in ("event", "kind", "about", "tally", "daily")),
@@ -171,7 +171,10 @@ class Index:
 
     def meta(self, key: str) -> Any:
         """One of the noted values."""
-        return self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0]
+        row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None:  # Each is there from the beginning.
+            raise sqlite3.DatabaseError(f"the index has no {key}")
+        return row[0]
 
     def note(self, **values: Any) -> None:
         """Notes values, for later connections too."""

@@ -48,15 +48,22 @@ class Courier:
     def __init__(self, host: Host, target: SyncTarget) -> None:
         self.target = target
         self._host = host
-        self._busy = threading.Lock()
         self._told: dict[str, dict[Key, int]] = {}
         self._due: set[str] = set()
-        self._called = threading.Event()
-        self._stopped = False
-        self._thread: threading.Thread | None = None
+        self._forget()
         self._failures = 0
         self._error: str | None = None
         self._reached_at: int | None = None
+
+    def _forget(self) -> None:
+        self._busy = threading.Lock()
+        self._called = threading.Event()
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def after_fork(self) -> None:
+        """In a forked child, where its thread is not: the parent's goes on."""
+        self._forget()
 
     # For who asks
 

@@ -6,6 +6,8 @@ longer the longer it is away. Verified by `tests/unit/test_synchronizer.py` and 
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
@@ -20,6 +22,8 @@ from nomad_sessions.sync.outbox import Outbox, Pushed
 from nomad_sessions.sync.target import SyncTarget
 
 __all__ = ["Synchronizer"]
+
+_LIVING: weakref.WeakSet[Synchronizer] = weakref.WeakSet()
 
 
 class Synchronizer:
@@ -38,6 +42,13 @@ class Synchronizer:
                 raise InvalidInputError(field="targets", value=target.name, reason="is the name of two of them")
             self._couriers[target.name] = Courier(host, target)
         self._watcher: Watcher | None = None
+        _LIVING.add(self)
+
+    def after_fork(self) -> None:
+        """In a forked child nothing runs in the background; the parent's does."""
+        self._watcher = None
+        for each in self._couriers.values():
+            each.after_fork()
 
     @property
     def targets(self) -> list[SyncTarget]:
@@ -152,3 +163,12 @@ class Synchronizer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _after_fork_in_child() -> None:
+    for each in list(_LIVING):
+        each.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -21,12 +21,14 @@ LOCKS = {
     ("aio.py", "ThreadPoolExecutor"): "AsyncSessionManager._after_fork",
     ("aio.py", "_one_at_a_time"): "AsyncMessageStream._after_fork",
     ("connections/connection.py", "_condition"): "Connection.after_fork",
+    ("events/cursors.py", "_mutex"): "Cursor.after_fork",
+    ("events/delivery.py", "Event"): "no lock: the type of what happened",
     ("events/delivery.py", "done"): "of one turn, by a thread that is not in the child",
-    ("events/delivery.py", "event"): "no lock: the type of what happened",
     ("events/feed.py", "_mutex"): "NativeSessionManager._after_fork lets go of the hub with its feeds",
-    ("events/hub.py", "_due"): "the same",
+    ("events/hub.py", "_called"): "the same",
     ("events/hub.py", "_mutex"): "Hub.after_fork",
     ("events/subscription.py", "_condition"): "Subscription.after_fork",
+    ("events/subscription.py", "_taking"): "Subscription.after_fork",
     ("formats/workers.py", "Event"): "of an import, by processes that are spawned",
     ("manager.py", "_mutex"): "NativeSessionManager._after_fork",
     ("search/index.py", "mutex"): "Searcher._after_fork opens new indexes",
@@ -35,6 +37,8 @@ LOCKS = {
     ("storage/_os_windows.py", "_seek"): "there is no fork",
     ("storage/group_sync.py", "_changed"): "Reader._forget makes a new GroupSync",
     ("storage/lock.py", "_fork_guard"): "taken before the fork, by the thread that forks",
+    ("sync/courier.py", "_busy"): "Courier.after_fork",
+    ("sync/courier.py", "_called"): "Courier.after_fork",
     ("task_monitor.py", "_closing"): "TaskMonitor.after_fork",
     ("task_monitor.py", "_mutex"): "TaskMonitor.after_fork",
     ("workspace/combining.py", "turn"): "a waiter in a Combiner",
@@ -79,6 +83,7 @@ PARENT = """
 import asyncio, os, signal, sys, threading
 from nomad_sessions import AsyncSessionManager, NativeSessionManager, init_session_manager, shared
 from nomad_sessions.search import Searcher
+from nomad_sessions.sync import MemoryTarget, Synchronizer
 
 folder = sys.argv[1]
 manager = init_session_manager(folder)
@@ -96,6 +101,8 @@ manager.checkpoint("w")
 searcher = Searcher(manager)
 searcher.find("parent")
 subscription = manager.subscribe("w", cursor="c")
+sync = Synchronizer(manager, [MemoryTarget()])
+sync.push()
 monitor = manager.monitor_tasks("w")
 connection = manager.open_session("w", "s", exclusive=True)
 held = [
@@ -103,6 +110,9 @@ held = [
     manager._hub._mutex,
     manager._hub.feed("w")._mutex,
     subscription._condition,
+    subscription._taking,
+    subscription._cursor._mutex,
+    sync._couriers["memory"]._busy,
     monitor._mutex,
     connection._condition,
     searcher._mutex,
@@ -147,6 +157,9 @@ if not pid:
         asyncio.run(child())
         assert subscription.closed and subscription.next() is None
         subscription.close()
+        sync.start()
+        assert sync.verify("w", target="memory") == []
+        sync.close()
         assert monitor.closed and monitor.look() == []
         assert connection.state == "closed"
         connection.close()

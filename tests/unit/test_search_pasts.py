@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from nomad_sessions import EventFilter, NativeSessionManager
-from nomad_sessions.search import Searcher
-from nomad_sessions.search.past import follows, is_of, proof_at
+from nomad_sessions.search import Searcher, event_rows
+from nomad_sessions.search.past import Proof, follows, holds, prove
 from tests.support.indexes import INDEX, WS, agrees, begin, folder, look
+from tests.support.there import there
 
 
 @pytest.fixture
@@ -130,6 +131,24 @@ def test_a_snapshot_from_elsewhere(m: NativeSessionManager, tmp_path: Path) -> N
                 assert s.find(word).total == there.count(word), word
 
 
+def test_a_snapshot_from_elsewhere_that_is_ahead_of_all_that_was_done_here(
+    m: NativeSessionManager, tmp_path: Path
+) -> None:
+    begin(m)
+    copied(m, tmp_path / "copy" / WS)
+    m.update_message(WS, "m1", content="mine")
+    look(m, "mine")
+    m.clear_workspace(WS)
+    with NativeSessionManager(tmp_path / "copy", durability="os") as other:
+        edit(other, "elsewhere")
+        other.checkpoint(WS)
+    shutil.copy(tmp_path / "copy" / WS / "sessions.json", folder(m))
+    for later in range(3):
+        with Searcher(m) as s:
+            assert [s.find(query).total for query in ("mine", "elsewhere", "original1")] == [0, 1, 1]
+        m.add_message(WS, "s", role="user", content=f"later{later}")
+
+
 @pytest.mark.parametrize("between", [1, 4])
 def test_an_index_that_the_retention_has_overtaken(m: NativeSessionManager, between: int) -> None:
     m.configure_workspace(WS, retention={"bytes": 0})
@@ -159,22 +178,70 @@ def test_what_goes_on_is_not_read_again(m: NativeSessionManager) -> None:
         assert other.execute("SELECT value FROM meta WHERE key LIKE '%epoch' ORDER BY key").fetchall() == epochs
 
 
+def test_what_was_carried_over_proves_the_past_of_events_too(m: NativeSessionManager) -> None:
+    m.configure_workspace(WS, retention={"bytes": 0})
+    m.create_session(WS, title="x" * 50_000)
+    m.record_event(WS, "last")
+    look(m)
+    with contextlib.closing(sqlite3.connect(folder(m) / INDEX)) as other:
+        epoch = other.execute("SELECT value FROM meta WHERE key = 'event_epoch'").fetchone()
+        for _ in range(3):
+            m.create_session(WS, title="x" * 50_000)
+            m.checkpoint(WS)
+        assert min(event.seq for event in m.events(WS, recorded=False)) > 4, "the journal has it no more"
+        agrees(m)
+        assert other.execute("SELECT value FROM meta WHERE key = 'event_epoch'").fetchone() == epoch
+
+
 def test_a_proof_is_of_one_log(m: NativeSessionManager, tmp_path: Path) -> None:
     begin(m)
     streamed(m, "a b")
     workspace = m.workspace(WS)
     last = m.status(WS).seq
-    proofs = {seq: proof_at(workspace, seq) for seq in range(1, last + 1)}
+    proofs = {seq: there(prove(workspace, seq, None)) for seq in range(1, last + 1)}
     assert len(set(proofs.values())) == last
-    assert proof_at(workspace, last + 1) == ""
+    assert prove(workspace, last + 1, None) is None
+    for known, proof in proofs.items():
+        assert Proof.of(proof.text()) == proof
+        assert [prove(workspace, seq, proof) for seq in range(known, last + 1)] == list(proofs.values())[known - 1 :]
+        assert prove(workspace, last + 1, proof) is None
     m.checkpoint(WS)
     edit(m, "x")
-    assert {seq: proof_at(workspace, seq) for seq in proofs} == proofs
-    assert all(is_of(workspace, seq, proof) for seq, proof in proofs.items())
-    assert not is_of(workspace, last, proofs[last - 1])
-    assert not is_of(workspace, last, "")
-    assert follows(workspace, 1, m.status(WS).seq)
-    assert not follows(workspace, 1, m.status(WS).seq + 1)
+    m.record_events(WS, [{"type": "large", "properties": {"x": "x" * 1_000}} for _ in range(300)])
+    edit(m, "y")
+    assert {seq: prove(workspace, seq, None) for seq in proofs} == proofs
+    assert all(holds(workspace, proof) for proof in proofs.values())
+    now = m.status(WS).seq
+    assert prove(workspace, now, proofs[last]) == prove(workspace, now, None)
+    for wrong in ({"id": proofs[1].id}, {"last": proofs[2].last._replace(seq=1)}, {"named": proofs[1].named}):
+        assert not holds(workspace, proofs[2]._replace(**wrong))
+    assert follows(workspace, 1, now)
+    assert not follows(workspace, 1, now + 1)
+
+
+@pytest.mark.parametrize("recorded", [0, 1, 2, 3, 5])
+def test_a_log_of_which_only_deltas_are_left_is_proved_by_where_they_lie(
+    m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch, recorded: int
+) -> None:
+    monkeypatch.setattr(event_rows, "_GROUP", 3)
+    m.configure_workspace(WS, retention={"bytes": 0})
+    begin(m)
+    m.record_events(WS, [{"type": "noted"}] * recorded)
+    m.update_message(WS, "m0", content="x" * 50_000)
+    m.checkpoint(WS)
+    streamed(m, "a b c d e f g")
+    m.checkpoint(WS)
+    streamed(m, "h i")
+    assert {event.type for event in m.events(WS, recorded=False)} == {"message.part.delta"}
+    workspace, last = m.workspace(WS), m.status(WS).seq
+    proof = there(prove(workspace, last, None))
+    assert (proof.named, proof.id) == (proof.last, None)
+    assert holds(workspace, proof)
+    agrees(m)
+    streamed(m, "j k l m n o p")
+    agrees(m)
+    assert holds(workspace, proof)
+    assert not holds(workspace, proof._replace(last=proof.last._replace(segment=77)))
 
 
 def carried(m: NativeSessionManager) -> Path:

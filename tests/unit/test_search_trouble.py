@@ -162,13 +162,6 @@ def test_so_they_are_for_events(s: Searcher) -> None:
     [
         ({"wanted": "session.*"}, "wanted"),
         ({"wanted": {"types": "x"}}, "wanted"),
-        ({"wanted": EventFilter(session_id=5)}, "session_id"),  # type: ignore[arg-type]
-        ({"wanted": EventFilter(message_id=b"m")}, "message_id"),  # type: ignore[arg-type]
-        ({"wanted": EventFilter(recorded=1)}, "recorded"),  # type: ignore[arg-type]
-        ({"wanted": EventFilter(has_tool="yes")}, "has_tool"),  # type: ignore[arg-type]
-        ({"wanted": EventFilter(is_agent_task=0)}, "is_agent_task"),  # type: ignore[arg-type]
-        ({"wanted": EventFilter(after="now")}, "after"),  # type: ignore[arg-type]
-        ({"wanted": EventFilter(before=True)}, "before"),
         ({"limit": True}, "limit"),
         ({"limit": "5"}, "limit"),
         ({"offset": False}, "offset"),
