@@ -145,11 +145,16 @@ def _done(workspace: Workspace, index: Index) -> bool:
 def _is_same_past(workspace: Workspace, index: Index, state: _State, files: dict[str, str]) -> bool:
     """Whether the rows are of the log that there is: it goes on from their last, and what they know of `events/` is as
     it was. Files are only added there, but by a repair, or by who puts back a copy."""
-    known = decode(index.meta("event_archives").encode())
+    try:
+        known = dict(decode(index.meta("event_archives").encode()))
+    except (ValueError, TypeError):  # Damaged.
+        return False
     if any(files.get(first) != stamp for first, stamp in known.items()):
         return False
     proof = Proof.of(index.meta("event_proof"))
-    return proof is None or (proof.last.seq <= state.seq and holds(workspace, proof))
+    if proof is None:
+        return bool(index.meta("event_seq") == 0)
+    return proof.last.seq <= state.seq and holds(workspace, proof)
 
 
 def _proof(index: Index, found: list[_Found]) -> str:

@@ -170,10 +170,10 @@ class Index:
         self.connection.close()
 
     def meta(self, key: str) -> Any:
-        """One of the noted values."""
+        """One of the noted values. Raises `sqlite3.DatabaseError` where it is gone: the file is damaged."""
         row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        if row is None:  # Each is there from the beginning.
-            raise sqlite3.DatabaseError(f"the index has no {key}")
+        if row is None:
+            raise sqlite3.DatabaseError(f"{key} is not noted")
         return row[0]
 
     def note(self, **values: Any) -> None:

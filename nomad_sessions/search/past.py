@@ -45,11 +45,12 @@ class Proof(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Proof | None:
-        """As it was noted; None for nothing."""
-        if not text:
+        """As it was noted; None for nothing, and for what is no proof: somebody's index may be damaged."""
+        try:
+            last, named, name = decode(text.encode())
+            return cls(Spot(*last), Spot(*named), name)
+        except (ValueError, TypeError):
             return None
-        last, named, name = decode(text.encode())
-        return cls(Spot(*last), Spot(*named), name)
 
 
 def prove(workspace: Workspace, seq: int, known: Proof | None) -> Proof | None:

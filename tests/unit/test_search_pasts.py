@@ -7,12 +7,15 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nomad_sessions import EventFilter, NativeSessionManager
 from nomad_sessions.search import Searcher, event_rows
 from nomad_sessions.search.past import Proof, follows, holds, prove
+from nomad_sessions.workspace import lines
+from nomad_sessions.workspace.state import Body
 from tests.support.indexes import INDEX, WS, agrees, begin, folder, look
 from tests.support.there import there
 
@@ -224,6 +227,13 @@ def test_a_log_of_which_only_deltas_are_left_is_proved_by_where_they_lie(
     m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch, recorded: int
 ) -> None:
     monkeypatch.setattr(event_rows, "_GROUP", 3)
+    delta = lines._delta
+
+    def older(*given: Any) -> Body:
+        """As before they said whose they are."""
+        return {key: value for key, value in delta(*given).items() if key not in ("id", "ts", "sessionId")}
+
+    monkeypatch.setattr(lines, "_delta", older)
     m.configure_workspace(WS, retention={"bytes": 0})
     begin(m)
     m.record_events(WS, [{"type": "noted"}] * recorded)

@@ -46,6 +46,19 @@ def test_rows_that_lead_elsewhere_are_made_anew(m: NativeSessionManager, stateme
     agrees(m)
 
 
+@pytest.mark.parametrize(
+    "key", ["proof", "seq", "epoch", "event_proof", "event_archives", "event_state", "event_epoch"]
+)
+@pytest.mark.parametrize("harm", ["DELETE FROM meta", "UPDATE meta SET value = '[[{'", "UPDATE meta SET value = '[1]'"])
+def test_notes_of_an_index_that_are_damaged_are_made_anew(m: NativeSessionManager, key: str, harm: str) -> None:
+    begin(m)
+    look(m)
+    changed(m, f"{harm} WHERE key = '{key}'")
+    m.add_message(WS, "s", role="user", content="later")
+    look(m, "original1", "later")
+    agrees(m)
+
+
 def test_an_index_that_never_agrees_is_an_error_of_ours(
     m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
