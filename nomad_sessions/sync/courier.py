@@ -12,7 +12,13 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from nomad_sessions.errors import LockTimeoutError, NomadSessionsError, StoreClosedError, TargetUnavailableError
+from nomad_sessions.errors import (
+    LockTimeoutError,
+    NomadSessionsError,
+    StorageError,
+    StoreClosedError,
+    TargetUnavailableError,
+)
 from nomad_sessions.events.cursors import list_cursors
 from nomad_sessions.sync.dead_letters import DeadLetter, DeadLetters
 from nomad_sessions.sync.host import Host
@@ -27,17 +33,19 @@ T = TypeVar("T")
 _POLL_EVERY = 1.0
 _GATHER = 0.05
 """Seconds in which changes gather, so that those of a stream are sent together."""
+_TARGET = ""  # Whose error it is, where it is no workspace's.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 
 
 class TargetStatus(NamedTuple):
-    """How a target stands in a workspace: how many records of the log it has not been told of, how many it refused,
-    and, where it is kept up to date in the background, the last error, and when (ms) it was last reached."""
+    """How a target stands in a workspace: how many records of the log it has not been told of, and how many it refused
+    (None where the workspace cannot be read); what stands in the way, and when (ms) it was last reached, both as far
+    as it is kept up to date in the background."""
 
     target: str
     workspace_id: str
-    behind: int
-    dead: int
+    behind: int | None
+    dead: int | None
     error: str | None
     reached_at: int | None
 
@@ -52,7 +60,7 @@ class Courier:
         self._due: set[str] = set()
         self._forget()
         self._failures = 0
-        self._error: str | None = None
+        self._errors: dict[str, str] = {}
         self._reached_at: int | None = None
 
     def _forget(self) -> None:
@@ -83,11 +91,18 @@ class Courier:
 
     def status(self, workspace_id: str) -> TargetStatus:
         """How it stands. Asks nobody, and waits for nobody."""
-        name = self.target.name
+        error = self._errors.get(workspace_id) or self._errors.get(_TARGET)
+        behind, dead = None, None
+        try:
+            behind, dead = self._behind(workspace_id), len(self.dead(workspace_id))
+        except StorageError as unreadable:
+            error = str(unreadable)
+        return TargetStatus(self.target.name, workspace_id, behind, dead, error, self._reached_at)
+
+    def _behind(self, workspace_id: str) -> int:
         cursors = {each.name: each.seq for each in list_cursors(self._host._fs, self._folder(workspace_id))}
         goal: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.journal.last_seq))
-        behind = max(0, goal - cursors.get(CURSOR + name, 0))
-        return TargetStatus(name, workspace_id, behind, len(self.dead(workspace_id)), self._error, self._reached_at)
+        return max(0, goal - cursors.get(CURSOR + self.target.name, 0))
 
     def _folder(self, workspace_id: str) -> str:
         return self._host._use(workspace_id, lambda workspace: workspace.folder)
@@ -98,6 +113,7 @@ class Courier:
         """On a thread from now on, if it is not."""
         if self._thread is None:
             self._stopped = False
+            self._called.set()
             self._thread = threading.Thread(
                 target=self._run, name=f"nomad-sessions-sync-{self.target.name}", daemon=True
             )
@@ -133,11 +149,11 @@ class Courier:
         try:
             return self._host.list_workspaces()
         except (NomadSessionsError, OSError) as error:
-            self._fail(error)
+            self._fail(_TARGET, error)
             return []
 
     def _round(self, due: list[str]) -> None:
-        for workspace_id in due:
+        for number, workspace_id in enumerate(due):
             if self._stopped:
                 return
             try:
@@ -147,25 +163,33 @@ class Courier:
             except StoreClosedError:
                 self._stopped = True
             except TargetUnavailableError as error:
-                self._fail(error)
+                self._fail(_TARGET, error)
                 self._pause()
+                self._due.update(due[number:])
+                self._called.set()
                 return
             except (NomadSessionsError, OSError) as error:  # Of this workspace: the others go on.
-                self._fail(error)
+                self._fail(workspace_id, error)
             else:
-                self._failures, self._error = 0, None
+                self._failures = 0
+                self._errors.pop(workspace_id, None)
+                self._errors.pop(_TARGET, None)
                 self._reached_at = self._host._use(workspace_id, Workspace.now)
 
-    def _fail(self, error: Exception) -> None:
-        said = str(error)
-        if said != self._error:
-            _LOG.warning("sync to %s: %s", self.target.name, said)
-        self._error = said
+    def _fail(self, whose: str, error: Exception) -> None:
+        """Keeps the error, and says it once."""
+        if self._errors.get(whose) != str(error):
+            _LOG.warning("sync to %s: %s", self.target.name, error)
+        self._errors[whose] = str(error)
 
     def _pause(self) -> None:
         """Longer each time, and never the same: many that wait for one server do not come back at once."""
         longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
         self._failures += 1
-        until = time.monotonic() + random.uniform(longest / 2, longest)
-        while not self._stopped and (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, 0.1))
+        _pause(random.uniform(longest / 2, longest), lambda: self._stopped)
+
+
+def _pause(seconds: float, is_over: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while not is_over() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, 0.1))

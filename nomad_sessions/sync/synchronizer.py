@@ -7,6 +7,7 @@ longer the longer it is away. Verified by `tests/unit/test_synchronizer.py` and 
 from __future__ import annotations
 
 import os
+import re
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -23,6 +24,7 @@ from nomad_sessions.sync.target import SyncTarget
 
 __all__ = ["Synchronizer"]
 
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _LIVING: weakref.WeakSet[Synchronizer] = weakref.WeakSet()
 
 
@@ -34,10 +36,13 @@ class Synchronizer:
     """
 
     def __init__(self, host: Host, targets: Iterable[SyncTarget]) -> None:
-        """Raises `InvalidInputError` for two targets of one name. Asks none of them."""
+        """Raises `InvalidInputError` for a name that is none, and for two targets of one. Asks none of them."""
         self._host = host
         self._couriers: dict[str, Courier] = {}
         for target in targets:
+            if not _NAME.fullmatch(target.name):
+                reason = "must be 1 to 32 small letters, digits or '-', and begin with a letter"
+                raise InvalidInputError(field="name", value=target.name, reason=reason)
             if target.name in self._couriers:
                 raise InvalidInputError(field="targets", value=target.name, reason="is the name of two of them")
             self._couriers[target.name] = Courier(host, target)

@@ -79,7 +79,7 @@ class SyncTarget(Protocol):
     """
 
     name: str
-    """1 to 32 small letters, digits and `-`; its place in each workspace's log is kept under it."""
+    """1 to 32 small letters, digits and `-`, a letter first; its place in each workspace's log is kept under it."""
     kinds: Collection[Kind]
     """What it takes; others are not sent."""
 

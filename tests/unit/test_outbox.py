@@ -119,6 +119,22 @@ def test_whatever_it_does_at_any_call_in_the_end_it_has_all(m: NativeSessionMana
             sync.reset(WS, target="memory")
 
 
+def test_after_a_failure_the_same_outbox_goes_on_where_the_target_is(m: NativeSessionManager) -> None:
+    target = TroublesomeTarget(lambda n: "away" if n == 3 else "")
+    outbox = Outbox(m, WS, target)
+    outbox.push()
+    add(m, 3)
+    outbox.push()
+    add(m, 3)
+    with pytest.raises(TargetUnavailableError):
+        outbox.push()
+    assert outbox.behind() == 3
+    assert outbox.push().confirmed == 4
+    assert outbox.behind() == 0
+    outbox.close()
+    assert synced(m, target)
+
+
 def test_a_session_that_was_deleted_and_made_again_in_between_leaves_none_of_its_messages(
     m: NativeSessionManager,
 ) -> None:
