@@ -6,7 +6,7 @@ at that seq or later. Verified by `tests/properties/test_sync.py`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 
 from nomad_sessions.storage.codec import decode
@@ -15,7 +15,7 @@ from nomad_sessions.workspace.rows import TABLES, rows_in
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body, SessionState
 from nomad_sessions.workspace.view import View
 
-__all__ = ["current", "everything", "recorded", "touched"]
+__all__ = ["current", "everything", "messages_of", "recorded", "touched"]
 
 
 def touched(workspace_id: str, record: Body) -> Iterator[Key]:
@@ -73,8 +73,18 @@ def everything(view: View, workspace_id: str, kind: Kind) -> Iterator[Change]:
         yield from (_session(workspace_id, each) for each in view.load_all())
     elif kind == "message":
         for session in chain(view.load_all(), [view.workspace()]):
-            found = (_message(view, workspace_id, session, each) for each in session.ids())
-            yield from filter(None, found)
+            yield from _messages(view, workspace_id, session)
+
+
+def messages_of(view: View, workspace_id: str, session_ids: Iterable[str]) -> list[Change]:
+    """All messages of these sessions, as far as they are there; `WORKSPACE` has those of none."""
+    view.prepare(each for each in session_ids if each != WORKSPACE)
+    found = (view.session(each) for each in session_ids)
+    return [each for session in found if session is not None for each in _messages(view, workspace_id, session)]
+
+
+def _messages(view: View, workspace_id: str, session: SessionState) -> Iterator[Change]:
+    yield from filter(None, (_message(view, workspace_id, session, each) for each in session.ids()))
 
 
 def _of(view: View, workspace_id: str, key: Key) -> Change | None:

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from nomad_sessions.errors import EventsPrunedError
 from nomad_sessions.events.cursors import Cursor
-from nomad_sessions.sync.changes import current, everything, recorded, touched
+from nomad_sessions.sync.changes import current, everything, messages_of, recorded, touched
 from nomad_sessions.sync.comparing import Difference, compared
 from nomad_sessions.sync.dead_letters import DeadLetters
 from nomad_sessions.sync.host import Host
 from nomad_sessions.sync.target import Applied, Change, Key, Kind, Stored, SyncTarget
 from nomad_sessions.workspace.log import LogPosition, LogReader
-from nomad_sessions.workspace.state import RECORDED, Body
+from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
 from nomad_sessions.workspace.store import Workspace
 from nomad_sessions.workspace.view import View
 
@@ -36,6 +37,7 @@ CURSOR = "sync-"
 _RECORDS = 2_000
 _AT_ONCE = 500
 _KNOWN = 50_000
+_SESSIONS = 20
 
 
 class Pushed(NamedTuple):
@@ -214,15 +216,30 @@ class Outbox:
         begin = self._look(lambda view: LogPosition(view.journal.last_seq, view.last_id))
         done = Pushed(compared=why)
         for kind in self.target.kinds:
-            ours = self._stored(kind)
-            for found in compared(ours, self.target, self.workspace_id, kind):
-                if found.differences:
-                    done += self.repair(found.differences)
-                    if progress is not None:
-                        progress(done.confirmed)
+            for pushed in self._compared(kind):
+                done += pushed
+                if progress is not None:
+                    progress(done.confirmed)
         self._cursor.begin_anew()
         self._cursor.advance(*begin)
         return done
+
+    def _compared(self, kind: Kind) -> Iterator[Pushed]:
+        """Makes the target in this kind what the store is, a piece at a time."""
+        if kind == "message" and not self.target.scan(self.workspace_id, kind, limit=1):
+            yield from self._all_messages()
+            return
+        for found in compared(self._stored(kind), self.target, self.workspace_id, kind):
+            if found.differences:
+                yield self.repair(found.differences)
+
+    def _all_messages(self) -> Iterator[Pushed]:
+        """Sends all of them, some sessions at a time: looked up singly, one by one, they cost several times as much."""
+        sessions = self._look(lambda view: [*view.summaries(), WORKSPACE])
+        while sessions:
+            some, sessions = sessions[:_SESSIONS], sessions[_SESSIONS:]
+            changes = self._look(partial(messages_of, workspace_id=self.workspace_id, session_ids=some))
+            yield self._send(changes, force=False)
 
     def _stored(self, kind: Kind) -> list[Stored]:
         """What the store has of a kind, sorted by id."""
