@@ -26,6 +26,8 @@ from nomad_sessions.workspace.state import Body
 
 if TYPE_CHECKING:
     from nomad_sessions.metrics import Metrics
+    from nomad_sessions.sync.synchronizer import Synchronizer
+    from nomad_sessions.sync.target import SyncTarget
 
 __all__ = ["AsyncCalls"]
 
@@ -259,6 +261,10 @@ class AsyncCalls:
     async def settings(self, workspace_id: str) -> Body:
         """A workspace's own settings, those that have been set."""
         return await self._run(self._manager.settings, workspace_id)
+
+    async def start_sync(self, *targets: SyncTarget) -> Synchronizer:
+        """Keeps copies of all workspaces up to date from now on, in the background."""
+        return await self._run(self._manager.start_sync, *targets)
 
     async def warm(self, workspace_id: str, *, sessions: int = 20) -> int:
         """Reads what a program will ask for first; gives the number of messages."""

@@ -36,6 +36,7 @@ from nomad_sessions.sessions_api import SessionCalls
 from nomad_sessions.storage import attachments
 from nomad_sessions.storage._os import REAL, FileSystem
 from nomad_sessions.streaming import MessageStream, interrupted
+from nomad_sessions.sync_api import SyncCalls
 from nomad_sessions.task_api import TaskCalls
 from nomad_sessions.transaction import Transaction, attach
 from nomad_sessions.workspace.attached import attachments_of
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from nomad_sessions.connections import Connection
     from nomad_sessions.events.hub import Hub
     from nomad_sessions.operations.movement import Luggage
+    from nomad_sessions.sync.synchronizer import Synchronizer
     from nomad_sessions.task_monitor import TaskMonitor
     from nomad_sessions.workspace.living import Living
 
@@ -60,7 +62,7 @@ _MOVES = 5
 
 
 class NativeSessionManager(
-    SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, OverviewCalls, ConnectionCalls, MailCalls
+    SessionCalls, TaskCalls, WorkspaceCalls, EventCalls, OverviewCalls, ConnectionCalls, MailCalls, SyncCalls
 ):
     """Sessions and messages in plain files, one folder a workspace, under `data_dir`.
 
@@ -96,6 +98,7 @@ class NativeSessionManager(
         self._closed = False
         self._hub: Hub | None = None
         self._monitors: list[TaskMonitor] = []
+        self._synchronizers: list[Synchronizer] = []
         self._connections: set[Connection] = set()
         self._consumers: dict[str, tuple[Workspace, Living]] = {}
         with translated(self.data_dir):
@@ -253,8 +256,8 @@ class NativeSessionManager(
             workspace.flush()
 
     def close(self, *, checkpoint: bool = False) -> None:
-        """Ends connections and subscriptions, syncs, folds small workspaces that were written to (with `checkpoint` all
-        that are open), closes every file.
+        """Ends connections, subscriptions and what is sent elsewhere, syncs, folds small workspaces that were written
+        to (with `checkpoint` all that are open), closes every file.
 
         Safe to call twice; every other call then raises `StoreClosedError`. Where one workspace cannot be closed as it
         should (a full disk), the others are, and its error is raised.
@@ -262,8 +265,10 @@ class NativeSessionManager(
         with self._mutex:
             self._closed = True
             open_ones = list(self._workspaces.values())
-            hub, monitors = self._hub, self._monitors
+            hub, monitors, synchronizers = self._hub, self._monitors, self._synchronizers
             self._end_consumers()
+        for synchronizer in synchronizers:
+            synchronizer.close()
         for monitor in monitors:
             monitor.close()
         with contextlib.ExitStack() as ending:

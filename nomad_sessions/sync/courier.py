@@ -158,6 +158,7 @@ class Courier:
                 return
             try:
                 self.with_outbox(workspace_id, Outbox.push)
+                self._reached_at = self._host._use(workspace_id, Workspace.now)
             except LockTimeoutError:  # Another process is at it.
                 continue
             except StoreClosedError:
@@ -174,7 +175,6 @@ class Courier:
                 self._failures = 0
                 self._errors.pop(workspace_id, None)
                 self._errors.pop(_TARGET, None)
-                self._reached_at = self._host._use(workspace_id, Workspace.now)
 
     def _fail(self, whose: str, error: Exception) -> None:
         """Keeps the error, and says it once."""

@@ -21,6 +21,7 @@ from nomad_sessions import (
     TransactionError,
 )
 from nomad_sessions.aio_mail import AsyncMailCalls
+from nomad_sessions.sync import MemoryTarget
 from tests.support.there import there
 
 WS = "ws"
@@ -116,6 +117,7 @@ def test_every_method_does_what_the_sync_one_does(tmp_path: Path) -> None:
         assert (await call("metrics")).workspaces[WS].seq > 0
         assert await call("record_events", WS, []) == []
         assert await call("list_cursors", WS) == []
+        (await call("start_sync", MemoryTarget())).close()
         assert not await call("delete_cursor", WS, "c")
         assert [event.seq async for event in m.events(WS, recorded=True)] == [seq]
         with await call("subscribe", WS, since=seq - 1) as subscription:

@@ -33,7 +33,7 @@ LAYERS: list[set[str]] = [
     {"events", "mail"},
     {"metrics"},
     {"connections", "sync"},
-    {"workspaces_api", "events_api", "connections_api", "mail_api"},
+    {"workspaces_api", "events_api", "connections_api", "mail_api", "sync_api"},
     {"transaction"},
     {"streaming"},
     {"session_info", "task_monitor"},

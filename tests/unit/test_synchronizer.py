@@ -139,3 +139,15 @@ def test_names_are_unique_and_known(m: NativeSessionManager) -> None:
     for name in ("", "Up", "a b", "x" * 33, "-a"):
         with pytest.raises(InvalidInputError, match="name"):
             Synchronizer(m, [MemoryTarget(name)])
+
+
+def test_it_ends_with_its_manager(tmp_path: Path) -> None:
+    target = MemoryTarget()
+    with NativeSessionManager(tmp_path, durability="os") as manager:
+        manager.create_session(WS, id="s")
+        manager.start_sync(target)
+        add(manager, 3)
+        until(lambda: count(target) == 3)
+        with pytest.raises(InvalidInputError, match="targets"):
+            manager.start_sync()
+    assert not [each.name for each in threading.enumerate() if "sync" in each.name]

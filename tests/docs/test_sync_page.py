@@ -1,0 +1,30 @@
+"""docs/sync.md: its code runs and prints what it should, and it names what a target is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nomad_sessions.sync import SyncTarget
+from nomad_sessions.sync.target import KINDS, Change
+
+PAGE = (Path(__file__).parents[2] / "docs" / "sync.md").read_text(encoding="utf-8")
+
+
+def test_the_code_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(compile(block, "docs/sync.md", "exec"), {})
+    assert capsys.readouterr().out == "1 0\n[]\n"
+
+
+def test_it_says_what_a_target_is() -> None:
+    methods = [name for name, value in vars(SyncTarget).items() if callable(value) and name[0] != "_"]
+    assert len(methods) == 7
+    assert "a class with seven methods" in PAGE
+    assert f"Change({', '.join(Change._fields)})" in PAGE
+    assert all(f"`{kind}`" in PAGE for kind in KINDS)
