@@ -32,16 +32,16 @@ def records_of(fields: Body, messages: Sequence[Body], kept: int, detached: Sequ
     return [*changes, {"type": "session.updated", "sessionId": session_id, "set": last}]
 
 
-def place(fields: Body, messages: Sequence[Body], kept: int) -> Operation[bool]:
+def place(fields: Body, messages: Sequence[Body], kept: int, detached: Sequence[Body] = ()) -> Operation[bool]:
     """A new session with its messages, which have been validated; False, and nothing done, where a session of its id is
     there already, or another has a message of one of these ids."""
 
     def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
         if view.session(fields["id"]) is not None:
             return [], lambda _: False
-        owners = view.owners([body["id"] for body in messages])
+        owners = view.owners([body["id"] for body in (*messages, *detached)])
         if any(view.message(message_id) is not None for message_id in owners):
             return [], lambda _: False
-        return records_of(fields, messages, kept), lambda _: True
+        return records_of(fields, messages, kept, detached), lambda _: True
 
     return operation

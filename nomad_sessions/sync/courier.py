@@ -5,11 +5,12 @@ Verified by `tests/unit/test_synchronizer.py`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from nomad_sessions.errors import (
@@ -84,6 +85,12 @@ class Courier:
                 return use(outbox)
             finally:
                 outbox.close()
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """The target's turn for who asks it, and no push at the same time."""
+        with self._busy:
+            yield
 
     def dead(self, workspace_id: str) -> list[DeadLetter]:
         """What the target refused."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.sync.changes import recorded
+from nomad_sessions.sync.target import Change
+from nomad_sessions.workspace.log import LogReader
 from nomad_sessions.workspace.options import Options
+from nomad_sessions.workspace.state import RECORDED
 from nomad_sessions.workspace.store import Workspace
+from nomad_sessions.workspace.view import View
 
-__all__ = ["Host"]
+__all__ = ["Host", "all_recorded", "looked"]
 
 T = TypeVar("T")
 
@@ -28,3 +33,20 @@ class Host(Protocol):
     def _use(self, workspace_id: str, use: Callable[[Workspace], T]) -> T:
         """`use(workspace)`, with the open workspace."""
         ...
+
+
+def looked(host: Host, workspace_id: str, look: Callable[[View], T]) -> T:
+    """`look(view)` at the newest state of a workspace."""
+    return host._use(workspace_id, lambda workspace: workspace.read(look))
+
+
+def all_recorded(host: Host, workspace_id: str) -> Iterator[Change]:
+    """Everything that somebody recorded in a workspace, in order. Cost: the log, read."""
+    folder = host._use(workspace_id, lambda workspace: workspace.folder)
+    reader = LogReader(host._fs, folder, lambda look: looked(host, workspace_id, look), 0)
+    try:
+        for batch in reader.kept():
+            records = (each.entry.record for each in batch)
+            yield from (recorded(workspace_id, each) for each in records if each["type"] == RECORDED)
+    finally:
+        reader.close()

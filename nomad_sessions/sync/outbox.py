@@ -21,7 +21,7 @@ from nomad_sessions.events.cursors import Cursor
 from nomad_sessions.sync.changes import current, everything, messages_of, recorded, touched
 from nomad_sessions.sync.comparing import Difference, compared
 from nomad_sessions.sync.dead_letters import DeadLetters
-from nomad_sessions.sync.host import Host
+from nomad_sessions.sync.host import Host, all_recorded, looked
 from nomad_sessions.sync.target import Applied, Change, Key, Kind, Stored, SyncTarget
 from nomad_sessions.workspace.log import LogPosition, LogReader
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
@@ -251,14 +251,7 @@ class Outbox:
         return sorted(found)
 
     def _recorded(self) -> Iterator[Change]:
-        folder = self._use(lambda workspace: workspace.folder)
-        reader = LogReader(self._host._fs, folder, self._look, 0)
-        try:
-            for batch in reader.kept():
-                records = (each.entry.record for each in batch)
-                yield from (recorded(self.workspace_id, each) for each in records if each["type"] == RECORDED)
-        finally:
-            reader.close()
+        return all_recorded(self._host, self.workspace_id)
 
     def _still(self, differences: Iterable[Difference]) -> list[Difference]:
         """Those of them that no change since explains: it is on its way."""
@@ -273,7 +266,7 @@ class Outbox:
         return same
 
     def _look(self, look: Callable[[View], T]) -> T:
-        return self._use(lambda workspace: workspace.read(look))
+        return looked(self._host, self.workspace_id, look)
 
     def _use(self, use: Callable[[Workspace], T]) -> T:
         return self._host._use(self.workspace_id, use)

@@ -20,6 +20,7 @@ from nomad_sessions.sync.courier import Courier, TargetStatus
 from nomad_sessions.sync.dead_letters import DeadLetter
 from nomad_sessions.sync.host import Host
 from nomad_sessions.sync.outbox import Outbox, Pushed
+from nomad_sessions.sync.restoring import Restored, restore
 from nomad_sessions.sync.target import SyncTarget
 
 __all__ = ["Synchronizer"]
@@ -114,6 +115,14 @@ class Synchronizer:
 
         (courier,) = self._of(target)
         return courier.with_outbox(workspace_id, look)
+
+    def restore(
+        self, workspace_id: str, *, target: str, progress: Callable[[int, int], None] | None = None
+    ) -> Restored:
+        """Makes a workspace again from a target: on a new machine, or after its folder was lost. See `restore`."""
+        (courier,) = self._of(target)
+        with courier.asking():
+            return restore(self._host, workspace_id, courier.target, progress)
 
     def dead(self, workspace_id: str | None = None, *, target: str | None = None) -> list[tuple[str, str, DeadLetter]]:
         """What targets have refused: the target, the workspace, and what."""
