@@ -12,6 +12,7 @@ needs pymongo; it is loaded when a target is made.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -228,7 +229,7 @@ def _reason(error: PyMongoError) -> str:
     """What went wrong, without the long list of all servers, and without what was to be written."""
     details = error.details if isinstance(error, OperationFailure) else None
     if not details:
-        return str(error).partition(", Timeout:")[0]
+        return re.split(", (?:Timeout|full error):", str(error))[0]
     troubles = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
     said = details if "errmsg" in details else next(iter(troubles), {})
     return f"{said.get('errmsg', 'the server refused')} ({said.get('codeName', said.get('code', 'no code'))})"

@@ -210,10 +210,11 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
 def test_a_wrong_password_is_unavailable_and_named_nowhere(tmp_path: Path) -> None:
     mongod = GuardedMongod(tmp_path, "right-one")
     with mongod:
-        with closing(MongoTarget(mongod.uri_with("wrong-one"))) as target:
+        with closing(MongoTarget(mongod.uri_with("wrong-one"), connect_timeout=0.2)) as target:
             for said in asked(target):
                 assert "Authentication failed" in said
                 assert "wrong-one" not in said
+                assert "full error" not in said
         with closing(MongoTarget(mongod.uri_with("right-one"))) as target:
             assert target.apply([message("ws", "m", 1)]) == Applied(1)
             assert "right-one" not in f"{target!r} {target.describe()}"
