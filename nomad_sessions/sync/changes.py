@@ -23,6 +23,7 @@ def touched(workspace_id: str, record: Body) -> Iterator[Key]:
     kind, session_id = record["type"], record["sessionId"]
     if "rowId" in record:
         yield Key("task" if kind.startswith("task.") else "mail", record["rowId"])
+        yield Key("workspace", workspace_id)  # Its rev is that of the last change of any of its keys.
         return
     if session_id == WORKSPACE:
         if kind != RECORDED:

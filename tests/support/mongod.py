@@ -83,6 +83,7 @@ class GuardedMongod(Mongod):
     """One that lets in who knows the password, as user `nomad` with all rights."""
 
     def __init__(self, folder: Path, password: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         key = folder / "key"
         key.touch(mode=0o600)
         key.write_text("bm9tYWQ=" * 8)
