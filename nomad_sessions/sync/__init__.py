@@ -7,14 +7,17 @@ in the background, `Synchronizer` has all targets of a manager.
 from __future__ import annotations
 
 from nomad_sessions.sync.memory import MemoryTarget
+from nomad_sessions.sync.mongo import MongoTarget
 from nomad_sessions.sync.synchronizer import Synchronizer
-from nomad_sessions.sync.target import Applied, Change, Key, Rejected, Stored, SyncTarget, TargetInfo
+from nomad_sessions.sync.target import KINDS, Applied, Change, Key, Rejected, Stored, SyncTarget, TargetInfo
 
 __all__ = [
+    "KINDS",
     "Applied",
     "Change",
     "Key",
     "MemoryTarget",
+    "MongoTarget",
     "Rejected",
     "Stored",
     "SyncTarget",

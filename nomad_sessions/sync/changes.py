@@ -24,6 +24,7 @@ def touched(workspace_id: str, record: Body) -> Iterator[Key]:
     if "rowId" in record:
         yield Key("workspace", workspace_id)  # Rows are kept in it, so that its rev goes with theirs.
         yield Key("task" if kind.startswith("task.") else "mail", record["rowId"])
+        yield Key("workspace", workspace_id)  # Its rev is that of the last change of any of its keys.
         return
     if session_id == WORKSPACE:
         if kind != RECORDED:

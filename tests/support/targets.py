@@ -5,14 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from nomad_sessions.sync import MemoryTarget, SyncTarget
+from nomad_sessions.sync import MemoryTarget, MongoTarget, SyncTarget
 
 __all__ = ["TARGETS", "made_target"]
 
-TARGETS = ("memory",)
+TARGETS = ("memory", "mongo")
 
 
 @contextlib.contextmanager
 def made_target(name: str) -> Iterator[SyncTarget]:
     """A target of this name, empty."""
-    yield MemoryTarget(name)
+    if name == "mongo":
+        yield from _mongo()
+    else:
+        yield MemoryTarget(name)
+
+
+def _mongo() -> Iterator[SyncTarget]:
+    from tests.support.mongod import running_mongod
+
+    with running_mongod() as mongod, contextlib.closing(MongoTarget(mongod.uri)) as target:
+        yield target
