@@ -135,7 +135,7 @@ def test_no_write_waits_for_a_mongod_in_trouble_and_afterwards_nothing_is_missin
                 if mishap is kill:
                     reached(lambda: sync.status("ws")[0].error is not None)
                 if mishap is stop:
-                    assert sync.status("ws")[0].behind > 0
+                    assert sync.status("ws")[0].behind
             finally:
                 end()
             write(writes, WRITES - UNTIL)
