@@ -19,6 +19,7 @@ from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.sync.target import Change, Key, Kind
 
 __all__ = [
+    "FACTS",
     "LONGEST_TEXT",
     "NAMES",
     "NO_URI",
@@ -131,7 +132,7 @@ def _metadata(kind: Kind, body: Mapping[str, Any], document: Document) -> Docume
     metadata["type"] = kind
     if "sessionId" in document:
         metadata["sessionId"] = document["sessionId"]
-    for theirs, ours in _FACTS[kind]:
+    for theirs, ours in FACTS[kind]:
         value = body.get(ours)
         if value is not None:
             metadata[theirs] = plain(value)
@@ -142,7 +143,7 @@ def _same(*names: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, name) for name in names)
 
 
-_FACTS: dict[Kind, tuple[tuple[str, str], ...]] = {
+FACTS: dict[Kind, tuple[tuple[str, str], ...]] = {
     "workspace": (),
     "session": _same("title", "description", "agent", "directory", "parentId", "closedAt", "archivedAt"),
     "message": (("messageId", "id"), *_same("role", "status", "agent", "originId", "toolCallId")),
