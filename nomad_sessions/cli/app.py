@@ -18,6 +18,7 @@ from nomad_sessions.cli import (
     organise,
     search,
     sessions,
+    sync,
     tasks,
     upkeep,
     who,
@@ -62,5 +63,6 @@ tasks.register(app)
 upkeep.register(app)
 keeping.register(app)
 mail.register(app)
+sync.register(app)
 who.register(app)
 demo.register(app)

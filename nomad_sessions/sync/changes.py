@@ -22,7 +22,6 @@ def touched(workspace_id: str, record: Body) -> Iterator[Key]:
     """The records that an entry of the log may have changed, but for what was recorded, which `recorded` gives."""
     kind, session_id = record["type"], record["sessionId"]
     if "rowId" in record:
-        yield Key("workspace", workspace_id)  # Rows are kept in it, so that its rev goes with theirs.
         yield Key("task" if kind.startswith("task.") else "mail", record["rowId"])
         yield Key("workspace", workspace_id)  # Its rev is that of the last change of any of its keys.
         return

@@ -1,0 +1,25 @@
+"""The targets that the settings name, made: each needs its extra, and says which where it is missing."""
+
+from __future__ import annotations
+
+from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.sync.settings import SyncSettings
+from nomad_sessions.sync.target import SyncTarget
+
+__all__ = ["configured_targets"]
+
+
+def configured_targets(settings: SyncSettings, data_dir: str) -> list[SyncTarget]:
+    """The targets of these settings; asks none of them. `data_dir` is where what they keep for themselves lies.
+
+    Raises `InvalidInputError` for an address that is none, `ImportError` where an extra is missing, with what to
+    install.
+    """
+    targets: list[SyncTarget] = []
+    if settings.mongo_uri is not None:
+        from nomad_sessions.sync.mongo import MongoTarget
+
+        targets.append(MongoTarget(settings.mongo_uri, database=settings.mongo_database, agent=settings.agent))
+    if settings.chroma_url is not None and settings.chroma_path is not None:
+        raise InvalidInputError(field="chroma", value="url, path", reason="is either a server or a folder")
+    return targets
