@@ -237,8 +237,8 @@ def _name(key: str) -> str:
 
 
 def change_of(kind: Kind, workspace_id: str, document: Mapping[str, Any]) -> Change:
-    """The change that was made a document with a record."""
+    """The change that was made a document with a record. Raises `ValueError` where that is no JSON."""
     key = Key(kind, unescaped(document["_id"][len(first_key(workspace_id)) :]))
     about = document.get("sessionId")
     body = decode(document["record"].encode("utf-8"))
-    return Change(workspace_id, key, document["rev"], body, unescaped(about) if isinstance(about, str) else None)
+    return Change(workspace_id, key, int(document["rev"]), body, unescaped(about) if isinstance(about, str) else None)
