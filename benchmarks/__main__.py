@@ -44,6 +44,8 @@ GROUPS: dict[str, tuple[str, str]] = {
     "import-history": ("rows_import", "run"),
     "event-latency": ("rows_events", "latency"),
     "event-count": ("rows_events", "counting"),
+    "sync-mongo": ("rows_sync", "run"),
+    "sync-scale": ("rows_sync", "scale"),
     "peers": ("rows_peers", "run"),
 }
 

@@ -56,6 +56,9 @@ BARS: dict[str, Bar] = {
     "event-count": Bar("at most", 20, "neither: both read", unit=" ms"),
     "mail-cycle": Bar("at most", 2.0, "both sync each of the three steps"),
     "mail-growth": Bar("at most", 1.25, "both sync"),
+    "sync-first-push": Bar("at least", 0.5, "the server, for both: majority, journaled"),
+    "sync-scale": Bar("at least", 0.5, "the server, for both: majority, journaled"),
+    "sync-steady": Bar("at most", 2.0, "ours each call, the server each batch", unit=" s"),
     "cli-ls": Bar("at most", 1.3, _READ),
 }
 

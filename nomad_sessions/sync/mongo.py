@@ -8,10 +8,10 @@ a synchronisation, whatever they are. Verified by `tests/contract/test_sync_targ
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.errors import CorruptionError, InvalidInputError
 from nomad_sessions.sync.mongo_documents import (
     NAMES,
     NO_URI,
@@ -105,15 +105,23 @@ class MongoTarget:
             found = self._server.collection(kind).find(_ours(begin, workspace_id), {"rev": 1}).sort("_id", 1)
             rows = list(found.limit(limit))
         skip = len(first_key(workspace_id))
-        return [Stored(unescaped(each["_id"][skip:]), each["rev"]) for each in rows]
+        return [Stored(unescaped(each["_id"][skip:]), int(each["rev"])) for each in rows]
 
     def fetch(self, workspace_id: str, kind: Kind, ids: Collection[str]) -> dict[str, Change]:
-        """See `SyncTarget`."""
+        """See `SyncTarget`. Raises `CorruptionError` for a document whose record somebody has spoilt."""
         wanted = {"_id": {"$in": [key_of(workspace_id, each) for each in ids]}, **OURS}
         with self._server.asked():
             rows = list(self._server.collection(kind).find(wanted))
-        found = (change_of(kind, workspace_id, each) for each in rows)
+        found = (self._change(kind, workspace_id, each) for each in rows)
         return {each.key.id: each for each in found}
+
+    def _change(self, kind: Kind, workspace_id: str, document: Mapping[str, Any]) -> Change:
+        try:
+            return change_of(kind, workspace_id, document)
+        except ValueError as error:
+            path = f"{self._place}/{self._server.collection(kind).name}/{document['_id']}"
+            hint = "sync verify does not look into records; delete the document, and it finds that one is missing"
+            raise CorruptionError(path=path, reason="its `record` is no JSON any more", hint=hint) from error
 
     def workspaces(self) -> list[str]:
         """See `SyncTarget`. Cost: a query for each workspace and kind."""

@@ -19,6 +19,7 @@ from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.sync.target import Change, Key, Kind
 
 __all__ = [
+    "FACTS",
     "LONGEST_TEXT",
     "NAMES",
     "NO_URI",
@@ -131,7 +132,7 @@ def _metadata(kind: Kind, body: Mapping[str, Any], document: Document) -> Docume
     metadata["type"] = kind
     if "sessionId" in document:
         metadata["sessionId"] = document["sessionId"]
-    for theirs, ours in _FACTS[kind]:
+    for theirs, ours in FACTS[kind]:
         value = body.get(ours)
         if value is not None:
             metadata[theirs] = plain(value)
@@ -142,7 +143,7 @@ def _same(*names: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, name) for name in names)
 
 
-_FACTS: dict[Kind, tuple[tuple[str, str], ...]] = {
+FACTS: dict[Kind, tuple[tuple[str, str], ...]] = {
     "workspace": (),
     "session": _same("title", "description", "agent", "directory", "parentId", "closedAt", "archivedAt"),
     "message": (("messageId", "id"), *_same("role", "status", "agent", "originId", "toolCallId")),
@@ -236,8 +237,8 @@ def _name(key: str) -> str:
 
 
 def change_of(kind: Kind, workspace_id: str, document: Mapping[str, Any]) -> Change:
-    """The change that was made a document with a record."""
+    """The change that was made a document with a record. Raises `ValueError` where that is no JSON."""
     key = Key(kind, unescaped(document["_id"][len(first_key(workspace_id)) :]))
     about = document.get("sessionId")
     body = decode(document["record"].encode("utf-8"))
-    return Change(workspace_id, key, document["rev"], body, unescaped(about) if isinstance(about, str) else None)
+    return Change(workspace_id, key, int(document["rev"]), body, unescaped(about) if isinstance(about, str) else None)

