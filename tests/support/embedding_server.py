@@ -1,4 +1,4 @@
-"""A small HTTP server that answers as Ollama and OpenAI do, with known vectors, or as they do when something is wrong."""
+"""A small HTTP server that answers as Ollama and OpenAI do: known vectors, or what they say when something is wrong."""
 
 from __future__ import annotations
 
