@@ -131,7 +131,7 @@ class ChromaTarget:
             raise InvalidInputError(field="limit", value=limit, reason="must be at least 1")
         if not queries:
             return []
-        with self._connection.client() as client:
+        with self._connection.client(create=False) as client:
             vectors = self._embedder.embed(list(queries))
             shelves = self._shelves
             if shelves is None:

@@ -18,6 +18,7 @@ from nomad_sessions.storage._os import REAL
 from nomad_sessions.storage.files import make_folder
 
 if TYPE_CHECKING:
+    import httpx
     from chromadb.api import ClientAPI
 
 __all__ = ["Connection"]
@@ -51,14 +52,16 @@ class Connection:
         return self._url if self._path is None else self._path
 
     @contextlib.contextmanager
-    def client(self) -> Iterator[ClientAPI]:
+    def client(self, *, create: bool = True) -> Iterator[ClientAPI]:
         """Chroma's own client, while the block runs. Raises `TargetUnavailableError` for what keeps it, or an
-        embedder, from an answer."""
+        embedder, from an answer; and for a folder that is not there, unless one may be made."""
         import httpx
         from chromadb.errors import ChromaError
 
         try:
             if self._client is None:
+                if not create and self._path is not None and REAL.stat(self._path) is None:
+                    raise FileNotFoundError("nothing was pushed to it yet")
                 self._client = self._opened()
             yield self._client
         except EmbedderError as error:
@@ -88,8 +91,8 @@ class Connection:
             )
         except ValueError as error:  # Its word for "could not connect".
             raise OSError(str(error)) from error
-        server: Any = vars(client)["_server"]
-        server._session.timeout = httpx.Timeout(self._timeout)
+        for session in _http_sessions(client):
+            session.timeout = httpx.Timeout(self._timeout)
         return client
 
     def _away(self, error: Exception) -> TargetUnavailableError:
@@ -103,7 +106,13 @@ class Connection:
         client: Any = self._client
         self._client = None
         if client is not None:
-            session = getattr(vars(client)["_server"], "_session", None)  # Which Chroma's own close leaves open.
+            sessions = _http_sessions(client)
             client.close()
-            if session is not None:
+            for session in sessions:  # Which Chroma's own close leaves open.
                 session.close()
+
+
+def _http_sessions(client: Any) -> list[httpx.Client]:
+    """What Chroma's client of a server asks through: it has no public way to say how long it waits, or to end it."""
+    servers = (vars(client)["_server"], vars(vars(client)["_admin_client"])["_server"])
+    return [vars(each)["_session"] for each in servers if "_session" in vars(each)]

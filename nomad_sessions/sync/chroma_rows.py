@@ -6,8 +6,8 @@ its workspace, its session, the record and its rev. Verified by `tests/unit/test
 Metadata of each row: `workspaceId`, `sessionId`, `recordId`, `rev`, `chunk` (its number), and what queries filter by:
 `role`, `agent`, `model` (`provider/model`), `status`, `title`, `createdAt`, `updatedAt`, and `metadata.<name>` for what
 stands in the record's own metadata and is a text, a number, True or False. The first row further has `chunks` (how
-many) and `body` (the record as JSON). Ids are as they are, except that what is no ASCII letter or digit, `_`, `.`, `-` or `~`
-is percent-encoded.
+many) and `body` (the record as JSON). Ids are as they are, except that what is no ASCII letter or digit, `_`, `.`,
+`-` or `~` is percent-encoded.
 """
 
 from __future__ import annotations
