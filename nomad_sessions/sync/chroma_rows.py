@@ -6,13 +6,14 @@ its workspace, its session, the record and its rev. Verified by `tests/unit/test
 Metadata of each row: `workspaceId`, `sessionId`, `recordId`, `rev`, `chunk` (its number), and what queries filter by:
 `role`, `agent`, `model` (`provider/model`), `status`, `title`, `createdAt`, `updatedAt`, and `metadata.<name>` for what
 stands in the record's own metadata and is a text, a number, True or False. The first row further has `chunks` (how
-many) and `body` (the record as JSON). Ids are as they are, except that what is no ASCII letter or digit, `_`, `.`,
-`-` or `~` is percent-encoded.
+many), `digest` (of all its text) and `body` (the record as JSON). Ids are as they are, except that what is no ASCII
+letter or digit, `_`, `.`, `-` or `~` is percent-encoded.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -86,8 +87,12 @@ def rows_of(change: Change) -> list[Row]:
     if not pieces:
         return [_bare(change, {**first, "gone": False})]
     name = f"{quoted(change.workspace_id)}:{quoted(change.key.id)}"
-    head = Row(f"{name}:0", pieces[0], {**first, "chunk": 0, "chunks": len(pieces)})
+    head = Row(f"{name}:0", pieces[0], {**first, "chunk": 0, "chunks": len(pieces), "digest": _digest(pieces)})
     return [head, *(Row(f"{name}:{n}", piece, {**common, "chunk": n}) for n, piece in enumerate(pieces[1:], 1))]
+
+
+def _digest(pieces: list[str]) -> str:
+    return hashlib.blake2b("\0".join(pieces).encode("utf-8"), digest_size=16).hexdigest()
 
 
 def _bare(change: Change, metadata: dict[str, Any]) -> Row:

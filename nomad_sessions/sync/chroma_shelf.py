@@ -6,7 +6,7 @@ before and has no more is taken out by name. Verified by `tests/contract/test_ch
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nomad_sessions.sync.chroma_rows import Metadata, Row
@@ -24,10 +24,11 @@ _BYTES = 8 << 20
 
 
 class Written(NamedTuple):
-    """A row to be written: with its vector, and the metadata that it has had so far."""
+    """A row to be written: with its vector, None where it keeps the one that it has, and the metadata that it has had
+    so far."""
 
     row: Row
-    vector: Vector
+    vector: Vector | None
     before: Metadata
 
 
@@ -66,11 +67,11 @@ class Shelf:
             offset += len(page["ids"])
 
     def put(self, rows: Iterable[Written]) -> None:
-        """Writes these, in order."""
+        """Writes these, in order; all of them with a vector, or none."""
         batch: list[Written] = []
         size = 0
         for each in rows:
-            length = len(each.row.text) + len(each.row.metadata.get("body", "")) + 12 * len(each.vector)
+            length = len(each.row.text) + len(each.row.metadata.get("body", "")) + 12 * len(each.vector or ())
             if batch and (len(batch) >= self._most or size + length > _BYTES):
                 self._write(batch)
                 batch, size = [], 0
@@ -82,12 +83,14 @@ class Shelf:
     def _write(self, batch: list[Written]) -> None:
         import numpy
 
-        self._collection.upsert(
-            ids=[each.row.id for each in batch],
-            embeddings=numpy.asarray([each.vector for each in batch], dtype=numpy.float32),
-            documents=[each.row.text for each in batch],
-            metadatas=[{**dict.fromkeys(each.before), **each.row.metadata} for each in batch],
-        )
+        ids = [each.row.id for each in batch]
+        metadatas: list[Mapping[str, Any]] = [{**dict.fromkeys(each.before), **each.row.metadata} for each in batch]
+        if batch[0].vector is None:
+            self._collection.update(ids=ids, metadatas=metadatas)
+            return
+        vectors = numpy.asarray([each.vector for each in batch], dtype=numpy.float32)
+        texts = [each.row.text for each in batch]
+        self._collection.upsert(ids=ids, embeddings=vectors, documents=texts, metadatas=metadatas)
 
     def delete(self, ids: Collection[str]) -> None:
         """Takes these out, where they are."""

@@ -3,14 +3,15 @@
 A record with a text is rows in the collection of its kind, one without, or that is gone, a row in the bare one. While
 it passes from one to the other it may be in both: the one with the higher rev counts.
 
-Invariant: the first row of a record is written last, and what it has no more is deleted before: whatever dies in
-between, the record is still told again, because its rev has not moved. Verified by
+Invariant: the first row of a record is deleted last and written last: whatever dies in between, the record is still
+told again, because it has not the new rev yet. Verified by
 `tests/contract/test_sync_targets.py` and `tests/contract/test_chroma_killed.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from nomad_sessions.embedders import Embedder, Vector, embed_each
@@ -112,13 +113,26 @@ def _write(
     """Makes these what there is of their records, whatever that was."""
     made = {each.key: rows_of(each) for each in changes}
     with_text = [each for each in changes if made[each.key][0].text]
-    vectors, rejected = _vectors(embedder, with_text, made)
+    same = {each.key for each in with_text if _says_the_same(made[each.key], known[each.key])}
+    vectors, rejected = _vectors(embedder, [each for each in with_text if each.key not in same], made)
     for kind, shelf in shelves.of.items():
-        of_kind = [each for each in with_text if each.key.kind == kind and each.key in vectors]
-        _write_rows(shelf, shelves.bare, of_kind, made, vectors, known, force=force)
-        bare = [each for each in changes if each.key.kind == kind and not made[each.key][0].text]
+        here = [each for each in changes if each.key.kind == kind]
+        bare = [each for each in here if not made[each.key][0].text]
         _write_bare(shelf, shelves.bare, bare, made, known, force=force)
+        rows = [each for each in here if each.key in same or each.key in vectors]
+        leaving = [bare_id(each.workspace_id, each.key) for each in rows if known[each.key].bare is not None]
+        if force:  # It may have the higher rev, and would count.
+            shelves.bare.delete(leaving)
+        _write_rows(shelf, [each for each in rows if each.key in same], made, {}, known)
+        _write_rows(shelf, [each for each in rows if each.key in vectors], made, vectors, known)
+        if not force:
+            shelves.bare.delete(leaving)
     return rejected
+
+
+def _says_the_same(rows: list[Row], known: _Known) -> bool:
+    """Whether the text is the one that there is a vector of."""
+    return known.rows is not None and known.rows["digest"] == rows[0].metadata["digest"]
 
 
 def _vectors(
@@ -140,25 +154,22 @@ def _vectors(
 
 def _write_rows(
     shelf: Shelf,
-    bare: Shelf,
     changes: Sequence[Change],
     made: dict[Key, list[Row]],
     vectors: dict[Key, list[Vector]],
     known: dict[Key, _Known],
-    *,
-    force: bool,
 ) -> None:
-    leaving = [bare_id(each.workspace_id, each.key) for each in changes if known[each.key].bare is not None]
-    if force:  # It may have the higher rev, and would count.
-        bare.delete(leaving)
-    shelf.delete([name for each in changes for name in _rows_beyond(each, known, len(made[each.key]))])
+    """Writes rows with their vectors; where none are given, those that there are stay.
+
+    A row that gets another vector is deleted and written anew: Chroma's index, told to move one, loses the way to some
+    of those beside it, a third of them where many are alike (measured with chromadb 1.5.9).
+    """
+    shelf.delete([name for each in changes if each.key in vectors for name in _there(each, known)])
     shelf.put(
         Written(row, vector, known[each.key].rows or {})
         for each in changes
-        for row, vector in reversed(list(zip(made[each.key], vectors[each.key], strict=True)))
+        for row, vector in reversed(list(zip(made[each.key], vectors.get(each.key, repeat(None)), strict=False)))
     )
-    if not force:
-        bare.delete(leaving)
 
 
 def _write_bare(
@@ -170,8 +181,7 @@ def _write_bare(
     *,
     force: bool,
 ) -> None:
-    # The first row last, for it knows how many there are.
-    leaving = [name for each in changes for name in reversed(list(_rows_beyond(each, known, 0)))]
+    leaving = [name for each in changes for name in _there(each, known)]
     if force:
         shelf.delete(leaving)
     bare.put(Written(made[each.key][0], _NOWHERE, known[each.key].bare or {}) for each in changes)
@@ -179,10 +189,11 @@ def _write_bare(
         shelf.delete(leaving)
 
 
-def _rows_beyond(change: Change, known: dict[Key, _Known], count: int) -> Iterable[str]:
-    """The rows that there are of a record from this number on."""
+def _there(change: Change, known: dict[Key, _Known]) -> Iterable[str]:
+    """The rows that there are of a record; the first last, for it knows how many there are."""
     rows = known[change.key].rows
-    return (row_id(change.workspace_id, change.key.id, n) for n in range(count, rows["chunks"] if rows else 0))
+    count = rows["chunks"] if rows else 0
+    return (row_id(change.workspace_id, change.key.id, n) for n in reversed(range(count)))
 
 
 def refilled(shelves: Shelves, embedder: Embedder, kind: Kind, rows: Iterable[Metadata]) -> list[Rejected]:

@@ -15,7 +15,7 @@ from nomad_sessions.embedders import CachedEmbedder, HashingEmbedder, VectorCach
 from nomad_sessions.sync import Synchronizer
 from nomad_sessions.sync.chroma import ChromaTarget
 
-KILLS = 8
+KILLS = 6
 CHANGES_A_ROUND = 60
 
 
@@ -41,12 +41,16 @@ def change(manager: NativeSessionManager, chance: random.Random) -> None:
             if not sessions or number % 15 == 0:
                 sessions.append(edit.create_session("ws", title=f"session {number}").id)
             owner = chance.choice(sessions)
-            text = "some words " * chance.choice((0, 1, 5, 500, 900))
+            text = f"{number} {chance.random()} words " * chance.choice((0, 1, 5, 200, 300))
             edit.add_message("ws", owner, role="user", content=text)
     for owner in chance.sample(sessions, min(3, len(sessions))):
         messages = manager.get_session_messages("ws", owner)
         for each in messages[:4]:
-            manager.update_message("ws", each.id, content=chance.choice(("", "now short", "words " * 700)))
+            manager.update_message(
+                "ws",
+                each.id,
+                content=chance.choice(("", f"now short {chance.random()}", f"{chance.random()} words " * 150)),
+            )
         for each in messages[4:6]:
             manager.delete_message("ws", each.id)
     if len(sessions) > 8:
