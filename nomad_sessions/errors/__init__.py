@@ -27,6 +27,9 @@ An error also subclasses the built-in that callers catch already, carries its fa
     ├── StoreClosedError (RuntimeError)          path
     ├── EventsPrunedError (LookupError)          path, since, first
     ├── TargetUnavailableError (RuntimeError)    target, reason
+    ├── SourceUnavailableError (RuntimeError)    source, reason
+    ├── SourcesFailedError (RuntimeError)        wanted, errors
+    ├── NotConfirmedError (RuntimeError)         id, targets
     ├── NoRouteError (LookupError)               type, rules
     └── StorageError                             path
         ├── DiskFullError (OSError)              errno
@@ -76,6 +79,7 @@ from nomad_sessions.errors.calls import (
     TransactionError,
     WorkspaceNotFoundError,
 )
+from nomad_sessions.errors.elsewhere import NotConfirmedError, SourcesFailedError, SourceUnavailableError
 from nomad_sessions.errors.files import (
     AttachmentMissingError,
     CorruptionError,
@@ -117,6 +121,7 @@ __all__ = [
     "MessageNotFoundError",
     "NoRouteError",
     "NomadSessionsError",
+    "NotConfirmedError",
     "NotFoundError",
     "OriginalNotFoundError",
     "ProtectedFieldError",
@@ -124,6 +129,8 @@ __all__ = [
     "SessionNotFoundError",
     "SessionStateError",
     "SnapshotUnreadableError",
+    "SourceUnavailableError",
+    "SourcesFailedError",
     "StorageError",
     "StoreClosedError",
     "StoreReadOnlyError",

@@ -44,6 +44,7 @@ LAYERS: list[set[str]] = [
     {"aio"},
     {"search", "pruning"},
     {"formats"},
+    {"sources"},
     {"cli"},
     {"__main__"},
 ]
