@@ -17,18 +17,18 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nomad_sessions.errors import InvalidInputError, NotFoundError
+from nomad_sessions.errors import InvalidInputError, NotFoundError, SourceUnavailableError
 from nomad_sessions.formats.importing import changeable, mark_of, source_of, stamped, store_session
 from nomad_sessions.formats.opencode import message_to_export, parse_session
 from nomad_sessions.formats.report import ImportReport, ParsedSession
-from nomad_sessions.models import Message, dump
+from nomad_sessions.models import Message, Session, dump
 from nomad_sessions.sources.opencode_client import OpenCodeEvent
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
     from nomad_sessions.sources.opencode_client import OpenCodeClient
 
-__all__ = ["FORM", "Mirror", "Mirrored", "place_of", "whole_session"]
+__all__ = ["FORM", "Mirror", "Mirrored", "own_record", "place_of", "whole_session"]
 
 _LOG = logging.getLogger("nomad_sessions")
 FORM = "opencode"
@@ -42,6 +42,16 @@ _RESIDUE = ("error", "opencode", "opencodeAbsent", "usage")
 def place_of(directory: str) -> str:
     """What the sessions of a server's directory name as their source. Ports change, directories do not."""
     return f"opencode://{directory}"
+
+
+def own_record(client: OpenCodeClient | None, info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A session's own record, as an import keeps it; with its todos, where a client is given to ask for them."""
+    report = ImportReport(format=FORM)
+    parsed = parse_session(_ordered(info), [], report)
+    if parsed is None:
+        raise SourceUnavailableError(source=FORM, reason="a session has no id")
+    todos = client.todos(parsed.session["id"]) if client is not None else []
+    return {**parsed.session, _TODOS: todos} if todos else parsed.session
 
 
 def whole_session(client: OpenCodeClient, info: Mapping[str, Any], report: ImportReport) -> ParsedSession | None:
@@ -90,7 +100,7 @@ class Mirror:
         self._infos.clear()
         self._open.clear()
         there = self._client.sessions()
-        before = self._from_here()
+        before = [each.id for each in self._manager.list_sessions(self._ws) if self._is_from_here(each)]
         report = self._report()
         for info in reversed(there):  # The oldest first, as they were made.
             self._store(info, report)
@@ -128,7 +138,7 @@ class Mirror:
         for message in self._messages(session_id):
             if message.id not in ids and mark_of(message.model_extra or {}).get("format") == FORM:
                 self._manager.delete_message(self._ws, message.id)
-                self._keep_time(session_id)
+        self._keep_time(session_id)
 
     def _claim(self, parsed: ParsedSession, source: str) -> None:
         """What came in from the program's files is now the server's, and no longer older or newer than another copy."""
@@ -183,15 +193,14 @@ class Mirror:
         self._manager.update_session(self._ws, session_id, {**changeable(session), "updatedAt": session["updatedAt"]})
 
     def _session_deleted(self, session_id: str, properties: Mapping[str, Any]) -> None:
-        known = self._infos.pop(session_id, None)
-        if known is not None and not self._keep and self._manager.get_session(self._ws, session_id) is not None:
+        self._infos.pop(session_id, None)
+        stored = self._manager.get_session(self._ws, session_id)
+        if stored is not None and not self._keep and self._is_from_here(stored):
             self._manager.delete_session(self._ws, session_id)
 
-    def _from_here(self) -> list[str]:
-        """The sessions that came from the server's directory."""
-        source = place_of(str(self._client.directory))
-        page = self._manager.list_sessions(self._ws)
-        return [each.id for each in page if mark_of(each.model_extra or {}).get("source") == source]
+    def _is_from_here(self, stored: Session) -> bool:
+        """Whether it came from the server's directory."""
+        return mark_of(stored.model_extra or {}).get("source") == place_of(str(self._client.directory))
 
     def _drop_others(self, before: list[str], there: set[str]) -> tuple[int, int]:
         """Deletes what was deleted there while nobody listened. A server that has nothing of what came from its
@@ -216,7 +225,7 @@ class Mirror:
             self._write(session_id, {**raw, "info": info})
 
     def _message_removed(self, session_id: str, properties: Mapping[str, Any]) -> None:
-        stored = self._message(session_id, properties.get("messageID"))
+        stored = self._message(session_id, properties.get("messageID")) if self._can_change(session_id) else None
         if stored is not None:
             self._manager.delete_message(self._ws, stored.id)
             self._keep_time(session_id)

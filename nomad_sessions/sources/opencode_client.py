@@ -161,9 +161,10 @@ class OpenCodeClient:
         nobody listened is to be read afresh. Raises `SourceUnavailableError`."""
         import httpx
 
+        asked = {"directory": self.where()}
+        self.ping()  # A server that is just starting lets requests hang: here that costs `timeout`, not the silence.
         times = httpx.Timeout(self._http.timeout.connect, read=_SILENCE)
         headers = {"accept": "text/event-stream", "cache-control": "no-store"}
-        asked = {"directory": self.where()}
         try:
             with self._http.stream("GET", "/event", params=asked, headers=headers, timeout=times) as response:
                 _check(self.name, response)
