@@ -22,7 +22,7 @@ from nomad_sessions.storage.codec import decode, encode
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
 
-__all__ = ["NAME", "documents", "import_events"]
+__all__ = ["NAME", "documents", "event_of", "import_events"]
 
 NAME = "dualstore-events"
 _SPELLINGS = ("sessionId", "sessionID", "session_id")
@@ -80,7 +80,7 @@ def import_events(
     batch: list[dict[str, Any]] = []
     for place, document in found:
         report.events.read += 1
-        event = _event(place, document, report)
+        event = event_of(place, document, report)
         if event is None:
             report.events.skipped += 1
             continue
@@ -109,7 +109,7 @@ def _digest(kind: str, properties: Mapping[str, Any]) -> bytes:
     return hashlib.blake2b(encode([kind, properties]), digest_size=8).digest()
 
 
-def _event(place: str, document: Any, report: ImportReport) -> dict[str, Any] | None:
+def event_of(place: str, document: Any, report: ImportReport) -> dict[str, Any] | None:
     """A document as `record_events` takes it; None, with a word in the report, where it is none."""
     where = f"{report.source}{place}"
     if not isinstance(document, dict):

@@ -1,7 +1,7 @@
 """What a place that sessions are read from has to be able to do: answer in records of the store's own shape.
 
 Records are mappings in camelCase, as `sessions.json` has them, whatever the place keeps. A place that cannot say
-raises; an empty answer says that there is nothing. Verified by `tests/contract/test_sources.py`, for all that there are.
+raises; an empty answer says that there is nothing. Verified by `tests/contract/test_sources.py`, for all there are.
 """
 
 from __future__ import annotations

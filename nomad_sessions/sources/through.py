@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from nomad_sessions.errors import InvalidInputError, NomadSessionsError, SourcesFailedError
 from nomad_sessions.models import Event, Message, Session, Task
@@ -113,7 +113,7 @@ class ReadThrough:
     def search_sessions(self, workspace_id: str, query: str, *, limit: int = 20) -> Answer[list[Session]]:
         """Those whose title, description, id or agent has the text, whatever the case, the last changed first. Raises
         and costs as `list_sessions`."""
-        if not isinstance(query, str) or not query:
+        if type(query) is not str or not query:
             raise InvalidInputError(field="query", value=query, reason="must be a text to look for")
         found = self._listed(workspace_id, query, lambda source: source.search_sessions(workspace_id, query))
         return found._replace(value=found.value[:limit])
@@ -174,12 +174,12 @@ class ReadThrough:
 
     def _whole(self, workspace_id: str, session_id: str) -> _Asked:
         failed: dict[str, str] = {}
-        look: Callable[[Source], Conversation | None] = lambda source: source.messages(workspace_id, session_id)  # noqa: E731
+        look = _messages_of(workspace_id, session_id)
         here = self._ask(self._local, look, failed)
         key = ("session", workspace_id, session_id)
         others: Sequence[Source] = self._sources
         if here is not None:
-            origin = origin_of(here.session, self._sources, workspace_id)
+            origin = self._origin(here.session, workspace_id, failed)
             if origin is None or self._is_fresh(key):
                 return _Asked(here, self._local.name, failed)
             others = [origin]
@@ -219,7 +219,7 @@ class ReadThrough:
                 for row in rows or ():
                     identifier = str(row["id"])
                     before = known.get(identifier)
-                    if before is not None and not self._is_other(source, workspace_id, row, before):
+                    if before is not None and not self._is_other(source, workspace_id, row, before, failed):
                         there.setdefault(identifier, before)
                         continue
                     whole = self._ask(source, _messages_of(workspace_id, identifier), failed)
@@ -238,10 +238,17 @@ class ReadThrough:
         except _FAILURES:  # It was asked already, and is named.
             return []
 
-    def _is_other(self, source: Source, workspace_id: str, row: Record, before: Record) -> bool:
+    def _is_other(self, source: Source, workspace_id: str, row: Record, before: Record, failed: dict[str, str]) -> bool:
         """Whether a session that is here has come from this source, and has changed there since."""
-        ours = origin_of(before, [source], workspace_id) is not None
+        ours = self._origin(before, workspace_id, failed) is source
         return ours and row.get("updatedAt") != before.get("updatedAt")
+
+    def _origin(self, record: Record, workspace_id: str, failed: dict[str, str]) -> Source | None:
+        """The source that a session came from; None too where that cannot say which it is."""
+        for source in self._sources:
+            if self._ask(source, lambda each: origin_of(record, [each], workspace_id), failed, counted=False):
+                return source
+        return None
 
     def _rows(
         self, key: _Key, look: Callable[[Source], list[Record] | None], write: Callable[[list[Record]], list[Record]]
@@ -252,7 +259,7 @@ class ReadThrough:
         here = self._ask(self._local, look, failed)
         if whole.found is None:
             return Answer(here or [], self._local.name, failed)
-        origin = origin_of(whole.found.session, self._sources, workspace_id)
+        origin = self._origin(whole.found.session, workspace_id, failed)
         if self._is_fresh(key) or (here and origin is None):
             return Answer(here or [], self._local.name, failed)
         answered = bool(here)
@@ -266,7 +273,9 @@ class ReadThrough:
         self._note(key)
         return Answer(here or [], self._local.name, failed)
 
-    def _ask(self, source: Source, look: Callable[[Source], U | None], failed: dict[str, str]) -> U | None:
+    def _ask(
+        self, source: Source, look: Callable[[Source], U | None], failed: dict[str, str], *, counted: bool = True
+    ) -> U | None:
         """What a source says; None where it fails, which is noted."""
         began = time.monotonic()
         found: U | None = None
@@ -278,7 +287,7 @@ class ReadThrough:
             failed[source.name] = str(error)
             _LOG.warning("read through: %s", error)
         with self._mutex:
-            numbers = self._metrics[source.name]
+            numbers = self._metrics[source.name] if counted else SourceMetrics()
             numbers.asked += 1
             numbers.hits += bool(found)
             numbers.failures += source.name in failed
@@ -315,5 +324,5 @@ class _Asked(NamedTuple):
     failed: dict[str, str]
 
 
-def _messages_of(workspace_id: str, session_id: str) -> Callable[[Source], Any]:
+def _messages_of(workspace_id: str, session_id: str) -> Callable[[Source], Conversation | None]:
     return lambda source: source.messages(workspace_id, session_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
+from typing import TypeVar
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.events.watching import Watcher
@@ -20,6 +21,8 @@ from nomad_sessions.sync.outbox import Outbox, Pushed
 from nomad_sessions.sync.target import SyncTarget
 
 __all__ = ["Synchronizer"]
+
+T = TypeVar("T")
 
 
 class Synchronizer:
@@ -98,6 +101,12 @@ class Synchronizer:
 
         (courier,) = self._of(target)
         return courier.with_outbox(workspace_id, look)
+
+    def with_outbox(self, workspace_id: str, target: str, use: Callable[[Outbox], T]) -> T:
+        """`use(outbox)`, with the target and its place in the workspace for oneself. Raises `LockTimeoutError` while
+        another process has it, and what `use` does."""
+        (courier,) = self._of(target)
+        return courier.with_outbox(workspace_id, use)
 
     def dead(self, workspace_id: str | None = None, *, target: str | None = None) -> list[tuple[str, str, DeadLetter]]:
         """What targets have refused: the target, the workspace, and what."""

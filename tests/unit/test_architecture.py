@@ -44,7 +44,7 @@ LAYERS: list[set[str]] = [
     {"aio"},
     {"search", "pruning"},
     {"formats"},
-    {"sources"},
+    {"dualstore", "sources"},
     {"cli"},
     {"__main__"},
 ]
