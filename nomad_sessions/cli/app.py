@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nomad_sessions.cli import (
+    capture,
     demo,
     events,
     export,
@@ -62,5 +63,6 @@ tasks.register(app)
 upkeep.register(app)
 keeping.register(app)
 mail.register(app)
+capture.register(app)
 who.register(app)
 demo.register(app)

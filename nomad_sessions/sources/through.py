@@ -2,7 +2,7 @@
 
 Invariant: an error never looks like an empty answer: nothing is said to be nowhere unless a place that had to know has
 said so. What is written through is a whole session, so that no half of one is ever found here; writing it twice changes
-nothing. Verified by `tests/unit/test_read_through.py` and `tests/contract/test_read_through_servers.py`.
+nothing. Verified by `tests/unit/test_read_through.py` and `tests/contract/test_sources.py`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ T = TypeVar("T")
 U = TypeVar("U")
 _TTL = 60.0
 _FAILURES = (NomadSessionsError, OSError)
+_SHOWN = ("title", "updatedAt", "archivedAt", "parentId", "agent")
+"""What tells in a list that a session has changed; its messages are asked for again after `ttl` in any case."""
 _Key = tuple[str, str, str]
 
 
@@ -84,6 +86,7 @@ class ReadThrough:
         self._ttl = ttl
         self._mutex = threading.Lock()
         self._asked_at: dict[_Key, float] = {}
+        self._invalidated = 0
         self._metrics = {self._local.name: SourceMetrics()}
         for each in self._sources:
             if each.name in self._metrics:
@@ -147,6 +150,7 @@ class ReadThrough:
     def invalidate(self, workspace_id: str | None = None, session_id: str | None = None) -> None:
         """What is known of a session, of a workspace or of all is asked of its source again when it is next read."""
         with self._mutex:
+            self._invalidated += 1
             kept = {
                 key: at
                 for key, at in self._asked_at.items()
@@ -174,6 +178,7 @@ class ReadThrough:
 
     def _whole(self, workspace_id: str, session_id: str) -> _Asked:
         failed: dict[str, str] = {}
+        since = self._invalidated
         look = _messages_of(workspace_id, session_id)
         here = self._ask(self._local, look, failed)
         key = ("session", workspace_id, session_id)
@@ -188,11 +193,11 @@ class ReadThrough:
             found = self._ask(source, look, failed)
             answered = answered or source.name not in failed
             if found is not None:
-                self._note(key)
+                self._note(key, since)
                 return _Asked(self._kept(source, workspace_id, found), source.name, failed)
         self._must_have(answered or not failed, f"session {session_id}", failed)
         if here is not None:
-            self._note(key)
+            self._note(key, since)
         return _Asked(here, self._local.name, failed)
 
     def _kept(self, source: Source, workspace_id: str, found: Conversation) -> Conversation:
@@ -207,6 +212,7 @@ class ReadThrough:
 
     def _listed(self, workspace_id: str, query: str, look: Callable[[Source], list[Record]]) -> Answer[list[Session]]:
         failed: dict[str, str] = {}
+        since = self._invalidated
         here = self._ask(self._local, look, failed)
         there = {str(each["id"]): each for each in here or ()}
         source_name, answered = self._local.name, bool(there)
@@ -227,7 +233,7 @@ class ReadThrough:
                         known[identifier] = there[identifier] = self._kept(source, workspace_id, whole).session
                         source_name = source.name
             self._must_have(answered or not failed, f"the sessions of {workspace_id}", failed)
-            self._note(key)
+            self._note(key, since)
         found = [each for each in there.values() if not query or matches(each, query)]
         found.sort(key=lambda each: (-int(each.get("updatedAt") or 0), str(each["id"])))
         return Answer([Session.model_validate(each) for each in found], source_name, failed)
@@ -241,7 +247,7 @@ class ReadThrough:
     def _is_other(self, source: Source, workspace_id: str, row: Record, before: Record, failed: dict[str, str]) -> bool:
         """Whether a session that is here has come from this source, and has changed there since."""
         ours = self._origin(before, workspace_id, failed) is source
-        return ours and row.get("updatedAt") != before.get("updatedAt")
+        return ours and any(row.get(field) != before.get(field) for field in _SHOWN)
 
     def _origin(self, record: Record, workspace_id: str, failed: dict[str, str]) -> Source | None:
         """The source that a session came from; None too where that cannot say which it is."""
@@ -254,6 +260,7 @@ class ReadThrough:
         self, key: _Key, look: Callable[[Source], list[Record] | None], write: Callable[[list[Record]], list[Record]]
     ) -> Answer[list[Record]]:
         kind, workspace_id, session_id = key
+        since = self._invalidated
         whole = self._whole(workspace_id, session_id)  # What is of a session that is not here would be nobody's.
         failed = dict(whole.failed)
         here = self._ask(self._local, look, failed)
@@ -267,10 +274,10 @@ class ReadThrough:
             rows = self._ask(source, look, failed)
             answered = answered or source.name not in failed
             if rows:
-                self._note(key)
+                self._note(key, since)
                 return Answer(write(rows), source.name, failed)
         self._must_have(answered or not failed, f"each {kind} of session {session_id}", failed)
-        self._note(key)
+        self._note(key, since)
         return Answer(here or [], self._local.name, failed)
 
     def _ask(
@@ -303,9 +310,11 @@ class ReadThrough:
             at = self._asked_at.get(key)
         return at is not None and time.monotonic() < at + self._ttl
 
-    def _note(self, key: _Key) -> None:
+    def _note(self, key: _Key, since: int) -> None:
+        """It was asked; what was invalidated meanwhile may have been read before it changed."""
         with self._mutex:
-            self._asked_at[key] = time.monotonic()
+            if self._invalidated == since:
+                self._asked_at[key] = time.monotonic()
 
     def __enter__(self) -> ReadThrough:
         return self
