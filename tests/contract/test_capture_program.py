@@ -19,6 +19,7 @@ from nomad_sessions.errors import LockTimeoutError
 from nomad_sessions.formats.exporting import export_session
 from nomad_sessions.sources import Capture, Mirrored, OpenCodeClient
 from tests.support.opencode import OpenCode, free_port, needs_opencode
+from tests.support.scripted_model import scripted_model
 
 WS = "ws"
 
@@ -39,6 +40,11 @@ class Api:
         parts = [{"type": "text", "text": text} for text in texts]
         found: dict[str, Any] = self.ask("POST", f"/session/{session}/message", {"noReply": True, "parts": parts})
         return found
+
+    def ask_for_answer(self, session: str) -> None:
+        """Has the model answer, without waiting for it."""
+        body = {"model": {"providerID": "local", "modelID": "m"}, "parts": [{"type": "text", "text": "hi"}]}
+        self._http.post(f"/session/{session}/prompt_async", json=body).raise_for_status()
 
     def whole(self) -> dict[str, Any]:
         """All that it has, by session."""
@@ -161,10 +167,10 @@ def test_store_and_server_have_the_same_after_changes_and_interruptions(
         with capturing(m, client) as connected:
             for again in (1, 2, 3):  # It was killed in between; what it does before we are there again is found, too.
                 with serving(program, port) as api:
-                    for _ in range(15):
+                    for _ in range(8):
                         change(api, drawn)
                     until(lambda again=again: len(connected) == again)  # type: ignore[misc]
-                    for _ in range(20):
+                    for _ in range(15):
                         change(api, drawn)
                     the_same(m, api)
         with serving(program, port) as api:
@@ -177,23 +183,53 @@ def test_store_and_server_have_the_same_after_changes_and_interruptions(
     assert m.check(WS).ok
 
 
+def ask(api: Api) -> str:
+    """Has the model answer; the session."""
+    name = api.session("answered")
+    api.ask_for_answer(name)
+    return name
+
+
+def texts(m: NativeSessionManager, session: str) -> str:
+    page = m.get_session_messages(WS, session)
+    return "".join(part.content or "" for each in page if each.role == "assistant" for part in each.parts)
+
+
 def test_what_a_model_writes_comes_as_it_is_written(m: NativeSessionManager, program: OpenCode) -> None:
-    """No model here: the parts are those of an answer that is being written."""
-    with serving(program, free_port()) as api, OpenCodeClient(str(api._http.base_url)) as client:
-        name = api.session("shell")
-        with capturing(m, client) as connected:
-            until(lambda: len(connected) == 1)
-            api.ask("POST", f"/session/{name}/shell", {"agent": "build", "command": "echo one; echo two"})
-            until(lambda: bool(list(m.events(WS, types="session.idle"))))
-            the_same(m, api)
-        (idle,) = m.events(WS, types="session.idle")
-        assert idle.session_id == name
-        assert any(
-            "two" in part.tool_result.content
-            for each in m.get_session_messages(WS, name)
-            for part in each.parts
-            if part.tool_result is not None
-        )
+    with scripted_model() as model:
+        model.configure(program.project)
+        with serving(program, free_port()) as api, OpenCodeClient(str(api._http.base_url)) as client:
+            with capturing(m, client) as connected:
+                until(lambda: len(connected) == 1)
+                name = ask(api)
+                # The program itself keeps none of it before the end; the next piece comes with the one after it.
+                until(lambda: "word3 " in texts(m, name))
+                assert "word3" not in json.dumps(api.whole())
+                model.go_on.set()
+                until(lambda: bool(list(m.events(WS, types="session.idle"))))
+                the_same(m, api)
+                assert texts(m, name) == "".join(model.words)
+            (idle,) = m.events(WS, types="session.idle")
+            assert idle.session_id == name
+            assert len({each.id for each in m.events(WS, recorded=True)}) == len(list(m.events(WS, recorded=True)))
+
+
+def test_killed_in_the_middle_of_an_answer_it_is_the_same_when_it_is_back(
+    m: NativeSessionManager, program: OpenCode
+) -> None:
+    port = free_port()
+    with scripted_model() as model, OpenCodeClient(f"http://127.0.0.1:{port}", timeout=1) as client:
+        model.configure(program.project)
+        with contextlib.ExitStack() as stack:
+            with serving(program, port) as api:
+                connected = stack.enter_context(capturing(m, client))
+                until(lambda: len(connected) == 1)
+                name = ask(api)
+                until(lambda: "word3 " in texts(m, name))
+            assert "word3 " in texts(m, name)  # Nothing is taken away while it is not there.
+            with serving(program, port) as api:
+                until(lambda: len(connected) == 2)
+                the_same(m, api)
 
 
 def test_one_process_at_a_time_captures_into_a_workspace(m: NativeSessionManager, program: OpenCode) -> None:

@@ -18,7 +18,7 @@ from nomad_sessions import errors
 
 ROOT = Path(nomad_sessions.__file__).parent
 TESTS = Path(__file__).parents[1]
-OPTIONAL = {"typer", "rich", "watchdog", "chromadb", "pymongo", "openai", "fastapi", "cryptography"}
+OPTIONAL = {"typer", "rich", "watchdog", "httpx", "chromadb", "pymongo", "openai", "fastapi", "cryptography"}
 
 # The layers of the design, and inside the third the order in which its modules build on each other.
 LAYERS: list[set[str]] = [
