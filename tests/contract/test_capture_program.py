@@ -158,7 +158,7 @@ def change(api: Api, drawn: random.Random) -> None:
         api.ask("DELETE", f"{path}/message/{message['info']['id']}/part/{message['parts'][0]['id']}")
 
 
-def test_store_and_server_have_the_same_after_changes_and_interruptions(
+def test_dualstore_42_43_44_store_and_server_have_the_same_after_changes_and_interruptions(
     m: NativeSessionManager, program: OpenCode
 ) -> None:
     drawn = random.Random(5)

@@ -207,6 +207,17 @@ def test_dualstore_42_what_did_not_change_is_not_sent_again(m: NativeSessionMana
         assert target.applied.count(Key("message", "b")) == 1
 
 
+def test_dualstore_45_what_is_deleted_here_goes_there(m: NativeSessionManager, target: Counted) -> None:
+    with strict(m, target) as store:
+        store.insert(message("a", "x"))
+        m.create_session(WS, id="old")
+        m.add_message(WS, "old", id="b", role="user", content="x")
+        m.delete_session(WS, "old")
+        store.insert(message("c", "x"))
+        assert [each.id for each in target.scan(WS, "message")] == ["a", "c"]
+        assert [each.id for each in target.scan(WS, "session")] == ["s"]
+
+
 def test_dualstore_46_a_batch_is_all_or_nothing(m: NativeSessionManager) -> None:
     m.create_session(WS, id="t")
     m.add_message(WS, "t", id="taken", role="user", content="x")
@@ -226,3 +237,12 @@ def test_dualstore_48_the_report_finds_an_old_failure(m: NativeSessionManager, t
         assert store.get_consistency_report()["memory"].missing == [Key("message", "m000")]
         assert store.retry_vector_write("m000") == {}
         assert store.get_consistency_report()["memory"].missing == []
+
+
+def test_dualstore_57_what_is_told_twice_is_there_once(m: NativeSessionManager, target: Counted) -> None:
+    with strict(m, target) as store:
+        store.insert(message("a", "x"))
+        for _ in range(2):
+            assert store.retry_vector_write("a") == {}
+        assert [each.id for each in target.scan(WS, "message")] == ["a"]
+        assert target.applied.count(Key("message", "a")) >= 3
