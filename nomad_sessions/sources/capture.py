@@ -2,7 +2,7 @@
 
 Invariant: nothing that the server had or did is left out, and nothing is here twice: the stream of events is opened
 first, then the whole is read, then come the events since; and so again after each interruption, for the server repeats
-no event. Verified by `tests/unit/test_capture.py` and `tests/contract/test_capture_program.py`.
+no event. Verified by `tests/contract/test_capture_program.py` and `tests/cli/test_capture_command.py`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """A server's sessions in the store: what the server has is made so here, whole sessions or one event at a time.
 
-Invariant: whoever is told `session` of all sessions of a server, and then `event` of everything that happened since the
-stream was opened, in order, has what the server has; to be told something twice, or of a state that was passed since,
-does no harm. What was added here by others stays. Verified by `tests/unit/test_capture.py` and, against the real
-program, by `tests/contract/test_capture_program.py`.
+Invariant: after `everything`, and then `event` of all that happened since the stream was opened, in order, the store
+has what the server has; to be told something twice, or of a state that was passed since, does no harm. What was added
+here by others stays. Verified against the real program by `tests/contract/test_capture_program.py`.
 
 A record is mapped by the importers (`formats/opencode.py`), from the same JSON whichever way it comes: an event changes
 the one that the store gives back, part by part, and the whole is mapped again. Text of an answer that is being written

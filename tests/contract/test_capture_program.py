@@ -73,7 +73,7 @@ def until(condition: Callable[[], bool]) -> None:
 def the_same(m: NativeSessionManager, api: Api) -> None:
     """Comes to pass, soon."""
     whole = api.whole()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while here(m) != whole and time.monotonic() < end:
         time.sleep(0.02)
     found = here(m)
@@ -230,6 +230,47 @@ def test_killed_in_the_middle_of_an_answer_it_is_the_same_when_it_is_back(
             with serving(program, port) as api:
                 until(lambda: len(connected) == 2)
                 the_same(m, api)
+
+
+def test_what_is_deleted_there_goes_unless_it_is_to_be_kept_and_what_was_added_here_stays(
+    m: NativeSessionManager, program: OpenCode
+) -> None:
+    with serving(program, free_port()) as api, OpenCodeClient(str(api._http.base_url)) as client:
+        first, second, third = (api.session(f"session {n}") for n in range(3))
+        for name in (first, second):
+            api.say(name, "hello")
+        with Capture(m, client, workspace_id=WS) as capture:
+            assert capture.once() == (3, 3, 0, 0, 0)
+            m.create_session(WS, id="ours")
+            m.add_message(WS, first, id="ours-too", role="user", content="a note of ours")
+            api.ask("DELETE", f"/session/{second}")
+            assert capture.once() == (2, 0, 0, 1, 0)
+            assert {each.id for each in m.list_sessions(WS)} == {first, third, "ours"}
+            assert [each.content for each in m.get_session_messages(WS, first)] == ["hello", "a note of ours"]
+        with capturing(m, client, keep_deleted=True) as connected:
+            until(lambda: len(connected) == 1)
+            api.ask("DELETE", f"/session/{third}")
+            api.session("last")
+            until(lambda: m.list_sessions(WS).total == 4)
+        assert m.get_session(WS, third) is not None
+
+
+def test_a_server_that_has_lost_everything_takes_nothing_away(
+    m: NativeSessionManager, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    needs_opencode()
+    names = set()
+    for home in ("first", "second"):
+        (tmp_path / home).mkdir()
+        program = OpenCode(tmp_path / home)
+        program.project = tmp_path / "first" / "project"  # The same folder, and a home without a database.
+        with serving(program, free_port()) as api, OpenCodeClient(str(api._http.base_url)) as client:
+            names.add(api.session(home))
+            with Capture(m, client, workspace_id=WS) as capture:
+                found = capture.once()
+    assert found == (1, 1, 0, 0, 1)
+    assert {each.id for each in m.list_sessions(WS)} == names
+    assert "has none of the 1 sessions" in caplog.text
 
 
 def test_one_process_at_a_time_captures_into_a_workspace(m: NativeSessionManager, program: OpenCode) -> None:
