@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nomad_sessions.cli import (
+    capture,
     demo,
     events,
     export,
@@ -64,5 +65,6 @@ upkeep.register(app)
 keeping.register(app)
 mail.register(app)
 sync.register(app)
+capture.register(app)
 who.register(app)
 demo.register(app)

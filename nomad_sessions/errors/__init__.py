@@ -29,6 +29,9 @@ An error also subclasses the built-in that callers catch already, carries its fa
     ├── TargetUnavailableError (RuntimeError)    target, reason
     ├── EmbedderError (RuntimeError)             model, reason
     │   └── EmbeddingRefusedError (ValueError)
+    ├── SourceUnavailableError (RuntimeError)    source, reason
+    ├── SourcesFailedError (RuntimeError)        wanted, errors
+    ├── NotConfirmedError (RuntimeError)         id, targets
     ├── NoRouteError (LookupError)               type, rules
     └── StorageError                             path
         ├── DiskFullError (OSError)              errno
@@ -80,6 +83,7 @@ from nomad_sessions.errors.calls import (
     TransactionError,
     WorkspaceNotFoundError,
 )
+from nomad_sessions.errors.elsewhere import NotConfirmedError, SourcesFailedError, SourceUnavailableError
 from nomad_sessions.errors.files import (
     AttachmentMissingError,
     CorruptionError,
@@ -123,6 +127,7 @@ __all__ = [
     "MessageNotFoundError",
     "NoRouteError",
     "NomadSessionsError",
+    "NotConfirmedError",
     "NotFoundError",
     "OriginalNotFoundError",
     "ProtectedFieldError",
@@ -130,6 +135,8 @@ __all__ = [
     "SessionNotFoundError",
     "SessionStateError",
     "SnapshotUnreadableError",
+    "SourceUnavailableError",
+    "SourcesFailedError",
     "StorageError",
     "StoreClosedError",
     "StoreReadOnlyError",

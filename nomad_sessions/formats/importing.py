@@ -35,7 +35,18 @@ if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
     from nomad_sessions.sessions_api import SessionCalls
 
-__all__ = ["STDIN", "Progress", "import_bytes", "import_file", "mark_of", "read_document", "store_session"]
+__all__ = [
+    "STDIN",
+    "Progress",
+    "changeable",
+    "import_bytes",
+    "import_file",
+    "mark_of",
+    "read_document",
+    "source_of",
+    "stamped",
+    "store_session",
+]
 
 Progress = Callable[[int, int], None]
 STDIN = "-"
@@ -124,13 +135,13 @@ def store_session(
     session_id: str = parsed.session["id"]
     if not _is_acceptable(workspace_id, parsed, report):
         return
-    session = _stamped(parsed.session, report.format, visible=parsed.visible if parsed.reverted else None)
-    session["imported"]["source"] = STDIN if report.source == STDIN else os.path.abspath(report.source)
+    session = stamped(parsed.session, report.format, visible=parsed.visible if parsed.reverted else None)
+    session["imported"]["source"] = source_of(report)
     if place_new(manager, workspace_id, parsed, session, report):
         report.stored(session_id, workspace_id)
         report.sessions.imported += 1
         return
-    parsed.messages = like(parsed.messages, (_stamped(message, report.format) for message in parsed.messages))
+    parsed.messages = like(parsed.messages, (stamped(message, report.format) for message in parsed.messages))
     with manager.transaction(workspace_id) as tx:
         stored = tx.get_session(workspace_id, session_id)
         before = dump(stored) if stored is not None else None
@@ -141,7 +152,7 @@ def store_session(
         behind = before is not None and _is_behind(session, before)
         new = _bring_changes(tx, workspace_id, parsed, before, report, keep=behind)
         mark, noted = mark_of(session), mark_of(before or {})
-        changes = {} if before is None or behind or mark == noted else _changeable(session)
+        changes = {} if before is None or behind or mark == noted else changeable(session)
         rehide = before is None or bool(new) or (not behind and mark.get("visible") != noted.get("visible"))
         if rehide and before is not None and before.get("revert"):
             # Adding to a reverted session would make the revert final, and what it hides would be gone.
@@ -172,7 +183,7 @@ def _bring_changes(
     new, changed = _new_and_changed(parsed, there, report, keep=keep)
     for message in changed:
         # Parts that the source no longer has go: a new text would have no place among them.
-        tx.update_message(workspace_id, message["id"], {"parts": None, **_changeable(message)})
+        tx.update_message(workspace_id, message["id"], {"parts": None, **changeable(message)})
     if new and before is not None and before.get("revert"):
         return _free(tx, workspace_id, parsed, new, report)  # Nothing is shown again for what cannot be added.
     return new
@@ -290,7 +301,7 @@ def _hide(tx: SessionCalls, workspace_id: str, parsed: ParsedSession, reason: st
         tx.revert(workspace_id, session_id, reason=reason)
 
 
-def _stamped(mapping: Mapping[str, Any], name: str, visible: int | None = None) -> dict[str, Any]:
+def stamped(mapping: Mapping[str, Any], name: str, visible: int | None = None) -> dict[str, Any]:
     """The mapping with its `imported` mark. What another import noted there, in a file of ours, is kept beside it."""
     plain, encoded = as_encoded({key: value for key, value in mapping.items() if key != "imported"})
     mark = {**mark_of(mapping), "format": name, "digest": digest_of(encoded)}
@@ -299,9 +310,14 @@ def _stamped(mapping: Mapping[str, Any], name: str, visible: int | None = None) 
     return {**plain, "imported": mark}
 
 
-def _changeable(stamped: Mapping[str, Any]) -> dict[str, Any]:
+def changeable(stamped: Mapping[str, Any]) -> dict[str, Any]:
     """What to write when the source is no longer what it was at the last import."""
     return {key: value for key, value in stamped.items() if key not in _FIXED}
+
+
+def source_of(report: ImportReport) -> str:
+    """What the sessions of an import name as their source: a place of its own kind, or a file by its whole path."""
+    return report.source if report.source == STDIN or "://" in report.source else os.path.abspath(report.source)
 
 
 def mark_of(mapping: Mapping[str, Any]) -> dict[str, Any]:

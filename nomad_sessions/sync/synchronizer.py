@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
+from typing import TypeVar
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.events.watching import Watcher
@@ -27,6 +28,7 @@ __all__ = ["Synchronizer"]
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _LIVING: weakref.WeakSet[Synchronizer] = weakref.WeakSet()
+T = TypeVar("T")
 
 
 class Synchronizer:
@@ -123,6 +125,12 @@ class Synchronizer:
         (courier,) = self._of(target)
         with courier.asking():
             return restore(self._host, workspace_id, courier.target, progress)
+
+    def with_outbox(self, workspace_id: str, target: str, use: Callable[[Outbox], T]) -> T:
+        """`use(outbox)`, with the target and its place in the workspace for oneself. Raises `LockTimeoutError` while
+        another process has it, and what `use` does."""
+        (courier,) = self._of(target)
+        return courier.with_outbox(workspace_id, use)
 
     def dead(self, workspace_id: str | None = None, *, target: str | None = None) -> list[tuple[str, str, DeadLetter]]:
         """What targets have refused: the target, the workspace, and what."""

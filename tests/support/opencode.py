@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import io
 import os
 import platform
+import re
+import socket
 import subprocess
 import sys
 import tarfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 
 from tests.support.tiers import tool, unless
 
-__all__ = ["OpenCode", "needs_opencode"]
+__all__ = ["OpenCode", "Server", "free_port", "needs_opencode"]
 
 VERSION = "1.18.34"
 _URL = f"https://registry.npmjs.org/opencode-linux-x64/-/opencode-linux-x64-{VERSION}.tgz"
@@ -52,10 +56,60 @@ class OpenCode:
             )
         return out.read_text(encoding="utf-8")
 
+    @contextlib.contextmanager
+    def serve(self, port: int, **env: str) -> Iterator[Server]:
+        """It as a server on this port of 127.0.0.1, until the end or `kill`."""
+        nowhere = "http://127.0.0.1:9"  # It asks for models and updates, and is to find none.
+        away = {"HTTP_PROXY": nowhere, "HTTPS_PROXY": nowhere, "NO_PROXY": "127.0.0.1"}
+        process = subprocess.Popen(
+            [str(_program()), "serve", "--hostname", "127.0.0.1", "--port", str(port)],
+            cwd=self.project,
+            env={"HOME": str(self.home), "PATH": os.environ["PATH"], **away, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        server = Server(process, f"http://127.0.0.1:{port}")
+        try:
+            assert process.stdout is not None
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if re.search(r"opencode server listening on http://", line):
+                    break
+            else:
+                raise AssertionError("".join(said))
+            yield server
+        finally:
+            server.kill()
+            assert process.stdout is not None
+            process.stdout.close()
+
     @property
     def data(self) -> Path:
         """Its data folder."""
         return self.home / ".local" / "share" / "opencode"
+
+
+class Server:
+    """The program while it serves."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self._process = process
+        self.url = url
+
+    def kill(self) -> None:
+        """Kills it as `kill -9` does. May be called twice."""
+        self._process.kill()
+        self._process.wait()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
 
 
 def needs_opencode() -> None:

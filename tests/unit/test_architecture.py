@@ -45,6 +45,7 @@ LAYERS: list[set[str]] = [
     {"aio"},
     {"pruning"},
     {"formats"},
+    {"dualstore", "sources"},
     {"cli"},
     {"__main__"},
 ]

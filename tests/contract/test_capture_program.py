@@ -1,0 +1,281 @@
+"""Capture from the genuine OpenCode: in the end the store has what the server has, whatever happened on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from nomad_sessions import NativeSessionManager
+from nomad_sessions.errors import LockTimeoutError
+from nomad_sessions.formats.exporting import export_session
+from nomad_sessions.sources import Capture, Mirrored, OpenCodeClient
+from tests.support.opencode import OpenCode, free_port, needs_opencode
+from tests.support.scripted_model import scripted_model
+
+WS = "ws"
+
+
+class Api:
+    """Changes what the server has, as its own clients do."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=30)
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        return self._http.request(method, path, json=body).raise_for_status().json()
+
+    def session(self, title: str, **fields: Any) -> str:
+        return str(self.ask("POST", "/session", {"title": title, **fields})["id"])
+
+    def say(self, session: str, *texts: str) -> dict[str, Any]:
+        parts = [{"type": "text", "text": text} for text in texts]
+        found: dict[str, Any] = self.ask("POST", f"/session/{session}/message", {"noReply": True, "parts": parts})
+        return found
+
+    def ask_for_answer(self, session: str) -> None:
+        """Has the model answer, without waiting for it."""
+        body = {"model": {"providerID": "local", "modelID": "m"}, "parts": [{"type": "text", "text": "hi"}]}
+        self._http.post(f"/session/{session}/prompt_async", json=body).raise_for_status()
+
+    def whole(self) -> dict[str, Any]:
+        """All that it has, by session."""
+        sessions = self.ask("GET", f"/session?limit=100000&directory={self.ask('GET', '/path')['directory']}")
+        return {
+            each["id"]: {"info": each, "messages": self.ask("GET", f"/session/{each['id']}/message")}
+            for each in sessions
+        }
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def here(m: NativeSessionManager) -> dict[str, Any]:
+    """What the store has, as the server would say it."""
+    return {each.id: json.loads(export_session(m, WS, each.id, "opencode")) for each in m.list_sessions(WS)}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it did not come to this"
+        time.sleep(0.02)
+
+
+def the_same(m: NativeSessionManager, api: Api) -> None:
+    """Comes to pass, soon."""
+    whole = api.whole()
+    end = time.monotonic() + 30
+    while here(m) != whole and time.monotonic() < end:
+        time.sleep(0.02)
+    found = here(m)
+    assert found.keys() == whole.keys()
+    for name, session in whole.items():
+        assert found[name]["info"] == session["info"]
+        assert found[name]["messages"] == session["messages"]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> OpenCode:
+    needs_opencode()
+    return OpenCode(tmp_path)
+
+
+@pytest.fixture
+def m(tmp_path: Path) -> Iterator[NativeSessionManager]:
+    with NativeSessionManager(tmp_path / "data", durability="os") as manager:
+        yield manager
+
+
+@contextlib.contextmanager
+def capturing(m: NativeSessionManager, client: OpenCodeClient, **options: Any) -> Iterator[list[Mirrored]]:
+    """Captures on a thread; the list has each look at the whole."""
+    connected: list[Mirrored] = []
+    with Capture(m, client, workspace_id=WS, on_connect=connected.append, **options) as capture:
+        thread = threading.Thread(target=capture.run)
+        thread.start()
+        try:
+            yield connected
+        finally:
+            capture.stop()
+            thread.join(30)
+        assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def serving(program: OpenCode, port: int) -> Iterator[Api]:
+    with program.serve(port) as server:
+        api = Api(server.url)
+        try:
+            yield api
+        finally:
+            api.close()
+
+
+def change(api: Api, drawn: random.Random) -> None:
+    """One change of whatever kind."""
+    whole = api.whole()
+    if not whole or drawn.random() < 0.15:
+        api.say(api.session(f"session {drawn.random()}", metadata={"n": drawn.random()}), "first")
+        return
+    name = drawn.choice(sorted(whole))
+    messages = whole[name]["messages"]
+    what = drawn.choice(["say", "say", "title", "patch", "part", "unpart", "unsay", "fork", "revert", "back", "drop"])
+    message = drawn.choice(messages) if messages else None
+    path = f"/session/{name}"
+    if what == "say":
+        api.say(name, f"said {drawn.random()}", "and more")
+    elif what == "title":
+        api.ask("PATCH", path, {"title": f"title {drawn.random()}"})
+    elif what == "fork":
+        api.ask("POST", f"{path}/fork", {})
+    elif what == "drop" and len(whole) > 3:
+        api.ask("DELETE", path)
+    elif what == "back":
+        api.ask("POST", f"{path}/unrevert")
+    elif message is None:
+        return
+    elif what == "revert":
+        api.ask("POST", f"{path}/revert", {"messageID": message["info"]["id"]})
+    elif what == "unsay":
+        api.ask("DELETE", f"{path}/message/{message['info']['id']}")
+    elif what == "patch" and message["parts"]:
+        part = {**message["parts"][0], "text": f"patched {drawn.random()}"}
+        api.ask("PATCH", f"{path}/message/{part['messageID']}/part/{part['id']}", part)
+    elif what == "part":
+        part = {"id": f"prt_{drawn.randrange(10**9)}", "type": "text", "text": "new"}
+        part |= {"sessionID": name, "messageID": message["info"]["id"]}
+        api.ask("PATCH", f"{path}/message/{part['messageID']}/part/{part['id']}", part)
+    elif what == "unpart" and message["parts"]:
+        api.ask("DELETE", f"{path}/message/{message['info']['id']}/part/{message['parts'][0]['id']}")
+
+
+def test_dualstore_42_43_44_store_and_server_have_the_same_after_changes_and_interruptions(
+    m: NativeSessionManager, program: OpenCode
+) -> None:
+    drawn = random.Random(5)
+    port = free_port()
+    with OpenCodeClient(f"http://127.0.0.1:{port}", directory=str(program.project), timeout=1) as client:
+        with capturing(m, client) as connected:
+            for again in (1, 2, 3):  # It was killed in between; what it does before we are there again is found, too.
+                with serving(program, port) as api:
+                    for _ in range(8):
+                        change(api, drawn)
+                    until(lambda again=again: len(connected) == again)  # type: ignore[misc]
+                    for _ in range(15):
+                        change(api, drawn)
+                    the_same(m, api)
+        with serving(program, port) as api:
+            seq = m.status(WS).seq
+            with Capture(m, client, workspace_id=WS) as once:
+                found = once.once()
+            assert (found.new, found.changed_messages, found.deleted) == (0, 0, 0)
+            assert found.sessions == len(api.whole())
+            assert m.status(WS).seq == seq
+    assert m.check(WS).ok
+
+
+def ask(api: Api) -> str:
+    """Has the model answer; the session."""
+    name = api.session("answered")
+    api.ask_for_answer(name)
+    return name
+
+
+def texts(m: NativeSessionManager, session: str) -> str:
+    page = m.get_session_messages(WS, session)
+    return "".join(part.content or "" for each in page if each.role == "assistant" for part in each.parts)
+
+
+def test_what_a_model_writes_comes_as_it_is_written(m: NativeSessionManager, program: OpenCode) -> None:
+    with scripted_model() as model:
+        model.configure(program.project)
+        with serving(program, free_port()) as api, OpenCodeClient(str(api._http.base_url)) as client:
+            with capturing(m, client) as connected:
+                until(lambda: len(connected) == 1)
+                name = ask(api)
+                # The program itself keeps none of it before the end; the next piece comes with the one after it.
+                until(lambda: "word3 " in texts(m, name))
+                assert "word3" not in json.dumps(api.whole())
+                model.go_on.set()
+                until(lambda: bool(list(m.events(WS, types="session.idle"))))
+                the_same(m, api)
+                assert texts(m, name) == "".join(model.words)
+            (idle,) = m.events(WS, types="session.idle")
+            assert idle.session_id == name
+            assert len({each.id for each in m.events(WS, recorded=True)}) == len(list(m.events(WS, recorded=True)))
+
+
+def test_killed_in_the_middle_of_an_answer_it_is_the_same_when_it_is_back(
+    m: NativeSessionManager, program: OpenCode
+) -> None:
+    port = free_port()
+    with scripted_model() as model, OpenCodeClient(f"http://127.0.0.1:{port}", timeout=1) as client:
+        model.configure(program.project)
+        with contextlib.ExitStack() as stack:
+            with serving(program, port) as api:
+                connected = stack.enter_context(capturing(m, client))
+                until(lambda: len(connected) == 1)
+                name = ask(api)
+                until(lambda: "word3 " in texts(m, name))
+            assert "word3 " in texts(m, name)  # Nothing is taken away while it is not there.
+            with serving(program, port) as api:
+                until(lambda: len(connected) == 2)
+                the_same(m, api)
+
+
+def test_what_is_deleted_there_goes_unless_it_is_to_be_kept_and_what_was_added_here_stays(
+    m: NativeSessionManager, program: OpenCode
+) -> None:
+    with serving(program, free_port()) as api, OpenCodeClient(str(api._http.base_url)) as client:
+        first, second, third = (api.session(f"session {n}") for n in range(3))
+        for name in (first, second):
+            api.say(name, "hello")
+        with Capture(m, client, workspace_id=WS) as capture:
+            assert capture.once() == (3, 3, 0, 0, 0)
+            m.create_session(WS, id="ours")
+            m.add_message(WS, first, id="ours-too", role="user", content="a note of ours")
+            api.ask("DELETE", f"/session/{second}")
+            assert capture.once() == (2, 0, 0, 1, 0)
+            assert {each.id for each in m.list_sessions(WS)} == {first, third, "ours"}
+            assert [each.content for each in m.get_session_messages(WS, first)] == ["hello", "a note of ours"]
+        with capturing(m, client, keep_deleted=True) as connected:
+            until(lambda: len(connected) == 1)
+            api.ask("DELETE", f"/session/{third}")
+            api.session("last")
+            until(lambda: m.list_sessions(WS).total == 4)
+        assert m.get_session(WS, third) is not None
+
+
+def test_a_server_that_has_lost_everything_takes_nothing_away(
+    m: NativeSessionManager, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    needs_opencode()
+    names = set()
+    for home in ("first", "second"):
+        (tmp_path / home).mkdir()
+        program = OpenCode(tmp_path / home)
+        program.project = tmp_path / "first" / "project"  # The same folder, and a home without a database.
+        with serving(program, free_port()) as api, OpenCodeClient(str(api._http.base_url)) as client:
+            names.add(api.session(home))
+            with Capture(m, client, workspace_id=WS) as capture:
+                found = capture.once()
+    assert found == (1, 1, 0, 0, 1)
+    assert {each.id for each in m.list_sessions(WS)} == names
+    assert "has none of the 1 sessions" in caplog.text
+
+
+def test_one_process_at_a_time_captures_into_a_workspace(m: NativeSessionManager, program: OpenCode) -> None:
+    with serving(program, free_port()) as api, OpenCodeClient(str(api._http.base_url)) as client:
+        with Capture(m, client, workspace_id=WS), pytest.raises(LockTimeoutError):
+            Capture(m, client, workspace_id=WS)
+        with Capture(m, client) as capture:
+            assert m.workspace_folders()[capture.workspace_id] == str(program.project)
