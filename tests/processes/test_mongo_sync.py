@@ -169,12 +169,14 @@ def test_a_pusher_killed_at_any_moment_loses_nothing_and_doubles_nothing(
         NativeSessionManager(data_dir) as manager,
     ):
         writes = Writes(manager, seed=8)
-        begin = time.monotonic()
         where = {"data_dir": str(data_dir), "uri": mongod.uri, "database": database}
-        write(writes, CHANGES)
-        assert zygote.run(push_until_killed, **where, after=PATIENCE, reset=False).well()[0][0] > 0
-        longest = time.monotonic() - begin
-        for attempt in range(KILLS * 4):
+        longest = PATIENCE
+        for _ in range(3):  # The first is slowed down by what it has to load and make.
+            write(writes, CHANGES)
+            begin = time.monotonic()
+            assert zygote.run(push_until_killed, **where, after=PATIENCE, reset=False).well()[0][0] > 0
+            longest = min(longest, time.monotonic() - begin)
+        for attempt in range(KILLS * 8):
             write(writes, CHANGES)
             done = zygote.run(push_until_killed, **where, after=draw.uniform(0, longest), reset=attempt % 5 == 0)
             killed += done.status == -signal.SIGKILL
