@@ -1,7 +1,8 @@
 """The Chroma target beside a bare `collection.upsert` of the same rows: what it costs besides the embedder.
 
 Both sides write into a folder of their own, in turns, batch by batch, with vectors that cost nothing to know; the time
-that the embedder takes is subtracted. The bare side is given ids, vectors, texts and metadata ready made, in batches as large.
+that the embedder takes is subtracted. The bare side is given ids, vectors, texts and metadata ready made, in batches as
+large.
 """
 
 from __future__ import annotations
