@@ -40,7 +40,7 @@ class VectorCache:
 
     def __init__(self, path: str, *, most: int = 200_000) -> None:
         """`most` vectors: of 768 numbers, 200,000 are 0.6 GB. Opens nothing yet."""
-        self._path = path
+        self._path = os.path.abspath(path)
         self._most = most
         self._mutex = threading.Lock()
         self._connection: sqlite3.Connection | None = None

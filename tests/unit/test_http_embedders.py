@@ -37,8 +37,6 @@ def made_for(driver: str, server: EmbeddingServer, **options: Any) -> OllamaEmbe
 
 
 def test_texts_become_vectors_in_order_and_in_batches(embedder: Embedder, server: EmbeddingServer) -> None:
-    before = embedder.dimension
-    assert before is None
     texts = [f"{letter} text" for letter in "abcdefgh"]
     assert embedder.embed(texts) == [known_vector(text) for text in texts]
     assert embedder.dimension == 8

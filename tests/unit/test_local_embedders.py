@@ -46,8 +46,6 @@ def test_sentence_transformers_simulated(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "sentence_transformers", raising=False)
     embedder = SentenceTransformersEmbedder("some-model")
-    before = embedder.dimension
-    assert before is None
     assert embedder.embed(["abc", ""]) == [[3.0, 1.0], [0.0, 1.0]]
     assert (embedder.model, embedder.dimension) == ("sentence-transformers/some-model", 2)
     with pytest.raises(EmbedderError, match="could not be loaded: missing"):
