@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -79,6 +80,7 @@ class OpenCode:
                     break
             else:
                 raise AssertionError("".join(said))
+            server.wait()
             yield server
         finally:
             server.kill()
@@ -97,6 +99,20 @@ class Server:
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self._process = process
         self.url = url
+
+    def wait(self) -> None:
+        """Until it answers: requests that come as its port opens are left hanging. (One with a password says no.)"""
+        end = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.url}/path", timeout=2):
+                    return
+            except urllib.error.HTTPError as error:
+                error.close()
+                return
+            except OSError:
+                if time.monotonic() > end:
+                    raise
 
     def kill(self) -> None:
         """Kills it as `kill -9` does. May be called twice."""
