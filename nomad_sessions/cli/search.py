@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +22,7 @@ from nomad_sessions.errors import InvalidInputError, WorkspaceNotFoundError
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.search import Filters, Hit, RankedResults, Results, Searcher, SemanticSearcher
 from nomad_sessions.search.semantic import Mode
+from nomad_sessions.sync.settings import read_settings
 
 if TYPE_CHECKING:
     from nomad_sessions.sync.chroma import ChromaTarget
@@ -127,7 +127,7 @@ def _mode(semantic: bool, hybrid: bool, substring: bool) -> Mode | None:
 def _vectors(manager: NativeSessionManager) -> ChromaTarget:
     from nomad_sessions.sync.chroma_settings import chroma_target  # Only here is it needed, and it costs 30 ms.
 
-    return chroma_target(os.environ, manager.data_dir)
+    return chroma_target(read_settings().environment(), manager.data_dir)
 
 
 def _print(console: Console, found: Results, offset: int, *, several: bool) -> None:

@@ -44,7 +44,7 @@ class ChromaTarget:
         *,
         path: str | os.PathLike[str] | None = None,
         url: str | None = None,
-        agent: str = "nomad",
+        agent: str = "duck",
         name: str = "chroma",
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,

@@ -20,14 +20,15 @@ CACHE = ".vectors.sqlite"
 
 
 def chroma_target(settings: Mapping[str, str], data_dir: str, *, name: str = "chroma") -> ChromaTarget:
-    """The target that these settings (an environment, say) ask for: `CHROMA_URL` is a server, without it a folder in
-    the data folder; `AGENT_NAME` is what its collections are called after; further what `choose_embedder` takes.
+    """The target that these settings (an environment, say) ask for: `CHROMA_URL` is a server, `CHROMA_PATH` a folder,
+    without either one in the data folder; `AGENT_NAME` is what its collections are called after; further what `choose_embedder` takes.
 
     Raises `InvalidInputError` for what is no such setting, and where a package is missing. Asks nobody yet.
     """
     embedder = CachedEmbedder(choose_embedder(settings), VectorCache(f"{data_dir}/{CACHE}"))
-    agent = settings.get("AGENT_NAME") or "nomad"
+    agent = settings.get("AGENT_NAME") or "duck"
     url = settings.get("CHROMA_URL")
     if url:
         return ChromaTarget(embedder, url=url, agent=agent, name=name)
-    return ChromaTarget(embedder, path=f"{data_dir}/{FOLDER}", agent=agent, name=name)
+    path = settings.get("CHROMA_PATH") or f"{data_dir}/{FOLDER}"
+    return ChromaTarget(embedder, path=path, agent=agent, name=name)

@@ -1,4 +1,4 @@
-"""The targets that the settings name, made: each needs its extra, and says which where it is missing."""
+"""The targets that the settings name, made."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ __all__ = ["configured_targets"]
 def configured_targets(settings: SyncSettings, data_dir: str) -> list[SyncTarget]:
     """The targets of these settings; asks none of them. `data_dir` is where what they keep for themselves lies.
 
-    Raises `InvalidInputError` for an address that is none, `ImportError` where an extra is missing, with what to
-    install.
+    Raises `InvalidInputError` for an address that is none, and where an extra is missing, with what to install.
     """
     targets: list[SyncTarget] = []
     if settings.mongo_uri is not None:
@@ -22,4 +21,8 @@ def configured_targets(settings: SyncSettings, data_dir: str) -> list[SyncTarget
         targets.append(MongoTarget(settings.mongo_uri, database=settings.mongo_database, agent=settings.agent))
     if settings.chroma_url is not None and settings.chroma_path is not None:
         raise InvalidInputError(field="chroma", value="url, path", reason="is either a server or a folder")
+    if settings.chroma_url is not None or settings.chroma_path is not None:
+        from nomad_sessions.sync.chroma_settings import chroma_target
+
+        targets.append(chroma_target(settings.environment(), data_dir))
     return targets

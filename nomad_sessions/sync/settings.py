@@ -47,6 +47,11 @@ class SyncSettings(NamedTuple):
     embedding_driver: str | None = None
     embedding_function: str | None = None
 
+    def environment(self) -> dict[str, str]:
+        """The environment of this process, with what these settings say in it."""
+        said = {variable: getattr(self, field) for field, variable in _SOURCES.values()}
+        return {**os.environ, **{variable: value for variable, value in said.items() if value is not None}}
+
     def __repr__(self) -> str:
         """Without what may be a secret."""
         shown = {name: value for name, value in self._asdict().items() if not name.endswith(("uri", "url"))}

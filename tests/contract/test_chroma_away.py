@@ -94,7 +94,7 @@ def test_no_header_is_told(tmp_path: Path) -> None:
         with pytest.raises(TargetUnavailableError) as raised:
             target.ping()
         assert "very-secret" not in f"{raised.value} {target.describe()} {target!r}"
-        assert target.describe().details == {"agent": "nomad", "model": "hashing/16", "isSemantic": False}
+        assert target.describe().details == {"agent": "duck", "model": "hashing/16", "isSemantic": False}
     for url in ("http://user:very-secret@host", "ftp://host", ""):
         with pytest.raises(InvalidInputError) as refused:
             ChromaTarget(HashingEmbedder(16), url=url)

@@ -213,15 +213,18 @@ def test_one_workspace_that_makes_who_opens_it_wait_holds_up_no_other(
 
 
 def test_what_could_not_be_read_at_first_is_watched_from_when_it_can_be(m: NativeSessionManager) -> None:
-    broken = Path(m.data_dir) / "broken"
-    other_writer(m, lambda other: [other.record_event("broken", "before") for _ in range(3)])
-    away = Path(f"{m.data_dir}-elsewhere")
-    broken.rename(away)
-    broken.mkdir()
-    (broken / "sessions.json").write_text("no store")
+    with NativeSessionManager(m.data_dir) as other:  # Synced: then damage is no torn tail.
+        for n in range(9):
+            other.record_event("broken", "before", {"n": n})
+    (journal_file,) = (Path(m.data_dir) / "broken" / "journal").iterdir()
+    whole = journal_file.read_bytes()
+    second = whole.index(b"\n") + 1
+    journal_file.write_bytes(whole[: second + 30] + b"xx" + whole[second + 32 :])
+    intact = Path(f"{m.data_dir}-intact")
+    intact.write_bytes(whole)
     with m.subscribe() as everybody:
-        shutil.rmtree(broken)
-        away.rename(broken)
+        assert [name for name, _, _ in everybody.behind()] == [WS]
+        intact.replace(journal_file)
         until(lambda: any(name == "broken" for name, _, _ in everybody.behind()))
         m.record_event("broken", "after")
         assert take(everybody, 1)[0].type == "after"
