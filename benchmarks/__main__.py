@@ -40,6 +40,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "search-warm": ("rows_search", "warm"),
     "search-cold": ("rows_search", "cold"),
     "cli-ls": ("rows_search", "command"),
+    "chroma": ("rows_chroma", "run"),
     "mail": ("rows_mail", "run"),
     "import-history": ("rows_import", "run"),
     "event-latency": ("rows_events", "latency"),

@@ -50,6 +50,7 @@ BARS: dict[str, Bar] = {
     "search-size": Bar("at most", 2.5, "not a timing", unit=" bytes"),
     "search-warm": Bar("at most", 1.5, _READ),
     "search-cold": Bar("at most", 2.0, _READ),
+    "chroma-push": Bar("at most", 1.3, "both as Chroma does"),
     "import-history": Bar("at least", 1 / 3, "ours syncs each session"),
     "import-memory": Bar("at most", 300, "not a timing", unit=" MB"),
     "event-latency": Bar("at most", 50, "each event synced", unit=" ms"),

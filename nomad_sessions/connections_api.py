@@ -142,15 +142,14 @@ class ConnectionCalls:
         thread that waits, never where `deliver` hands them to.
         """
         from nomad_sessions.connections.following import SessionSubscription, snapshot_of
-        from nomad_sessions.events.delivery import deliver_to
+        from nomad_sessions.events.delivery import check_delivery, deliver_to
 
         validate_workspace_id(workspace_id)
         session_id = check_text("session_id", session_id)
         look = snapshot_of(workspace_id, session_id)
         if since is not None and (type(since) is not int or since < 0):
             raise InvalidInputError(field="since", value=since, reason="must be a whole number, not negative")
-        if deliver is not None and callback is None:
-            raise InvalidInputError(field="deliver", value=deliver, reason="is for a callback")
+        check_delivery(callback, deliver)
         subscription = SessionSubscription(
             self._events(),
             workspace_id,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nomad_sessions.config import validate_workspace_id
-from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.errors import InvalidInputError, StoreClosedError
 from nomad_sessions.models import Event
 from nomad_sessions.operations.reading import Looking
 from nomad_sessions.storage._os import FileSystem
@@ -33,6 +33,7 @@ class EventCalls:
     _fs: FileSystem
     _options: Options
     _mutex: threading.Lock
+    _closed: bool
     _hub: Hub | None
 
     def list_workspaces(self) -> list[str]:
@@ -84,7 +85,7 @@ class EventCalls:
         Raises `InvalidInputError`, `LockTimeoutError` while another has the cursor. An event arrives within
         milliseconds of its commit, and never later than a quarter of a second where the system gives no word of it.
         """
-        from nomad_sessions.events.delivery import deliver_to
+        from nomad_sessions.events.delivery import check_delivery, deliver_to
         from nomad_sessions.events.filters import EventFilter
         from nomad_sessions.events.subscription import Subscription
         from nomad_sessions.workspace.log import LogPosition
@@ -94,8 +95,7 @@ class EventCalls:
             field, value = ("since", since) if since is not None else ("cursor", cursor)
             raise InvalidInputError(field=field, value=value, reason="is of one workspace: say which")
         _check_numbers(since=since)
-        if deliver is not None and callback is None:
-            raise InvalidInputError(field="deliver", value=deliver, reason="is for a callback")
+        check_delivery(callback, deliver)
         if workspace_id is not None:
             validate_workspace_id(workspace_id)
         hub = self._events()
@@ -194,6 +194,8 @@ class EventCalls:
         from nomad_sessions.events.hub import Hub
 
         with self._mutex:
+            if self._closed:
+                raise StoreClosedError(path=self.data_dir)
             if self._hub is None:
                 self._hub = Hub(self)
             return self._hub

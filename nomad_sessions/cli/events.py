@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -19,8 +20,8 @@ from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AsJson, DataDir, Workspace, find_session, open_store
 from nomad_sessions.cli.times import moment
 from nomad_sessions.clock import SystemClock
-from nomad_sessions.errors import InvalidInputError, SessionNotFoundError
-from nomad_sessions.events import EventFilter
+from nomad_sessions.errors import EventsPrunedError, InvalidInputError, SessionNotFoundError
+from nomad_sessions.events import EventFilter, Subscription
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Event, dump
 from nomad_sessions.search import Searcher
@@ -124,9 +125,18 @@ def _stream(
         yield from manager.events(workspace_id, since=after, after=wanted.after, before=wanted.before, **given)
         return
     with manager.subscribe(workspace_id, since=after, **given) as subscription:
-        for event in subscription:
+        for event in _each(subscription):
             if (wanted.after or 0) <= event.timestamp and (wanted.before is None or event.timestamp < wanted.before):
                 yield event
+
+
+def _each(subscription: Subscription) -> Iterator[Event]:
+    """Every event; what is missing between two of them is said on stderr."""
+    while not subscription.closed:
+        try:
+            yield from subscription
+        except EventsPrunedError as error:
+            print(f"nomad-sessions: {error.message}", file=sys.stderr)
 
 
 def record(
@@ -159,15 +169,16 @@ def watch(workspace: Workspace = None, data_dir: DataDir = None) -> None:
     """
     with open_store(data_dir, workspace) as (manager, ws):
         if not for_people(False):
-            for event in manager.subscribe(ws):
-                write_line(dump(event))
+            with manager.subscribe(ws) as subscription:
+                for event in _each(subscription):
+                    write_line(dump(event))
             return
         with Searcher(manager) as searcher:
             newest = list(searcher.events(ws, limit=_EVENTS).events)
         seen = newest[0].seq if newest else 0
         screen = Live(_screen(manager, ws, newest), screen=True, auto_refresh=False)
         with manager.subscribe(ws, since=seen) as subscription, screen as live:
-            for event in subscription:
+            for event in _each(subscription):
                 newest = [*subscription.at_hand()[::-1], event, *newest][:_EVENTS]
                 live.update(_screen(manager, ws, newest), refresh=True)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import contextlib
+import os
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,9 +19,13 @@ from nomad_sessions.cli.store import AnyWorkspace, AsJson, DataDir, find_anywher
 from nomad_sessions.cli.times import moment
 from nomad_sessions.clock import SystemClock
 from nomad_sessions.config import validate_workspace_id
-from nomad_sessions.errors import WorkspaceNotFoundError
+from nomad_sessions.errors import InvalidInputError, WorkspaceNotFoundError
 from nomad_sessions.manager import NativeSessionManager
-from nomad_sessions.search import Hit, Results, Searcher
+from nomad_sessions.search import Filters, Hit, RankedResults, Results, Searcher, SemanticSearcher
+from nomad_sessions.search.semantic import Mode
+
+if TYPE_CHECKING:
+    from nomad_sessions.sync.chroma import ChromaTarget
 
 __all__ = ["register"]
 
@@ -39,6 +45,10 @@ def search(
     substring: Annotated[
         bool, typer.Option("--substring", "-s", help="Any part of a text, such as half a name in code; newest first.")
     ] = False,
+    semantic: Annotated[
+        bool, typer.Option("--semantic", help="What is near in meaning, by the vectors in Chroma; else by words.")
+    ] = False,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="By words and by meaning, both orders as one.")] = False,
     session: Annotated[
         str | None,
         typer.Option(
@@ -64,7 +74,7 @@ def search(
     """Find messages and sessions by what they say, in all workspaces.
 
     The first search of a workspace makes its index; later ones cost what has changed since. Without a query, what the
-    filters leave, newest first.
+    filters leave, newest first. --semantic and --hybrid find by meaning what was pushed to Chroma.
     """
     with NativeSessionManager(data_dir) as manager, Searcher(manager) as searcher:
         if workspace is not None and workspace not in manager.list_workspaces():
@@ -77,29 +87,47 @@ def search(
             workspace, one = newest or find_anywhere(manager, workspace, session, named=named)
             session = one.id
         now = SystemClock().now()
-        with working("Reading what is new") as done:
-            found = searcher.find(
-                " ".join(query or ()),
-                workspace_id=workspace,
-                substring=substring,
-                session_id=session,
-                role=role,
-                agent=agent,
-                model=model,
-                tool=tool,
-                since=moment("since", since, now),
-                until=moment("until", until, now),
-                archived=archived,
-                limit=limit,
-                offset=offset,
-                progress=done,
-            )
-    if for_people(as_json):
+        times = moment("since", since, now), moment("until", until, now)
+        filters = Filters(session, role, agent, model, tool, *times, archived)
+        text = " ".join(query or ())
+        mode = _mode(semantic, hybrid, substring)
+        found: Results | RankedResults
+        if mode is not None:
+            with contextlib.closing(_vectors(manager)) as vectors:
+                near = SemanticSearcher(searcher, vectors)
+                found = near.find(text, mode=mode, workspace_id=workspace, filters=filters, limit=limit, offset=offset)
+        else:
+            with working("Reading what is new") as done:
+                found = searcher.find(
+                    text,
+                    workspace_id=workspace,
+                    substring=substring,
+                    limit=limit,
+                    offset=offset,
+                    progress=done,
+                    **filters._asdict(),
+                )
+    if not for_people(as_json):
+        write_json(found.as_dict())
+    elif isinstance(found, Results):
         _print(Console(), found, offset, several=workspace is None)
     else:
-        write_json(found.as_dict())
+        _print_ranked(Console(), found, several=workspace is None)
     if name_unreadable(found.unreadable):
         raise typer.Exit(Exit.STORAGE)
+
+
+def _mode(semantic: bool, hybrid: bool, substring: bool) -> Mode | None:
+    if semantic + hybrid + substring > 1:
+        reason = "choose one of --substring, --semantic and --hybrid"
+        raise InvalidInputError(field="options", value=None, reason=reason)
+    return "semantic" if semantic else "hybrid" if hybrid else None
+
+
+def _vectors(manager: NativeSessionManager) -> ChromaTarget:
+    from nomad_sessions.sync.chroma_settings import chroma_target  # Only here is it needed, and it costs 30 ms.
+
+    return chroma_target(os.environ, manager.data_dir)
 
 
 def _print(console: Console, found: Results, offset: int, *, several: bool) -> None:
@@ -114,6 +142,17 @@ def _print(console: Console, found: Results, offset: int, *, several: bool) -> N
     for workspace in found.stale:
         text = f"{workspace}: another process is bringing its index up to date, so the newest may be missing"
         console.print(Text(plain(text), style="yellow"))
+
+
+def _print_ranked(console: Console, found: RankedResults, *, several: bool) -> None:
+    console.print(Text(plain(": ".join(filter(None, [found.mode, found.note]))), style="dim"))
+    for hit, score in zip(found.hits, found.scores, strict=True):
+        console.print(_head(hit, several), Text(f"{score:.3f}" if score else "", style="dim"))
+        console.print(Padding(_snippet(hit), (0, 0, 1, 2), expand=False))
+    if not found.hits:
+        console.print("nothing found")
+    elif found.next_offset is not None:
+        console.print(Text(f"--offset {found.next_offset} for more", style="dim"))
 
 
 def _head(hit: Hit, several: bool) -> Text:

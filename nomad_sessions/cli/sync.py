@@ -1,4 +1,4 @@
-"""`sync status`, `push`, `verify`, `restore`, `retry`, `dead`, `watch`, `reset`: copies elsewhere, and how they stand."""
+"""`sync status`, `push`, `verify`, `restore`, `retry`, `dead`, `watch`, `reset`: copies elsewhere, how they stand."""
 
 from __future__ import annotations
 

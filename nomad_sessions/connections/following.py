@@ -14,7 +14,7 @@ from nomad_sessions.connections.replica import SNAPSHOT, tells_all
 from nomad_sessions.errors import EventsPrunedError
 from nomad_sessions.events import EventFilter, Subscription
 from nomad_sessions.events.feed import Step
-from nomad_sessions.events.subscription import Reading
+from nomad_sessions.events.reading import Reading
 from nomad_sessions.models import Event
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.log import LogPosition
@@ -41,7 +41,7 @@ class SessionSubscription(Subscription):
         self._told = first.seq if first is not None else since or 0
         super().__init__(hub, EventFilter(session_id=session_id), workspace_id, LogPosition(self._told))
         if first is not None:
-            self._ready.append(first)
+            self._ready.append((first, ""))
 
     def _step(self, reading: Reading) -> Step:
         while not self._owed:
@@ -53,13 +53,13 @@ class SessionSubscription(Subscription):
                 break
             ours = [each for each in step.events if each.seq > self._told and each.session_id == self._session_id]
             if all(map(tells_all, ours)) and (ours or not step.events):
-                return Step(ours, step.position)
+                return Step(ours, [""] * len(ours), step.position)
             self._owed = bool(ours)
             reading.position = step.position
         # Owed until it was read: the events that it stands for will not come again.
         whole = self._read()
         self._owed, self._told = False, whole.seq
-        return Step([whole], reading.position)
+        return Step([whole], [""], reading.position)
 
 
 def snapshot_of(workspace_id: str, session_id: str) -> Callable[[View], Event]:

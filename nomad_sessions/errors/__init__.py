@@ -27,6 +27,8 @@ An error also subclasses the built-in that callers catch already, carries its fa
     ├── StoreClosedError (RuntimeError)          path
     ├── EventsPrunedError (LookupError)          path, since, first
     ├── TargetUnavailableError (RuntimeError)    target, reason
+    ├── EmbedderError (RuntimeError)             model, reason
+    │   └── EmbeddingRefusedError (ValueError)
     ├── NoRouteError (LookupError)               type, rules
     └── StorageError                             path
         ├── DiskFullError (OSError)              errno
@@ -54,6 +56,8 @@ from nomad_sessions.errors.calls import (
     AlreadyExistsError,
     ConflictError,
     ConnectionClosedError,
+    EmbedderError,
+    EmbeddingRefusedError,
     EventsPrunedError,
     IllegalTransitionError,
     InvalidCursorError,
@@ -103,6 +107,8 @@ __all__ = [
     "DataDirError",
     "DiskFullError",
     "DurabilityLostError",
+    "EmbedderError",
+    "EmbeddingRefusedError",
     "EventsPrunedError",
     "IllegalTransitionError",
     "InvalidCursorError",

@@ -207,6 +207,23 @@ class TargetUnavailableError(NomadSessionsError, RuntimeError):
         super().__init__(message=f"the sync target {short(target)} is not available: {plain(reason)}")
 
 
+class EmbedderError(NomadSessionsError, RuntimeError):
+    """Whatever makes vectors of texts (`model`) cannot be reached, or gives none that could be used: `reason`."""
+
+    def __init__(self, *, model: str, reason: str) -> None:
+        self.model = model
+        self.reason = reason
+        super().__init__(message=f"the embedder {short(model)} is not available: {plain(reason)}")
+
+
+class EmbeddingRefusedError(EmbedderError, ValueError):
+    """The embedder `model` does not take one of the texts that it was given, and never will: `reason`."""
+
+    def __init__(self, *, model: str, reason: str) -> None:
+        super().__init__(model=model, reason=reason)
+        self.message = f"the embedder {short(model)} does not take this text: {plain(reason)}"
+
+
 class NoRouteError(NomadSessionsError, LookupError):
     """None of the workspace's `rules` (a number) matches a message of this `type`: it was not sent to anybody."""
 

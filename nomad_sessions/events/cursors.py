@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 from nomad_sessions.errors import CorruptionError, InvalidInputError, SubscriptionClosedError
@@ -21,9 +22,8 @@ from nomad_sessions.workspace.log import LogPosition
 __all__ = ["Cursor", "CursorInfo", "delete_cursor", "list_cursors"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-
 _FOLDER = "cursors"
+_PATIENCE = 0.05  # Seconds: who only asks whether a cursor is held has it for microseconds.
 
 
 class CursorInfo(NamedTuple):
@@ -37,8 +37,17 @@ class CursorInfo(NamedTuple):
 class Cursor:
     """A held cursor. Safe for several threads. `position` is what was dealt with last, None before anything was."""
 
-    def __init__(self, fs: FileSystem, folder: str, workspace_id: str, name: str, *, synced: bool) -> None:
-        """Takes it; `synced` says whether `advance` is to survive a power cut.
+    def __init__(
+        self,
+        fs: FileSystem,
+        folder: str,
+        workspace_id: str,
+        name: str,
+        *,
+        synced: bool,
+        flush: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Takes it; `synced` says whether `advance` is to survive a power cut: what it points at is made to by `flush`.
 
         Raises `InvalidInputError` for a name that is none, `LockTimeoutError` while another holds it.
         """
@@ -48,11 +57,12 @@ class Cursor:
         self.name = name
         self._fs = fs
         self._synced = synced
+        self._flush = flush
         with translated(folder):
             make_folder(fs, self._folder)
         self._lock = StoreLock(fs, lock)
         self._mutex = threading.Lock()
-        self._lock.acquire(timeout=0)
+        self._lock.acquire(timeout=_PATIENCE)
         try:
             self.position = _read(fs, self._path)
         except BaseException:
@@ -69,6 +79,8 @@ class Cursor:
             self._check_held()
             if self.position is not None and seq <= self.position.seq:
                 return
+            if self._synced:
+                self._flush()
             with translated(self._folder):
                 replace_whole(self._fs, self._path, encode({"seq": seq, "id": identifier}), synced=self._synced)
             self.position = LogPosition(seq, identifier)
@@ -76,6 +88,11 @@ class Cursor:
     def _check_held(self) -> None:
         if not self._lock.held or not self._lock.verify():
             raise SubscriptionClosedError(message=f"the cursor {self.name} of {self.workspace_id} is held here no more")
+
+    @property
+    def held(self) -> bool:
+        """Whether it may still be moved here."""
+        return self._lock.held
 
     def begin_anew(self) -> None:
         """The log is another one: whatever is acknowledged next lies ahead. Moves nothing by itself."""
@@ -103,7 +120,8 @@ class Cursor:
 
 def list_cursors(fs: FileSystem, folder: str) -> list[CursorInfo]:
     """The cursors of the workspace in this folder, by name. Raises `CorruptionError`."""
-    found = sorted(name[:-5] for name in fs.listdir(f"{folder}/{_FOLDER}") if name.endswith(".json"))
+    with translated(folder):
+        found = sorted(name[:-5] for name in fs.listdir(f"{folder}/{_FOLDER}") if name.endswith(".json"))
     taken = held(fs, (f"{folder}/{_FOLDER}/{name}.lock" for name in found))
     infos = []
     for name in found:
@@ -117,8 +135,9 @@ def list_cursors(fs: FileSystem, folder: str) -> list[CursorInfo]:
 def delete_cursor(fs: FileSystem, folder: str, name: str) -> bool:
     """Forgets a cursor; False when there is none. Raises `LockTimeoutError` while a subscription has it."""
     path, lock_path = _paths(folder, name)
-    if fs.stat(path) is None:
-        return False
+    with translated(folder):
+        if fs.stat(path) is None:
+            return False
     lock = StoreLock(fs, lock_path)
     lock.acquire(timeout=0)
     try:
@@ -143,11 +162,14 @@ def _paths(folder: str, name: object) -> tuple[str, str]:
 def _read(fs: FileSystem, path: str) -> LogPosition | None:
     """What a cursor's file holds, None where there is none. Raises `CorruptionError`."""
     try:
-        data = read_whole(fs, path)
+        with translated(path):
+            data = read_whole(fs, path)
     except FileNotFoundError:
         return None
+    except IsADirectoryError as error:
+        raise CorruptionError(path=path, reason="it is a folder", hint="remove it to begin anew") from error
     try:
         value = decode(data)
         return LogPosition(int(value["seq"]), str(value["id"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, OverflowError, KeyError, TypeError) as error:
         raise CorruptionError(path=path, reason="it holds no position", hint="delete it to begin anew") from error

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 
-from nomad_sessions.errors import EventsPrunedError, InvalidInputError, NomadSessionsError
+from nomad_sessions.errors import EventsPrunedError, InvalidInputError, NomadSessionsError, SubscriptionClosedError
 from nomad_sessions.events.subscription import Subscription
 from nomad_sessions.models import Event
 
-__all__ = ["PRUNED", "Callback", "Deliver", "deliver_to"]
+__all__ = ["PRUNED", "Callback", "Deliver", "check_delivery", "deliver_to"]
 
 _LOG = logging.getLogger("nomad_sessions")
 PRUNED = "events.pruned"
@@ -33,21 +33,28 @@ Deliver = asyncio.AbstractEventLoop | Executor | Callable[[Callable[[], None]], 
 """A loop, an executor, or any function that has what it is given called, soon and elsewhere."""
 
 
-def deliver_to(subscription: Subscription, callback: Callback, deliver: Deliver | None) -> threading.Thread:
-    """Starts the thread that hands over events. With a cursor each is acknowledged when its callback has returned.
-
-    Raises `InvalidInputError` for a callback that cannot be called, or only awaited, and for a `deliver` that is none.
-    """
+def check_delivery(callback: Callback | None, deliver: Deliver | None) -> None:
+    """Raises `InvalidInputError` for a callback that cannot be called, or only awaited, and for a `deliver` that is
+    none, or has no callback."""
+    if callback is None:
+        if deliver is not None:
+            raise InvalidInputError(field="deliver", value=deliver, reason="is for a callback")
+        return
     if not callable(callback):
         raise InvalidInputError(field="callback", value=callback, reason="cannot be called")
     if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(type(callback).__call__):
         raise InvalidInputError(field="callback", value=callback, reason="is to be awaited: iterate with `async for`")
+    if not (deliver is None or isinstance(deliver, asyncio.AbstractEventLoop | Executor) or callable(deliver)):
+        raise InvalidInputError(field="deliver", value=deliver, reason="must be a loop, an executor or a function")
+
+
+def deliver_to(subscription: Subscription, callback: Callback, deliver: Deliver | None) -> None:
+    """Starts the thread that hands over events. With a cursor each is acknowledged when its callback has returned."""
     run = _direct if deliver is None else _elsewhere(subscription, deliver)
     thread = threading.Thread(
         target=_Delivery(subscription, callback, run).run, name="nomad-sessions-callback", daemon=True
     )
     thread.start()
-    return thread
 
 
 def _direct(job: Callable[[], None]) -> bool:
@@ -63,10 +70,8 @@ def _elsewhere(subscription: Subscription, deliver: Deliver) -> Callable[[Callab
         submit = deliver.call_soon_threadsafe
     elif isinstance(deliver, Executor):
         submit = deliver.submit
-    elif callable(deliver):
-        submit = deliver
     else:
-        raise InvalidInputError(field="deliver", value=deliver, reason="must be a loop, an executor or a function")
+        submit = deliver
 
     def run(job: Callable[[], None]) -> bool:
         done = threading.Event()
@@ -103,7 +108,6 @@ class _Delivery:
         self._callback = callback
         self._run = run
         self._acks = subscription.has_cursor
-        self._told: EventsPrunedError | None = None
 
     def run(self) -> None:
         """Until the subscription ends."""
@@ -119,9 +123,6 @@ class _Delivery:
         """Waits for something to hand over; False when that has to be tried again."""
         try:
             return self._subscription.wait(None)
-        except EventsPrunedError as error:
-            self._told = error
-            return True
         except (NomadSessionsError, OSError) as error:
             _LOG.warning("a subscription is late, and goes on: %s", error)
             time.sleep(_LOOK_EVERY)
@@ -135,10 +136,10 @@ class _Delivery:
                 return
 
     def _next(self) -> Event | None:
-        told, self._told = self._told, None
-        if told is not None:
+        try:
+            return self._subscription.take()
+        except EventsPrunedError as told:
             return Event(type=PRUNED, properties={"since": told.since, "first": told.first})
-        return self._subscription.take()
 
     def _call(self, event: Event) -> None:
         with self._subscription.calling():
@@ -152,6 +153,10 @@ class _Delivery:
                 self._failed()
             elif self._acks and event.seq:
                 self._subscription.ack(event)
+        except (
+            SubscriptionClosedError
+        ):  # By another thread meanwhile: the event comes again to who has the cursor next.
+            return
         except Exception:
             _LOG.exception("a subscriber's callback failed at event %s of %s", event.seq, event.workspace_id)
             self._failed()

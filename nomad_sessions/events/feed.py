@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from nomad_sessions.errors import EventsPrunedError
 from nomad_sessions.events.translation import event_of
 from nomad_sessions.models import Event
-from nomad_sessions.workspace.log import LogPosition, LogReader
+from nomad_sessions.workspace.log import LogPosition, LogReader, agree, mark_after
 
 __all__ = ["Feed", "Step"]
 
@@ -25,9 +26,10 @@ _READ_AT_ONCE = 256
 
 
 class Step(NamedTuple):
-    """The next events, and the position after them."""
+    """The next events, the mark of each, and the position after them."""
 
     events: list[Event]
+    marks: list[str]
     position: LogPosition
 
 
@@ -58,14 +60,19 @@ class Feed:
             return self._end
 
     def read_on(self) -> bool:
-        """Takes in what is new, and says whether there was anything. Raises what `LogReader.read` does."""
-        entries = self._reader.read()
-        events = [event_of(self.workspace_id, entry.record) for entry in entries]
+        """Takes in what is new, and says whether there was anything; also where it is another log, or what came next
+        was pruned: then it goes on from the end, and subscribers find out, each where it stands. Raises what
+        `LogReader.read` does otherwise."""
+        try:
+            entries = self._reader.read()
+        except EventsPrunedError:
+            self.begin_anew()
+            return True
         with self._mutex:
             mark = self._end.mark
-            for event, entry in zip(events, entries, strict=True):
-                mark = event.id or mark
-                self._events.append(event)
+            for entry in entries:
+                mark = mark_after(mark, entry.record)
+                self._events.append(event_of(self.workspace_id, entry.record))
                 self._marks.append(mark)
                 self._sizes.append(entry.length)
                 self._bytes += entry.length
@@ -73,7 +80,7 @@ class Feed:
                 self._begin = LogPosition(self._events.popleft().seq, self._marks.popleft())
                 self._bytes -= self._sizes.popleft()
             self._end = LogPosition(self._reader.after, self._reader.mark)
-        return bool(events)
+        return bool(entries)
 
     def lags(self) -> bool:
         """Whether another program wrote something that is in the log only when somebody writes."""
@@ -97,26 +104,40 @@ class Feed:
             if not 0 <= index <= len(self._events):
                 return None
             mark = self._marks[index - 1] if index else self._begin.mark
-            if position.mark and mark and position.mark != mark:
+            if not agree(position.mark, mark):
                 return None
             stop = min(index + _READ_AT_ONCE, len(self._events))
+            marks = list(islice(self._marks, index, stop))
             events = list(islice(self._events, index, stop))
-            return Step(events, LogPosition(events[-1].seq, self._marks[stop - 1]) if events else position)
+            if events:
+                return Step(events, marks, LogPosition(events[-1].seq, marks[-1]))
+            # So a seq that somebody named is known by its mark from now on.
+            known = position.mark and not position.mark.endswith("?")
+            return Step([], [], position if known else position._replace(mark=mark or position.mark))
 
     def from_log(self, position: LogPosition, told: int | None) -> Iterator[Step]:
         """The events after a position, read from the log, a list at a time, up to where the workspace is now; of what
         was pruned, those that are kept. Raises what `LogReader.kept` does."""
         reader = self._new_reader(position)
+        mark = position.mark
         try:
             for found in reader.kept(told):
+                if reader.mark == "" or (found and found[0].archived):
+                    mark = ""  # Between these and those before them others have gone.
+                marks = []
+                for each in found:
+                    mark = mark_after(mark, each.entry.record)
+                    marks.append(mark)
                 events = [event_of(self.workspace_id, each.entry.record) for each in found]
-                if found and found[0].archived:
-                    yield Step(events, LogPosition(events[-1].seq, events[-1].id))
-                else:
-                    yield Step(events, LogPosition(reader.after, reader.mark))
-            yield Step([], LogPosition(reader.after, reader.mark))
+                reached = found[-1].entry.record["seq"] if found else reader.after
+                yield Step(events, marks, LogPosition(reached, mark))
+            yield Step([], [], LogPosition(reader.after, reader.mark))
         finally:
             reader.close()
+
+    def rest(self) -> None:
+        """Gives the descriptor back until something happens. For the thread that reads on."""
+        self._reader.close()
 
     def close(self) -> None:
         """Gives the descriptor back."""

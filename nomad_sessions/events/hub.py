@@ -10,12 +10,12 @@ import contextlib
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nomad_sessions.errors import (
-    EventsPrunedError,
     LockTimeoutError,
     NomadSessionsError,
     StoreClosedError,
@@ -25,7 +25,6 @@ from nomad_sessions.events.cursors import Cursor
 from nomad_sessions.events.feed import Feed
 from nomad_sessions.events.watching import Watcher
 from nomad_sessions.models import Event
-from nomad_sessions.operations.reading import Looking
 from nomad_sessions.workspace.log import LogPosition, LogReader
 from nomad_sessions.workspace.rows import TABLES, rows_in, sessions_in
 from nomad_sessions.workspace.state import WORKSPACE
@@ -41,8 +40,20 @@ __all__ = ["POLL_EVERY", "Hub"]
 _LOG = logging.getLogger("nomad_sessions")
 POLL_EVERY = 0.25
 """Seconds between two looks at everything, whether anybody says that something happened or not."""
+_AGAIN = 2.0
+"""Seconds between two attempts with a workspace that cannot be read."""
+_AWAKE = 64
+"""How many logs are kept open, those in which something happened last."""
 _PAUSE = 0.001
 """Seconds between two looks while events come: what comes meanwhile is read at once, and writers get on."""
+
+
+class _Tasks(NamedTuple):
+    """The sessions that have a task, as a view had them at a rev of the workspace's own fields."""
+
+    rev: int
+    view: weakref.ref[View]
+    sessions: frozenset[str]
 
 
 class Hub:
@@ -53,7 +64,12 @@ class Hub:
         self._mutex = threading.Lock()
         self._feeds: dict[str, Feed] = {}
         self._subscriptions: list[Subscription] = []
-        self._of_tasks: dict[str, tuple[int, frozenset[str]]] = {}
+        self._of_tasks: dict[str, _Tasks] = {}
+        self._awake: dict[str, Feed] = {}
+        self._opening: threading.Thread | None = None
+        self._opened_at = 0.0
+        self._there: list[str] = []
+        self._said = ""
         self._due: set[str] = set()
         self._all_due = True
         self._called = threading.Event()
@@ -61,7 +77,7 @@ class Hub:
 
     def wake(self, workspace_id: str) -> None:
         """Something may have happened there. Cheap; from any thread."""
-        if workspace_id not in self._due:
+        if workspace_id not in self._due:  # One that is taken out just now is read after that.
             self._due.add(workspace_id)
             self._called.set()
 
@@ -78,6 +94,10 @@ class Hub:
 
         return LogReader(self._manager._fs, folder, look, *position)
 
+    def end(self, workspace_id: str) -> LogPosition:
+        """Where a workspace's log is now."""
+        return self.reader(workspace_id, LogPosition(0)).end()
+
     def hold(self, workspace_id: str, name: str, since: int | None) -> tuple[Cursor, LogPosition]:
         """A durable cursor, and where it goes on: a new one begins at `since`, or now.
 
@@ -85,10 +105,12 @@ class Hub:
         """
         manager = self._manager
         folder = manager.workspace(workspace_id).folder
-        cursor = Cursor(manager._fs, folder, workspace_id, name, synced=manager._options.durability == "full")
+        synced = manager._options.durability == "full"
+        flush = partial(manager._use, workspace_id, Workspace.flush)
+        cursor = Cursor(manager._fs, folder, workspace_id, name, synced=synced, flush=flush)
         try:
             if cursor.position is None:
-                begin = self.feed(workspace_id).position if since is None else LogPosition(since)
+                begin = self.end(workspace_id) if since is None else LogPosition(since)
                 cursor.advance(*begin)
         except BaseException:
             cursor.close()
@@ -100,15 +122,17 @@ class Hub:
         """The ids of the sessions that are worked on as an agent's task. Cheap while nothing of the workspace's own has
         changed."""
 
-        def look(view: Looking) -> tuple[int, frozenset[str]]:
-            state = view.session(WORKSPACE)
-            known = self._of_tasks.get(workspace_id)
-            if state is None or (known is not None and known[0] == state.rev):
-                return known or (0, frozenset())
-            return state.rev, sessions_in(rows_in(state.fields, TABLES["task"]))
+        def look(view: View) -> _Tasks:
+            state, known = view.session(WORKSPACE), self._of_tasks.get(workspace_id)
+            if state is None:
+                return _Tasks(0, weakref.ref(view), frozenset())
+            if known is not None and known.rev == state.rev and known.view() is view:  # The rev alone may be another's.
+                return known
+            return _Tasks(state.rev, weakref.ref(view), sessions_in(rows_in(state.fields, TABLES["task"])))
 
-        self._of_tasks[workspace_id] = self._manager._read(workspace_id, look)
-        return self._of_tasks[workspace_id][1]
+        found: _Tasks = self._manager._use(workspace_id, lambda each: each.read(look))
+        self._of_tasks[workspace_id] = found
+        return found.sessions
 
     def is_of_task(self, event: Event) -> bool:
         """Whether the event's session is one of those."""
@@ -117,9 +141,14 @@ class Hub:
     def feed(self, workspace_id: str) -> Feed:
         """The feed of a workspace, which begins now if there was none."""
         with self._mutex:
-            if workspace_id not in self._feeds:
-                self._feeds[workspace_id] = Feed(workspace_id, partial(self.reader, workspace_id))
-            return self._feeds[workspace_id]
+            if workspace_id in self._feeds:
+                return self._feeds[workspace_id]
+        made = Feed(workspace_id, partial(self.reader, workspace_id))  # It may have to wait: nobody else does.
+        with self._mutex:
+            kept = self._feeds.setdefault(workspace_id, made)
+        if kept is not made:
+            made.close()
+        return kept
 
     def add(self, subscription: Subscription) -> None:
         """Wakes it from now on. Before its first feed: while there is no subscription, feeds are given back."""
@@ -167,36 +196,71 @@ class Hub:
             return list(self._subscriptions)
 
     def _run(self) -> None:
-        watcher = Watcher(self._manager.data_dir, self.wake)
+        watcher = Watcher(self._manager._fs, self._manager.data_dir, self.wake)
         polled = 0.0
         try:
             while self._goes_on():
                 self._called.wait(max(0.0, polled + POLL_EVERY - time.monotonic()))
                 self._called.clear()
-                due, self._due = self._due, set()
+                due = {self._due.pop() for _ in range(len(self._due))}
                 every, self._all_due = self._all_due or time.monotonic() >= polled + POLL_EVERY, False
                 if every:
-                    watcher.begin()
                     polled = time.monotonic()
-                if self._look(None if every else due):
-                    time.sleep(_PAUSE)
+                try:
+                    if every:
+                        watcher.begin()
+                    if self._look(None if every else due):
+                        time.sleep(_PAUSE)
+                except Exception as error:  # Whatever it was: without this thread nobody would hear anything any more.
+                    self._say(error)
         finally:
             watcher.close()
 
+    def _say(self, error: Exception) -> None:
+        """Logs what stopped a look, once while it lasts."""
+        if str(error) != self._said:
+            _LOG.error("events are late, and go on: %s", error, exc_info=error)
+        self._said = str(error)
+
     def _look(self, due: set[str] | None) -> bool:
         """Reads these workspaces on, or all of them; whether anything had happened."""
-        listening = self.listening()
         with self._mutex:
             feeds = dict(self._feeds)
-        if (due is None or not due <= feeds.keys()) and any(each.watches_all for each in listening):
-            there = self.workspaces()
-            for each in listening:
-                each.look_for_workspaces(there)
+        if due is None or not due <= feeds.keys():
+            self._look_for_workspaces(self.listening())
         moved = {name for name, feed in feeds.items() if (due is None or name in due) and self._read_on(feed)}
         if moved:
             for each in self.listening():  # Also those who came while we read: they may have looked just before.
                 each.notify(moved)
+        self._said = ""
         return bool(moved)
+
+    def _look_for_workspaces(self, listening: list[Subscription]) -> None:
+        """Has those who watch all begin with new ones, on a thread: what is half written makes who opens it wait."""
+        if not any(each.watches_all for each in listening):
+            return
+        there = self.workspaces()
+        missing = [each for each in listening if each.misses(there)]
+        idle = self._opening is None or not self._opening.is_alive()
+        known = self._there == there
+        if not missing or not idle or (known and time.monotonic() < self._opened_at + _AGAIN):
+            return
+        self._there, self._opened_at = there, time.monotonic()
+        self._opening = threading.Thread(
+            target=self._open, args=(missing, there), name="nomad-sessions-opening", daemon=True
+        )
+        self._opening.start()
+
+    def _open(self, missing: list[Subscription], there: list[str]) -> None:
+        for each in missing:
+            each.look_for_workspaces(there)
+        used = set[str]().union(*(each.watched() for each in self.listening()))
+        with self._mutex:
+            gone = [name for name in self._feeds if name not in used and name not in there]
+            feeds = [self._feeds.pop(name) for name in gone]
+        for feed in feeds:
+            self._of_tasks.pop(feed.workspace_id, None)
+            feed.rest()
 
     def _goes_on(self) -> bool:
         """Whether there is anybody to read for; if not, everything is given back."""
@@ -209,15 +273,21 @@ class Hub:
             feed.close()
         return False
 
+    def _keep_awake(self, feed: Feed) -> None:
+        """Of those that have not moved for the longest, the files are closed."""
+        self._awake.pop(feed.workspace_id, None)
+        self._awake[feed.workspace_id] = feed
+        while len(self._awake) > _AWAKE:
+            self._awake.pop(next(iter(self._awake))).rest()
+
     def _read_on(self, feed: Feed) -> bool:
         moved = False
         try:
             while feed.read_on() or self._merged(feed):
                 moved = True
             feed.late = False
-        except EventsPrunedError:  # Subscribers find out by themselves, each where it stands.
-            feed.begin_anew()
-            moved = True
+            if moved:
+                self._keep_awake(feed)
         except StoreClosedError:
             return False
         except (NomadSessionsError, OSError) as error:

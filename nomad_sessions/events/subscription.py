@@ -11,64 +11,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from nomad_sessions.errors import EventsPrunedError, InvalidInputError, NomadSessionsError
-from nomad_sessions.events.feed import Feed, Step
+from nomad_sessions.events.feed import Step
 from nomad_sessions.events.filters import EventFilter
+from nomad_sessions.events.reading import Notice, Reading, own_copy
 from nomad_sessions.models import Event
-from nomad_sessions.operations.plain import plain
 from nomad_sessions.workspace.log import LogPosition
 
 if TYPE_CHECKING:
     from nomad_sessions.events.cursors import Cursor
     from nomad_sessions.events.hub import Hub
 
-__all__ = ["Reading", "Subscription"]
+__all__ = ["Subscription"]
 
 _LOG = logging.getLogger("nomad_sessions")
+_PASSED = 1_000
 
 
-class Reading:
-    """Where a subscription is in one workspace. `told` is the seq up to which it knows of what was pruned, None where
-    it need not know: nothing that it wants ever is."""
-
-    def __init__(self, feed: Feed, position: LogPosition, told: int | None) -> None:
-        self.feed = feed
-        self.position = position
-        self.told = told
-        self.log: Iterator[Step] | None = None
-
-    def step(self) -> Step:
-        """The next events, from what is at hand, else from the log; none when there are no more. Raises what reading
-        the log does; the position stays then."""
-        if self.log is None:
-            step = self.feed.after(self.position)
-            if step is not None:
-                return step
-            self.log = self.feed.from_log(self.position, self.told)
-        try:
-            step = next(self.log, None)
-        except BaseException:  # The next attempt begins with a reader of its own.
-            self.log = None
-            raise
-        if step is None:  # It has caught up with the log: what comes now is in the feed.
-            self.log = None
-            step = self.feed.after(self.position) or Step([], self.position)
-        return step
-
-    def go_on(self, error: EventsPrunedError) -> bool:
-        """Goes on with what is still there; whether that is another log."""
-        if error.first > self.position.seq:
-            self.told = error.first
-            return False
-        self.position = LogPosition(0)
-        return True
+_Given = tuple[Event, str]
+"""An event, and the mark of its record."""
 
 
 class Subscription:
@@ -93,10 +62,11 @@ class Subscription:
         self._hub = hub
         self._cursor = cursor
         self._readings: dict[str, Reading] = {}
-        self._ready: deque[Event] = deque()
-        self._given: dict[str, Event] = {}
+        self._ready: deque[_Given | Notice] = deque()
+        self._last: Event | None = None
+        self._unacknowledged: dict[int, tuple[str, str]] = {}
         self._moved: dict[str, None] = {}  # In turn, so that a busy workspace does not hide the others.
-        self._unreadable: set[str] = set()
+        self._unreadable: dict[str, LogPosition | None] = {}
         self._taking = threading.Lock()
         self._condition = threading.Condition()
         self._sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
@@ -117,12 +87,28 @@ class Subscription:
     # For the hub
 
     def look_for_workspaces(self, there: Collection[str]) -> None:
-        """Begins to watch those that are new; all of their events then, for they were made since."""
+        """Begins to watch those that are new, all of their events then, for they were made since; and those that could
+        not be read before. Those that are gone are forgotten, once that was told."""
         if not self.watches_all or not self._begun:
             return
         for each in there:
             if each not in self._readings:
-                self._begin_if_readable(each, LogPosition(0))
+                self._begin_if_readable(each, self._unreadable.get(each, LogPosition(0)))
+        with self._condition:
+            for name in self._readings.keys() - set(there):
+                reading = self._readings[name]
+                if reading.position.seq == 0 == reading.feed.position.seq and reading.log is None:
+                    del self._readings[name]
+                    self._moved.pop(name, None)
+
+    def misses(self, there: Collection[str]) -> bool:
+        """Whether it has to look for workspaces: some are new, or gone."""
+        return self.watches_all and self._begun and self._readings.keys() != set(there)
+
+    def watched(self) -> set[str]:
+        """The workspaces of which it has the feed."""
+        with self._condition:
+            return set(self._readings)
 
     def notify(self, moved: Collection[str]) -> None:
         """Something happened in these workspaces."""
@@ -144,13 +130,18 @@ class Subscription:
         except (NomadSessionsError, OSError) as error:
             if workspace_id not in self._unreadable:
                 _LOG.warning("%s: its events cannot be read: %s", workspace_id, error)
-            self._unreadable.add(workspace_id)
+            self._unreadable[workspace_id] = since
+        else:
+            self._unreadable.pop(workspace_id, None)
 
     def _begin(self, workspace_id: str, since: LogPosition | None) -> None:
         feed = self._hub.feed(workspace_id)
-        told = None if self.filter.recorded else 0
+        # Now is where the log is, and not how far the feed has read it.
+        begin = self._hub.end(workspace_id) if since is None else since
         with self._condition:
-            self._readings[workspace_id] = Reading(feed, feed.position if since is None else since, told)
+            if workspace_id in self._readings:
+                return
+            self._readings[workspace_id] = Reading(feed, begin, None if self.filter.recorded else 0)
         self.notify({workspace_id})
 
     # Taking
@@ -160,8 +151,9 @@ class Subscription:
 
         Raises `EventsPrunedError`, `InvalidInputError`, and what reading a workspace does.
         """
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
-            raise InvalidInputError(field="timeout", value=timeout, reason="must be seconds, or None")
+        if timeout is not None:
+            _check_seconds(timeout)
+            timeout = min(timeout, threading.TIMEOUT_MAX)
         until = None if timeout is None else time.monotonic() + timeout
         while self.wait(None if until is None else until - time.monotonic()):
             event = self.take()
@@ -184,31 +176,49 @@ class Subscription:
         return False
 
     def take(self) -> Event | None:
-        """The next of those that are there already, without a look for more; None where there is none."""
+        """The next of those that are there already, without a look for more; None where there is none.
+
+        Raises `EventsPrunedError` where what comes next is not what followed.
+        """
         with self._taking:
             if not self._ready or self._closed:
                 return None
-            event = self._ready.popleft()
-            self._given[event.workspace_id] = event
+            found = self._ready.popleft()
+            if isinstance(found, Notice):
+                if found.another and self._cursor is not None:
+                    self._cursor.begin_anew()
+                    self._unacknowledged.clear()
+                    self._last = None
+                raise found.error
+            event, mark = found
+            self._last = event
+            if self._cursor is not None:
+                self._unacknowledged[event.seq] = (event.id, mark)
             return event
 
     def at_hand(self) -> list[Event]:
-        """All of those."""
-        return list(iter(self.take, None))
+        """All of those, up to where something is missing."""
+        events = []
+        while self._ready and not isinstance(self._ready[0], Notice) and (event := self.take()) is not None:
+            events.append(event)
+        return events
 
     def __iter__(self) -> Iterator[Event]:
         """Every event, until the subscription is closed."""
         while (event := self.next()) is not None:
             yield event
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    def __aiter__(self) -> Subscription:
         """The same for asyncio: files are read on another thread, and cancelling loses nothing."""
+        return self
+
+    async def __anext__(self) -> Event:
         loop = asyncio.get_running_loop()
         while not self._closed:
             if bool(self._ready) or await loop.run_in_executor(None, self._fill):
                 event = self.take()
                 if event is not None:
-                    yield event
+                    return event
                 continue
             sleeper = loop, loop.create_future()
             with self._condition:
@@ -220,6 +230,7 @@ class Subscription:
             finally:
                 with self._condition, contextlib.suppress(ValueError):
                     self._sleepers.remove(sleeper)
+        raise StopAsyncIteration
 
     def _fill(self) -> bool:
         """Makes the next few events ready; False when there are none."""
@@ -241,22 +252,38 @@ class Subscription:
 
     def _read_on(self, workspace_id: str) -> bool:
         """Makes the next few events of a workspace ready; whether there may be more."""
-        reading = self._readings[workspace_id]
+        reading = self._readings.get(workspace_id)
+        if reading is None:  # It was deleted, and that was told.
+            return False
         try:
             step = self._step(reading)
         except EventsPrunedError as error:
-            if reading.go_on(error) and self._cursor is not None:
-                self._cursor.begin_anew()
-            raise
+            self._ready.append(Notice(error, reading.go_on(error)))
+            return True
         is_of_task = self._hub.is_of_task
         try:
-            wanted = [_own(event) for event in step.events if self.filter.matches(event, is_of_task)]
+            given = zip(step.events, step.marks, strict=True)
+            wanted = [(own_copy(event), mark) for event, mark in given if self.filter.matches(event, is_of_task)]
         except BaseException:  # None of them was given: they come again.
             reading.log = None
             raise
         reading.position = step.position
         self._ready += wanted
+        self._pass_over(_PASSED)
         return bool(step.events) or reading.log is not None
+
+    def _pass_over(self, least: int) -> None:
+        """Moves the cursor over events that the filter turned away, where they are many and nothing else is due: so
+        that the retention does not overtake who has read everything."""
+        cursor = self._cursor
+        if cursor is None or cursor.position is None or self._ready or self._unacknowledged:
+            return
+        position = self._readings[cursor.workspace_id].position
+        if position.seq - cursor.position.seq >= least:
+            try:
+                cursor.advance(*position)
+            except (NomadSessionsError, OSError) as error:  # It is only late then.
+                _LOG.warning("%s: the cursor %s stays where it was: %s", cursor.workspace_id, cursor.name, error)
 
     def _step(self, reading: Reading) -> Step:
         return reading.step()
@@ -274,12 +301,18 @@ class Subscription:
             raise InvalidInputError(field="cursor", value=None, reason="this subscription has none")
         if event is not None and not isinstance(event, Event):
             raise InvalidInputError(field="event", value=event, reason="must be an Event, or None for the last")
-        given = self._given.get(self._cursor.workspace_id)
-        event = given if event is None else event
-        if given is None or event is None or event.seq > given.seq:
-            told = None if event is None else event.seq
-            raise InvalidInputError(field="event", value=told, reason="was not given by this subscription")
-        self._cursor.advance(event.seq, event.id)
+        event = self._last if event is None else event
+        cursor = self._cursor
+        if event is None or event.workspace_id != cursor.workspace_id:
+            raise _not_given(event)
+        name, mark = self._unacknowledged.get(event.seq, (None, ""))
+        if name != event.id:
+            if cursor.position is not None and event.seq <= cursor.position.seq:
+                return  # It was, before.
+            raise _not_given(event)
+        cursor.advance(event.seq, mark)
+        for seq in [each for each in tuple(self._unacknowledged) if each <= event.seq]:
+            self._unacknowledged.pop(seq, None)
 
     def close(self) -> None:
         """Ends it, also for who waits for the next event. May be called twice, and from a callback."""
@@ -288,6 +321,8 @@ class Subscription:
             self._wake()
         self._hub.remove(self)
         if self._cursor is not None and self._calling != threading.get_ident():
+            if self._cursor.held:
+                self._pass_over(1)
             self._cursor.close()
 
     @contextlib.contextmanager
@@ -307,8 +342,9 @@ class Subscription:
         with self._condition:
             readings = list(self._readings.items())
         first: dict[str, int] = {}
-        for event in tuple(self._ready):
-            first.setdefault(event.workspace_id, event.seq)
+        for found in tuple(self._ready):
+            if not isinstance(found, Notice):
+                first.setdefault(found[0].workspace_id, found[0].seq)
         counts = []
         for name, reading in readings:
             done = first[name] - 1 if name in first else reading.position.seq
@@ -342,11 +378,14 @@ class Subscription:
         self.close()
 
 
-def _own(event: Event) -> Event:
-    """A copy, for one subscriber: the others, and the next attempt, have the same one."""
-    copied = event.model_copy()
-    copied.properties = plain(event.properties)
-    return copied
+def _check_seconds(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise InvalidInputError(field="timeout", value=value, reason="must be seconds, or None")
+
+
+def _not_given(event: Event | None) -> InvalidInputError:
+    told = None if event is None else event.seq
+    return InvalidInputError(field="event", value=told, reason="was not given by this subscription")
 
 
 def _wake(future: asyncio.Future[None]) -> None:

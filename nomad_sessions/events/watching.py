@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from nomad_sessions.storage._os import FileSystem
+
 __all__ = ["Watcher"]
 
 _JOURNAL = "journal"
@@ -20,23 +22,31 @@ _JOURNAL = "journal"
 class Watcher:
     """Calls `wake(workspace_id)` when a journal of the data folder was written to. One watch for all of them."""
 
-    def __init__(self, data_dir: str, wake: Callable[[str], None]) -> None:
+    def __init__(self, fs: FileSystem, data_dir: str, wake: Callable[[str], None]) -> None:
         """Watches nothing yet."""
+        self._fs = fs
         self._data_dir = data_dir
         self._wake = wake
         self._observer: Any = None
+        self._watched: tuple[int, int] | None = None
 
     def begin(self) -> None:
         """Watches, if it does not yet and the folder is there: it comes with the first write."""
-        if self._observer is not None or not os.path.isdir(self._data_dir):
+        there = self._identity()
+        if there != self._watched:  # Deleted, and perhaps made anew: that is another folder.
+            self.close()
+        if self._observer is not None or there is None:
             return
-        from watchdog.observers import Observer
+        self._watched = there
+        # No watch, no thread, or in a child that was forked while it was imported no library is left: whoever listens
+        # looks from time to time, too.
+        with contextlib.suppress(OSError, RuntimeError, ImportError):
+            from watchdog.observers import Observer
 
-        # watchdog 7 says so of a folder that is made while it looks for folders, and would say it to our user.
-        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning, r"watchdog\.")
-        self._observer = Observer()
-        self._observer.daemon = True
-        with contextlib.suppress(OSError):  # No watch is left: whoever listens looks from time to time, too.
+            # watchdog 7 says so of a folder that is made while it looks for folders, and would say it to our user.
+            warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning, r"watchdog\.")
+            self._observer = Observer()
+            self._observer.daemon = True
             self._schedule()
             self._observer.start()
 
@@ -56,6 +66,12 @@ class Watcher:
         # Asking for no more keeps the system from telling of every file that somebody opens to read.
         wanted: list[type[FileSystemEvent]] = [FileModifiedEvent, FileCreatedEvent, DirCreatedEvent]
         self._observer.schedule(Handler(), self._data_dir, recursive=True, event_filter=wanted)
+
+    def _identity(self) -> tuple[int, int] | None:
+        with contextlib.suppress(OSError):
+            stat = self._fs.stat(self._data_dir)
+            return None if stat is None else (stat.dev, stat.ino)
+        return None
 
     def close(self) -> None:
         """Watches nothing any more."""

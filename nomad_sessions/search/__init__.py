@@ -7,7 +7,9 @@ with Searcher(manager) as searcher:
 
 from __future__ import annotations
 
+from nomad_sessions.search.finding import Filters
 from nomad_sessions.search.hits import Hit, Results
 from nomad_sessions.search.searcher import Searcher
+from nomad_sessions.search.semantic import RankedResults, SemanticSearcher
 
-__all__ = ["Hit", "Results", "Searcher"]
+__all__ = ["Filters", "Hit", "RankedResults", "Results", "Searcher", "SemanticSearcher"]

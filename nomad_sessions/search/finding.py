@@ -10,12 +10,12 @@ from nomad_sessions.search.index import Index
 from nomad_sessions.search.query import expression, trigrams
 from nomad_sessions.search.text import COLUMNS, clean
 
-__all__ = ["Filters", "Found", "Question", "find", "shown"]
+__all__ = ["OWNERS", "Filters", "Found", "Question", "find", "shown"]
 
 _OPEN, _CLOSE = "\x02", "\x03"
 _AROUND = 40
 _LONGEST_LIKE = 10_000  # SQLite takes no pattern of more than 50,000, escapes included.
-_OWNERS = "entry e JOIN session s ON s.number = e.session JOIN doc d ON d.number = e.doc"
+OWNERS = "entry e JOIN session s ON s.number = e.session JOIN doc d ON d.number = e.doc"
 
 
 class Filters(NamedTuple):
@@ -84,7 +84,7 @@ def _with_words(index: Index, match: str, filters: Filters, limit: int) -> tuple
     terms, values = filters.terms()
     source = "FROM words WHERE words MATCH ?"
     if terms:
-        source += f" AND EXISTS (SELECT 1 FROM {_OWNERS} WHERE e.doc = words.rowid AND {' AND '.join(terms)})"
+        source += f" AND EXISTS (SELECT 1 FROM {OWNERS} WHERE e.doc = words.rowid AND {' AND '.join(terms)})"
     execute = index.connection.execute
     count = execute(f"SELECT count(*) {source}", (match, *values)).fetchone()[0]
     query = f"SELECT rank, rowid, snippet(words, -1, ?, ?, '…', 24) {source} ORDER BY rank LIMIT ?"
@@ -126,7 +126,7 @@ def shown(index: Index, question: Question, workspace_id: str, found: Sequence[F
     terms, values = question.filters.terms()
     docs = ", ".join(str(each.doc) for each in found)
     query = (
-        f"SELECT e.doc, s.id, s.title, e.id, e.role, e.created, {' AND '.join(terms) or '1'} FROM {_OWNERS} "
+        f"SELECT e.doc, s.id, s.title, e.id, e.role, e.created, {' AND '.join(terms) or '1'} FROM {OWNERS} "
         f"WHERE e.doc IN ({docs}) ORDER BY e.doc, e.number"
     )
     owners: dict[int, list[tuple[Any, ...]]] = {}

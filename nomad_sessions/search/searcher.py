@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -36,6 +36,7 @@ from nomad_sessions.search.event_rows import catch_up_events, catch_up_words
 from nomad_sessions.search.finding import Filters, Found, Question, find, shown
 from nomad_sessions.search.hits import Hit, Results
 from nomad_sessions.search.index import INDEX, WAIT, Index, is_busy, is_certain, is_damage
+from nomad_sessions.search.locating import Entry, located
 from nomad_sessions.search.query import phrases
 from nomad_sessions.search.ranking import Commonness, commonness, scales
 from nomad_sessions.workspace.faults import translated
@@ -189,6 +190,23 @@ class Searcher:
             words = phrases(asked.question.text) if several and total and not asked.question.substring else []
             common = commonness(index, words) if words else None
             return _Answer(workspace_id, index, index.meta("epoch"), total, best, stale, common)
+
+        return self._ask(workspace_id, ask)
+
+    def hits_of(self, workspace_id: str, texts: Mapping[Entry, str], filters: Filters) -> dict[Entry, Hit]:
+        """What a search shows of these, each with a snippet that is given; those that are not there, not visible or not
+        let through are left out. Raises what `find` does of a workspace that was named."""
+        if workspace_id not in self._manager.list_workspaces():
+            return {}
+        bring_up = partial(catch_up, self._manager.workspace(workspace_id), progress=None)
+
+        def ask(index: Index) -> dict[Entry, Hit]:
+            _brought_up(index, bring_up)
+            with index.reading():
+                docs = located(index, texts, filters)
+                found = [Found(0.0, doc, texts[entry]) for entry, doc in docs.items()]
+                hits = shown(index, Question("", False, filters), workspace_id, found) if found else {}
+            return {entry: hits[doc] for entry, doc in docs.items() if doc in hits}
 
         return self._ask(workspace_id, ask)
 

@@ -64,7 +64,7 @@ class Synchronizer:
     def start(self) -> None:
         """Keeps them up to date from now on, on a thread each. Does nothing where it does so already."""
         if self._watcher is None:
-            self._watcher = Watcher(self._host.data_dir, self.wake)
+            self._watcher = Watcher(self._host._fs, self._host.data_dir, self.wake)
             self._watcher.begin()
         for each in self._couriers.values():
             each.start()

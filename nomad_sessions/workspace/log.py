@@ -7,6 +7,7 @@ Verified by `tests/unit/test_subscribe.py` and `tests/processes/test_subscribers
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from nomad_sessions.workspace.archive import archives, entries_of
 from nomad_sessions.workspace.state import WORKSPACE, Body
 from nomad_sessions.workspace.view import View
 
-__all__ = ["Located", "LogPosition", "LogReader", "Look"]
+__all__ = ["Located", "LogPosition", "LogReader", "Look", "agree", "mark_after"]
 
 Look = Callable[[Callable[[View], Any]], Any]
 """Asks the workspace's newest view."""
@@ -38,10 +39,34 @@ class Located(NamedTuple):
 
 
 class LogPosition(NamedTuple):
-    """A place in a log: a seq, and the id of the last record that has one at or before it, "" where it is not known."""
+    """A place in a log: a seq, and the mark of what lies there, "" where it is not known.
+
+    A mark is the id of the last record that has one; where deltas follow it, which have none, `~` and a checksum of
+    what they say, or `~?` where that is not known. By it a log is told from one that took its place: of a workspace
+    that was deleted and made anew, or a backup that was put back.
+    """
 
     seq: int
     mark: str = ""
+
+
+def mark_after(mark: str, record: Body) -> str:
+    """The mark of a record, which follows one with this mark."""
+    if "id" in record:
+        return str(record["id"])
+    name, _, chain = mark.partition("~")
+    if not name or chain == "?":
+        return mark
+    said = repr((record.get("text"), record.get("part"), record.get("new"))).encode("utf-8", "surrogatepass")
+    return f"{name}~{zlib.crc32(said, int(chain or '0', 16)):08x}"
+
+
+def agree(one: str, other: str) -> bool:
+    """Whether two marks may be of the same record, as far as they are known."""
+    (name, _, chain), (other_name, _, other_chain) = one.partition("~"), other.partition("~")
+    if not name or not other_name:
+        return True
+    return name == other_name and ("?" in (chain, other_chain) or chain == other_chain)
 
 
 class _Line(NamedTuple):
@@ -56,10 +81,9 @@ class _Line(NamedTuple):
 class LogReader:
     """Reads on from a seq. Not for several threads at once.
 
-    `after` is the seq of the last record that was given, `folder` the workspace's. `mark` is the id of the last record
-    that has one at or before `after`, "" where that is not known: by it the log is told from one that took its place,
-    of a workspace which was deleted and made anew, or a backup that was put back. Deltas, which name their message and
-    session once in a segment, are completed; where they say no `ts` it is that of the record before them.
+    `after` is the seq of the last record that was given, and `mark` its mark; `folder` the workspace's. Deltas, which
+    name their message and session once in a segment, are completed; where they say no `ts` it is that of the record
+    before them (0 where reading begins with a segment of an older version which begins with them).
     """
 
     def __init__(self, fs: FileSystem, folder: str, look: Look, after: int, mark: str = "") -> None:
@@ -93,8 +117,13 @@ class LogReader:
     def go_to_end(self) -> None:
         """From now on reads what comes, in whichever log there is."""
         self.close()
-        self.after, self.mark = self._look(lambda view: (view.journal.last_seq, view.last_id))
+        self.after, self.mark = self.end()
         self._known = True
+
+    def end(self) -> LogPosition:
+        """Where the log is."""
+        seq, name, named = self._look(lambda view: (view.journal.last_seq, view.last_id, view.named_at))
+        return LogPosition(seq, name if named == seq or not name else f"{name}~?")
 
     def read(self) -> list[Entry]:
         """The next records, those of one segment at most; none when there is nothing new.
@@ -148,15 +177,14 @@ class LogReader:
             if record["seq"] > goal:
                 break
             last = entry
-            identifier = record.get("id", "")
             self._complete(record)
             if record["seq"] <= self.after:
-                mark = identifier or mark
+                mark = mark_after(mark, record)
                 continue
             if anew and not records:
                 self._compare(mark)
             self.after = record["seq"]
-            self.mark = identifier or self.mark
+            self.mark = mark_after(self.mark, record)
             records.append(entry)
         if anew and not records:
             self._compare(mark)
@@ -169,9 +197,11 @@ class LogReader:
         return self.fs.pread(segment.fd, min(length, _BEGINNING), offset)
 
     def _compare(self, mark: str) -> None:
-        """Raises where the log has another record in the place of the one that was given last."""
-        if mark and self.mark and mark != self.mark:
+        """Raises where the log has another record in the place of the one that was given last; `mark` is its."""
+        if not agree(mark, self.mark):
             raise self._another()
+        if mark and not mark.endswith("?"):
+            self.mark = mark
 
     def _another(self) -> EventsPrunedError:
         self.close()
@@ -221,7 +251,6 @@ class LogReader:
             except FileNotFoundError:  # Pruned, or folded and pruned, since we looked.
                 continue
             self._last = None
-            self._time = 0
             self._targets.clear()
             return self._segment
         raise EventsPrunedError(path=self.folder, since=self.after, first=self.goal() + 1)

@@ -47,6 +47,7 @@ class View:
         self.floor = base.seq if base is not None else 0
         self.seq = self.floor
         self.last_id: str = base.head.get("lastId", "") if base is not None else ""
+        self.named_at = 0  # The seq of the record with that id, where it was seen.
         self._sessions: dict[str, SessionState | None] = {}
         self.live = Live()
         self._summaries: dict[str, Summary] | None = None
@@ -192,7 +193,8 @@ class View:
 
     def _reach(self, entry: Entry) -> None:
         self.pending_bytes += entry.length
-        self.last_id = entry.record.get("id", self.last_id)
+        if "id" in entry.record:
+            self.last_id, self.named_at = entry.record["id"], entry.record["seq"]
 
     def take(self, record: Body, ref: Ref) -> None:
         """Applies a record that lies at `ref`, wherever that is."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import pymongo
 import pytest
 
 from nomad_sessions import NativeSessionManager
@@ -52,7 +50,7 @@ def test_push_status_verify_and_restore(cli: Cli, there: str, mongod: Mongod, tm
     assert [(each["sent"], each["refused"], each["why"]) for each in pushed] == [(2, 0, "it is new")]
     assert cli("sync", "status").json["items"][0]["behind"] == 0
     assert cli("sync", "verify").json == {"items": [], "total": 0, "repaired": False}
-    with pymongo.MongoClient(mongod.uri, directConnection=True) as client:
+    with mongod.client() as client:
         client[there]["duck_session_messages"].delete_many({})
     assert cli("sync", "verify", code=1).json["items"][0]["problem"] == "missing"
     assert cli("sync", "verify", "--repair").json["repaired"]
@@ -61,7 +59,7 @@ def test_push_status_verify_and_restore(cli: Cli, there: str, mongod: Mongod, tm
     assert cli("sync", "push").json["items"][0]["why"] == "it is new"
     other = Cli(tmp_path / "other")
     assert other("sync", "restore", "mongo").json["messages"] == 1
-    assert other("show", session, "--json").json["messages"][0]["id"] == message
+    assert message in other("show", session, "--json").out
     assert cli("sync", "dead").json == {"items": [], "total": 0}
     assert cli("sync", "retry").json == {"sent": 0, "refused": 0}
 
@@ -99,9 +97,3 @@ def test_a_wrong_setting_is_named(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[sync.mongo]\nurl = 'x'")
     cli("new", "one")
     assert "sync.mongo.url" in cli("sync", "push", code=2).err
-
-
-def test_people_see_tables(cli: Cli, there: str, mongod: Mongod) -> None:
-
-    cli("new", "one")
-    assert json.loads(cli("sync", "push").out)["items"]

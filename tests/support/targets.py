@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 
+from nomad_sessions.embedders import HashingEmbedder
 from nomad_sessions.sync import MemoryTarget, MongoTarget, SyncTarget
+from nomad_sessions.sync.chroma import ChromaTarget
+from tests.support.chroma import chroma_server
+from tests.support.mongod import running_mongod
 
 __all__ = ["TARGETS", "made_target"]
 
-TARGETS = ("memory", "mongo")
+TARGETS = ("memory", "mongo", "chroma", "chroma-http")
 
 
 @contextlib.contextmanager
 def made_target(name: str) -> Iterator[SyncTarget]:
     """A target of this name, empty."""
-    if name == "mongo":
-        yield from _mongo()
-    else:
-        yield MemoryTarget(name)
-
-
-def _mongo() -> Iterator[SyncTarget]:
-    from tests.support.mongod import running_mongod
-
-    with running_mongod() as mongod, contextlib.closing(MongoTarget(mongod.uri)) as target:
+    with contextlib.ExitStack() as stack:
+        if name == "memory":
+            yield MemoryTarget(name)
+            return
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        embedder = HashingEmbedder(16)
+        if name == "mongo":
+            target: MongoTarget | ChromaTarget = MongoTarget(stack.enter_context(running_mongod()).uri)
+        elif name == "chroma":
+            target = ChromaTarget(embedder, path=folder)
+        else:
+            target = ChromaTarget(embedder, url=stack.enter_context(chroma_server(folder)).url, name=name)
+        stack.callback(target.close)
         yield target

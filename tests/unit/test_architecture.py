@@ -18,7 +18,7 @@ from nomad_sessions import errors
 
 ROOT = Path(nomad_sessions.__file__).parent
 TESTS = Path(__file__).parents[1]
-OPTIONAL = {"typer", "rich", "watchdog", "chromadb", "pymongo", "openai", "fastapi", "cryptography"}
+OPTIONAL = {"typer", "rich", "watchdog", "chromadb", "pymongo", "openai", "fastapi", "cryptography", "httpx"}
 
 # The layers of the design, and inside the third the order in which its modules build on each other.
 LAYERS: list[set[str]] = [
@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [
     {"doctor"},
     {"events", "mail"},
     {"metrics"},
+    {"search", "embedders"},
     {"connections", "sync"},
     {"workspaces_api", "events_api", "connections_api", "mail_api", "sync_api"},
     {"transaction"},
@@ -42,7 +43,7 @@ LAYERS: list[set[str]] = [
     {"shared"},
     {"aio_calls", "aio_events", "aio_tasks", "aio_connections", "aio_mail"},
     {"aio"},
-    {"search", "pruning"},
+    {"pruning"},
     {"formats"},
     {"cli"},
     {"__main__"},

@@ -45,6 +45,8 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[type[Exception], ...]]] = {
     "StoreClosedError": ({"path": PATH}, (RuntimeError,)),
     "EventsPrunedError": ({"path": PATH, "since": 5, "first": 9}, (LookupError,)),
     "TargetUnavailableError": ({"target": "mongo", "reason": "connection refused"}, (RuntimeError,)),
+    "EmbedderError": ({"model": "m", "reason": "connection refused"}, (RuntimeError,)),
+    "EmbeddingRefusedError": ({"model": "m", "reason": "too long"}, (ValueError,)),
     "NoRouteError": ({"type": "task.done", "rules": 2}, (LookupError,)),
     "StorageError": ({"path": PATH, "message": f"{PATH} broke"}, ()),
     "DiskFullError": ({"path": PATH, "errno": errno.EDQUOT}, (OSError,)),

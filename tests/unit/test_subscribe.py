@@ -18,7 +18,7 @@ from nomad_sessions.clock import ManualClock
 from nomad_sessions.errors import EventsPrunedError, InvalidInputError, InvalidWorkspaceIdError
 from nomad_sessions.events import feed, hub
 from nomad_sessions.events.feed import Step
-from nomad_sessions.events.subscription import Reading
+from nomad_sessions.events.reading import Reading
 from nomad_sessions.events.watching import Watcher
 from nomad_sessions.models import Event
 from nomad_sessions.storage._os import REAL

@@ -1,0 +1,115 @@
+"""What makes vectors of texts, and what is asked of every one: as many vectors as texts, of one length, finite.
+
+Invariant: a vector that leaves an embedder of this package is of the length of all its others, and has no NaN or
+infinity: what a server gives is looked at first. Verified by `tests/unit/test_embedders.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Protocol
+
+from nomad_sessions.errors import EmbedderError, EmbeddingRefusedError
+
+__all__ = ["BatchedEmbedder", "Embedder", "Vector", "embed_each"]
+
+Vector = Sequence[float]
+"""As long as the embedder's `dimension`; its direction is what counts."""
+
+
+class Embedder(Protocol):
+    """Makes vectors of texts, so that texts of one meaning (or of the same words) lie in one direction."""
+
+    @property
+    def model(self) -> str:
+        """What makes them, `driver/model`: vectors of two that are called differently are never compared."""
+        ...
+
+    @property
+    def dimension(self) -> int | None:
+        """How many numbers a vector has; None until the first was made, where nobody has said it."""
+        ...
+
+    @property
+    def is_semantic(self) -> bool:
+        """Whether texts are near each other by what they mean; False where only their words count."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """The vectors of these, in order.
+
+        Raises `EmbeddingRefusedError` where one of them, whichever, will never be taken, and `EmbedderError` for all
+        else that keeps it from an answer. Cost: the model's, or a request for each batch.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives connections back. May be called twice."""
+        ...
+
+
+class BatchedEmbedder(ABC):
+    """What the embedders of this package share: texts in batches, and a look at what comes back."""
+
+    is_semantic = True
+
+    def __init__(self, model: str, *, dimension: int | None = None, batch: int = 64) -> None:
+        self.model = model
+        self.dimension = dimension
+        self._batch = batch
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model!r})"
+
+    def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """See `Embedder`."""
+        vectors: list[Vector] = []
+        rest = iter(texts)
+        while batch := list(islice(rest, self._batch)):
+            vectors += self._checked(self._vectors(batch), len(batch))
+        return vectors
+
+    def close(self) -> None:
+        """Nothing to give back, unless a subclass says so."""
+        return
+
+    @abstractmethod
+    def _vectors(self, texts: list[str]) -> list[Vector]:
+        """The vectors of one batch, as the model gave them."""
+
+    def _checked(self, vectors: list[Vector], count: int) -> list[Vector]:
+        if len(vectors) != count:
+            raise self._failed(f"it gave {len(vectors)} vectors for {count} texts")
+        for vector in vectors:
+            if not vector or not all(map(_is_finite, vector)):
+                raise self._failed("it gave a vector that is empty, or that has something else than numbers in it")
+            if self.dimension is None:
+                self.dimension = len(vector)
+            elif len(vector) != self.dimension:
+                raise self._failed(f"it gave a vector of {len(vector)} numbers, and others of {self.dimension}")
+        return vectors
+
+    def _failed(self, reason: str) -> EmbedderError:
+        return EmbedderError(model=self.model, reason=reason)
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, (int, float)) and math.isfinite(number)
+
+
+def embed_each(embedder: Embedder, texts: Sequence[str]) -> list[Vector | EmbeddingRefusedError]:
+    """The vector of each text, or why there is none: one that is refused does not keep the others from theirs.
+
+    Raises `EmbedderError`. Cost: that of `embed`; for each text that is refused as many calls more as the texts can be
+    halved.
+    """
+    try:
+        return list(embedder.embed(texts))
+    except EmbeddingRefusedError as error:
+        if len(texts) == 1:
+            return [error]
+    half = len(texts) // 2
+    return embed_each(embedder, texts[:half]) + embed_each(embedder, texts[half:])

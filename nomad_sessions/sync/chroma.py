@@ -1,0 +1,169 @@
+"""`ChromaTarget`: sessions and messages in Chroma, as vectors, so that they are found by meaning.
+
+Of other kinds it takes nothing: tasks, mail and events have no text that anybody would look for by meaning. What a
+record is there, `chroma_rows.py` says, which collections there are `chroma_shelves.py`. Verified by
+`tests/contract/test_sync_targets.py` and `tests/contract/test_chroma_*.py`, against real Chroma.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from nomad_sessions.embedders import Embedder
+from nomad_sessions.errors import InvalidInputError, TargetUnavailableError
+from nomad_sessions.sync.chroma_asking import Relevant, Where, condition, nearest
+from nomad_sessions.sync.chroma_connection import Connection
+from nomad_sessions.sync.chroma_shelves import COLLECTIONS, Model, Shelves, check_agent, found_shelves, open_shelves
+from nomad_sessions.sync.chroma_writing import applied, fetched, listing, refilled
+from nomad_sessions.sync.target import Applied, Change, Kind, Stored, TargetInfo
+
+if TYPE_CHECKING:
+    from nomad_sessions.sync.chroma_rows import Metadata
+
+__all__ = ["ChromaTarget"]
+
+_LOG = logging.getLogger("nomad_sessions")
+
+
+class ChromaTarget:
+    """Vectors of sessions and messages in a folder, or on a Chroma server. For one thread at a time.
+
+    A folder's index is in memory: a process that asks does not find what another has written since it opened it.
+    Several processes at once want a server.
+    """
+
+    kinds: Collection[Kind] = tuple(COLLECTIONS)
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+        agent: str = "nomad",
+        name: str = "chroma",
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        """`path` is a folder of Chroma's own, `url` a server: one of the two. Collections are called after `agent`.
+        `headers` go with each request to a server (a token, say), and are never shown; `timeout` is for one answer.
+
+        Put a `CachedEmbedder` in front of what costs time or money: a text that is sent again, or copied by a fork, is
+        then not embedded again.
+
+        Raises `InvalidInputError` for an agent or an address that is none, and where chromadb is missing. Asks nobody
+        yet.
+        """
+        self.name = name
+        self._agent = check_agent(agent)
+        self._embedder = embedder
+        where = None if path is None else os.fspath(path)
+        self._connection = Connection(name, where, url, {} if headers is None else headers, timeout)
+        self._shelves: Shelves | None = None
+        self._listings: dict[tuple[str, Kind], list[Stored]] = {}
+
+    def apply(self, changes: Sequence[Change], *, force: bool = False) -> Applied:
+        """See `SyncTarget`. A record whose text the embedder refuses is rejected. Cost: the embedder's, and Chroma's
+        upsert of the same rows."""
+        self._listings.clear()
+        with self._use() as shelves:
+            rejected = applied(shelves, self._embedder, changes, force=force)
+        return Applied(len(changes) - len(rejected), tuple(rejected))
+
+    def scan(self, workspace_id: str, kind: Kind, *, after: str = "", limit: int = 1000) -> list[Stored]:
+        """See `SyncTarget`. The first page costs reading what all of it is called, further ones nothing."""
+        place = (workspace_id, kind)
+        if not after or place not in self._listings:
+            with self._use() as shelves:
+                self._listings[place] = listing(shelves, workspace_id, kind)
+        return [each for each in self._listings[place] if each.id > after][:limit]
+
+    def fetch(self, workspace_id: str, kind: Kind, ids: Collection[str]) -> dict[str, Change]:
+        """See `SyncTarget`."""
+        with self._use() as shelves:
+            return fetched(shelves, workspace_id, kind, ids) if ids else {}
+
+    def workspaces(self) -> list[str]:
+        """See `SyncTarget`. Cost: reading what every record is called."""
+        with self._use() as shelves:
+            there = {
+                each["workspaceId"] for shelf in (*shelves.of.values(), shelves.bare) for each in shelf.listed(None)
+            }
+            return sorted(each for each in there if any(listing(shelves, each, kind) for kind in self.kinds))
+
+    def ping(self) -> None:
+        """See `SyncTarget`. The embedder is not asked."""
+        with self._connection.client() as client:
+            client.heartbeat()
+
+    def describe(self) -> TargetInfo:
+        """See `SyncTarget`."""
+        details = {"agent": self._agent, "model": self._embedder.model, "isSemantic": self._embedder.is_semantic}
+        return TargetInfo("chroma", self._connection.place, details)
+
+    @property
+    def embedder(self) -> Embedder:
+        """What makes its vectors."""
+        return self._embedder
+
+    def most_relevant(
+        self,
+        queries: Sequence[str],
+        limit: int = 10,
+        *,
+        where: Where | None = None,
+        workspace_id: str | None = None,
+        session_id: str | None = None,
+        kinds: Collection[Kind] = tuple(COLLECTIONS),
+    ) -> list[Relevant]:
+        """The records nearest to any of the queries, best first, each once, at most `limit`; of one workspace or all.
+
+        `where` is a filter of Chroma's over the metadata of rows. Nothing is written, and no vectors are made anew:
+        raises `TargetUnavailableError` where there are none of this model, as where Chroma or the embedder is away, and
+        `InvalidInputError` for a limit that is none. Cost: the embedder's, and a query for each of the queries; with a
+        filter, Chroma looks at all rows.
+        """
+        if limit < 1:
+            raise InvalidInputError(field="limit", value=limit, reason="must be at least 1")
+        if not queries:
+            return []
+        with self._connection.client(create=False) as client:
+            vectors = self._embedder.embed(list(queries))
+            shelves = self._shelves
+            if shelves is None:
+                shelves, why = found_shelves(client, self._agent, self._model())
+                if shelves is None:
+                    raise TargetUnavailableError(target=self.name, reason=why)
+            return nearest(shelves, kinds, vectors, limit, condition(where, workspace_id, session_id))
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[Shelves]:
+        try:
+            with self._connection.client() as client:
+                if self._shelves is None:
+                    self._shelves = open_shelves(client, self._agent, self._model(), self._refill)
+                yield self._shelves
+        except TargetUnavailableError:
+            self._shelves = None
+            raise
+
+    def _model(self) -> Model:
+        dimension = self._embedder.dimension
+        if dimension is None:
+            dimension = len(self._embedder.embed(["How long is a vector?"])[0])
+        return Model(self._embedder.model, dimension)
+
+    def _refill(self, kind: Kind, rows: Iterator[Metadata], shelves: Shelves) -> None:
+        for each in refilled(shelves, self._embedder, kind, rows):
+            _LOG.warning("%s: %s is left out: %s", self.name, each.key.id, each.reason)
+
+    def close(self) -> None:
+        """See `SyncTarget`. The embedder is closed too."""
+        self._shelves = None
+        self._listings.clear()
+        self._connection.close()
+        self._embedder.close()
