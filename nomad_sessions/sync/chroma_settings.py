@@ -21,7 +21,8 @@ CACHE = ".vectors.sqlite"
 
 def chroma_target(settings: Mapping[str, str], data_dir: str, *, name: str = "chroma") -> ChromaTarget:
     """The target that these settings (an environment, say) ask for: `CHROMA_URL` is a server, `CHROMA_PATH` a folder,
-    without either one in the data folder; `AGENT_NAME` is what its collections are called after; further what `choose_embedder` takes.
+    without either one in the data folder; `AGENT_NAME` is what its collections are called after; further what
+    `choose_embedder` takes.
 
     Raises `InvalidInputError` for what is no such setting, and where a package is missing. Asks nobody yet.
     """
