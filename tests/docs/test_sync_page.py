@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from nomad_sessions import NativeSessionManager
+from nomad_sessions.cli.app import app
 from nomad_sessions.sync import SyncTarget
+from nomad_sessions.sync.settings import _SOURCES
 from nomad_sessions.sync.target import KINDS, Change
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sync.md").read_text(encoding="utf-8")
@@ -20,6 +25,23 @@ def test_the_code_of_the_page_runs(
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(block, "docs/sync.md", "exec"), {})
     assert capsys.readouterr().out == "1 0\n[]\n"
+
+
+def test_its_commands_and_its_settings_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = re.findall(r"^\$ nomad-sessions (.*)$", PAGE, re.MULTILINE)
+    assert len(lines) == 4
+    monkeypatch.setenv("EMBEDDING_DRIVER", "hashing")
+    monkeypatch.setenv("EMBEDDING_FUNCTION", "16")
+    monkeypatch.setenv("CHROMA_PATH", str(tmp_path / "chroma"))
+    monkeypatch.delenv("MONGODB_URI", raising=False)
+    with NativeSessionManager(tmp_path / "data") as manager:
+        manager.create_session("ws", title="copied")
+    for line in lines:
+        arguments = [*shlex.split(line, comments=True), "--data-dir", str(tmp_path / "data")]
+        assert CliRunner().invoke(app, arguments).exit_code == 0, line
+    for place, (_, variable) in _SOURCES.items():
+        assert f"`{variable}`" in PAGE
+        assert place[-1] in PAGE
 
 
 def test_it_says_what_a_target_is() -> None:
