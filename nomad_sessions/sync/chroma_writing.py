@@ -46,6 +46,7 @@ class _Known(NamedTuple):
 
 
 _UNKNOWN = _Known(None, None)
+_LARGEST = 16 << 20
 
 
 def applied(shelves: Shelves, embedder: Embedder, changes: Sequence[Change], *, force: bool) -> list[Rejected]:
@@ -112,6 +113,8 @@ def _write(
 ) -> list[Rejected]:
     """Makes these what there is of their records, whatever that was."""
     made = {each.key: rows_of(each) for each in changes}
+    too_large = [each for each in changes if _size(made[each.key]) > _LARGEST]
+    changes = [each for each in changes if each not in too_large]
     with_text = [each for each in changes if made[each.key][0].text]
     same = {each.key for each in with_text if _says_the_same(made[each.key], known[each.key])}
     vectors, rejected = _vectors(embedder, [each for each in with_text if each.key not in same], made)
@@ -127,7 +130,14 @@ def _write(
         _write_rows(shelf, [each for each in rows if each.key in vectors], made, vectors, known)
         if not force:
             shelves.bare.delete(leaving)
-    return rejected
+    reason = f"is larger than {_LARGEST >> 20} MB: more than a server takes at once"
+    return rejected + [Rejected(each.key, each.rev, reason) for each in too_large]
+
+
+def _size(rows: Sequence[Row]) -> int:
+    """Of the largest of these as it is sent, about: in characters."""
+    texts = ([row.text, *(value for value in row.metadata.values() if isinstance(value, str))] for row in rows)
+    return max(sum(map(len, each)) for each in texts)
 
 
 def _says_the_same(rows: list[Row], known: _Known) -> bool:

@@ -178,6 +178,10 @@ class Courier:
                 return
             except (NomadSessionsError, OSError) as error:  # Of this workspace: the others go on.
                 self._fail(workspace_id, error)
+            except Exception as error:  # A defect of the target's: the thread that would say so goes on.
+                _LOG.exception("sync to %s", self.target.name)
+                self._fail(workspace_id, error)
+                self._pause()
             else:
                 self._failures = 0
                 self._errors.pop(workspace_id, None)

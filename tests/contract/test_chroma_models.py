@@ -46,7 +46,7 @@ def vectors(folder: Path) -> dict[str, tuple[dict[str, object], set[int]]]:
         return {
             name: (dict(each.metadata or {}), {len(one) for one in each.get(include=["embeddings"])["embeddings"]})  # type: ignore[union-attr]
             for name, each in there.items()
-            if name != "nomad_bare"
+            if name != "duck_bare"
         }
 
 

@@ -23,7 +23,7 @@ def target(tmp_path: Path) -> Iterator[ChromaTarget]:
 
 def rows(folder: Path, kind: str) -> dict[str, dict[str, object]]:
     with collections(folder) as there:
-        (one,) = [each for name, each in there.items() if name.startswith(f"nomad_{kind}")]
+        (one,) = [each for name, each in there.items() if name.startswith(f"duck_{kind}")]
         found = one.get(include=["metadatas", "documents"])
         texts, metadatas = found["documents"] or [], found["metadatas"] or []
         return {
@@ -120,3 +120,12 @@ def test_agents_in_one_chroma_are_apart(tmp_path: Path) -> None:
 def test_an_agent_that_no_collection_can_be_called_after_is_refused(tmp_path: Path, agent: str) -> None:
     with pytest.raises(InvalidInputError, match="agent"):
         ChromaTarget(Known(), path=tmp_path, agent=agent)
+
+
+def test_a_record_that_no_request_could_carry_is_refused_by_name(target: ChromaTarget) -> None:
+    large = message("large", 1, "short", metadata={"blob": "x" * (17 << 20)})
+    applied = target.apply([message("m", 2, "fine"), large])
+    assert applied.confirmed == 1
+    ((key, _, reason),) = applied.rejected
+    assert (key.id, "16 MB" in reason) == ("large", True)
+    assert list(contents(target)) == ["m"]

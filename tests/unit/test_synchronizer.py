@@ -151,3 +151,21 @@ def test_it_ends_with_its_manager(tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError, match="targets"):
             manager.start_sync()
     assert not [each.name for each in threading.enumerate() if "sync" in each.name]
+
+
+def test_a_target_with_a_defect_is_said_and_the_others_go_on(
+    m: NativeSessionManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Defective(MemoryTarget):
+        def apply(self, changes: Sequence[Change], *, force: bool = False) -> Applied:
+            raise ZeroDivisionError("a defect")
+
+    one, other = Defective("one"), MemoryTarget("other")
+    with Synchronizer(m, [one, other]) as sync:
+        sync.start()
+        add(m, 3)
+        until(lambda: count(other) == 3)
+        until(lambda: sync.status(WS)[0].error == "a defect")
+        add(m, 3)
+        until(lambda: count(other) == 6)
+    assert "a defect" in caplog.text
