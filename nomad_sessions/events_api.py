@@ -138,9 +138,9 @@ class EventCalls:
 
         The filters are those of `subscribe`; `after` and `before` are times in ms, the second exclusive. Read from the
         log as it is consumed, and not kept. Raises `EventsPrunedError` at once, where what followed `since` is no
-        longer kept, which what was recorded always is (`recorded=True`), or where the log is not as far as that; and later,
-        where what follows goes while this is consumed. Cost: the bytes of the log between the two, and of the segments
-        that they lie in.
+        longer kept, which what was recorded always is (`recorded=True`), or where the log is not as far as that; and
+        later, where what follows goes while this is consumed. Cost: the bytes of the log between the two, and of the
+        segments that they lie in.
         """
         from nomad_sessions.events.filters import EventFilter
         from nomad_sessions.events.replay import replay
