@@ -11,12 +11,12 @@ import hashlib
 import logging
 import os
 import sqlite3
-import threading
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from nomad_sessions.embedders.embedder import Embedder, Vector
+from nomad_sessions.forking import Mutex
 from nomad_sessions.storage._os import REAL
 from nomad_sessions.storage.files import make_folder
 
@@ -42,7 +42,7 @@ class VectorCache:
         """`most` vectors: of 768 numbers, 200,000 are 0.6 GB. Opens nothing yet."""
         self._path = os.path.abspath(path)
         self._most = most
-        self._mutex = threading.Lock()
+        self._mutex = Mutex()
         self._connection: sqlite3.Connection | None = None
         self._owner = 0
 

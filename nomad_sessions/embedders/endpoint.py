@@ -6,13 +6,14 @@ Invariant: no message, and no repr, has the key in it. Verified by `tests/unit/t
 from __future__ import annotations
 
 import importlib.util
-import threading
+import os
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from nomad_sessions.errors import EmbedderError, EmbeddingRefusedError, InvalidInputError
+from nomad_sessions.forking import Mutex
 
 if TYPE_CHECKING:
     import httpx
@@ -52,8 +53,9 @@ class Endpoint:
         self._key = key
         self._timeout = timeout
         self._patience = patience
-        self._mutex = threading.Lock()
+        self._mutex = Mutex()
         self._client: httpx.Client | None = None
+        self._owner = 0
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """What a POST gives. Raises `EmbeddingRefusedError` where the server says that what was sent is wrong, and
@@ -89,7 +91,8 @@ class Endpoint:
         import httpx
 
         with self._mutex:
-            if self._client is None:
+            if self._client is None or self._owner != os.getpid():  # A parent's connection is the parent's.
+                self._owner = os.getpid()
                 headers = {} if self._key is None else {"Authorization": f"Bearer {self._key}"}
                 self._client = httpx.Client(timeout=self._timeout, headers=headers)
             return self._client

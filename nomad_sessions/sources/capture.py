@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from nomad_sessions.errors import SourceUnavailableError
 from nomad_sessions.events.cursors import Cursor
+from nomad_sessions.forking import Mutex
 from nomad_sessions.sources.mirror import Mirror, Mirrored
 from nomad_sessions.sources.opencode_client import OpenCodeClient, OpenCodeEvents
 
@@ -60,7 +61,7 @@ class Capture:
         folder = manager.workspace(self.workspace_id).folder
         self._hold = Cursor(manager._fs, folder, self.workspace_id, _HOLD, synced=False)
         self._stopped = threading.Event()
-        self._mutex = threading.Lock()
+        self._mutex = Mutex()
         self._events: OpenCodeEvents | None = None
         self._failures = 0
 

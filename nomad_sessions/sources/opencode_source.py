@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 from nomad_sessions.errors import SourceUnavailableError
+from nomad_sessions.forking import Mutex
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.sources.mirror import FORM, own_record, place_of, whole_session
 from nomad_sessions.sources.opencode_client import OpenCodeClient, OpenCodeEvents
@@ -31,7 +32,7 @@ class OpenCodeSource:
         self.name = name
         self._client = client
         self._stopped = threading.Event()
-        self._mutex = threading.Lock()
+        self._mutex = Mutex()
         self._events: OpenCodeEvents | None = None
         self._thread: threading.Thread | None = None
 

@@ -5,10 +5,10 @@ Verified by `tests/contract/test_sources.py`.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from nomad_sessions.forking import Mutex
 from nomad_sessions.models import dump
 from nomad_sessions.sources.source import Conversation, Record, matches
 from nomad_sessions.sync.target import Kind, SyncTarget
@@ -83,7 +83,7 @@ class TargetSource:
         """The target is closed with this."""
         self.name = target.name
         self._target = target
-        self._one = threading.Lock()
+        self._one = Mutex()
 
     def place(self, workspace_id: str) -> str:
         """See `Source`."""

@@ -8,7 +8,6 @@ nothing. Verified by `tests/unit/test_read_through.py` and `tests/contract/test_
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from nomad_sessions.errors import InvalidInputError, NomadSessionsError, SourcesFailedError
+from nomad_sessions.forking import Mutex
 from nomad_sessions.models import Event, Message, Session, Task
 from nomad_sessions.sources.places import LocalSource
 from nomad_sessions.sources.source import Conversation, Record, Source, Watched, matches
@@ -84,7 +84,7 @@ class ReadThrough:
         self._local = LocalSource(manager)
         self._sources = list(sources)
         self._ttl = ttl
-        self._mutex = threading.Lock()
+        self._mutex = Mutex()
         self._asked_at: dict[_Key, float] = {}
         self._invalidated = 0
         self._metrics = {self._local.name: SourceMetrics()}

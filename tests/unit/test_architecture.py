@@ -23,7 +23,7 @@ OPTIONAL = {"typer", "rich", "watchdog", "chromadb", "pymongo", "openai", "fasta
 # The layers of the design, and inside the third the order in which its modules build on each other.
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"clock", "config", "models"},
+    {"clock", "config", "forking", "models"},
     {"ids"},
     {"storage"},
     {"workspace"},
