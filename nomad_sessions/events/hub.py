@@ -228,12 +228,14 @@ class Hub:
             feeds = dict(self._feeds)
         if due is None or not due <= feeds.keys():
             self._look_for_workspaces(self.listening())
-        moved = {name for name, feed in feeds.items() if (due is None or name in due) and self._read_on(feed)}
-        if moved:
-            for each in self.listening():  # Also those who came while we read: they may have looked just before.
-                each.notify(moved)
+        moved = False
+        for name, feed in feeds.items():
+            if (due is None or name in due) and self._read_on(feed):
+                moved = True
+                for each in self.listening():  # Also those who came while we read: they may have looked just before.
+                    each.notify({name})
         self._said = ""
-        return bool(moved)
+        return moved
 
     def _look_for_workspaces(self, listening: list[Subscription]) -> None:
         """Has those who watch all begin with new ones, on a thread: what is half written makes who opens it wait."""

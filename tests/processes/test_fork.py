@@ -187,7 +187,7 @@ for thread in threads:
     thread.join()
 os.write(go[1], b"x")
 _, status = os.waitpid(pid, 0)
-assert subscription.next(5).properties["info"]["content"] == "child"
+assert subscription.next(20).properties["info"]["content"] == "child"
 subscription.close()
 sys.exit(os.waitstatus_to_exitcode(status))
 """
