@@ -153,9 +153,7 @@ class _Delivery:
                 self._failed()
             elif self._acks and event.seq:
                 self._subscription.ack(event)
-        except (
-            SubscriptionClosedError
-        ):  # By another thread meanwhile: the event comes again to who has the cursor next.
+        except SubscriptionClosedError:  # By another thread: the event comes again to who has the cursor next.
             return
         except Exception:
             _LOG.exception("a subscriber's callback failed at event %s of %s", event.seq, event.workspace_id)

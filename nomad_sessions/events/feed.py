@@ -135,10 +135,6 @@ class Feed:
         finally:
             reader.close()
 
-    def rest(self) -> None:
-        """Gives the descriptor back until something happens. For the thread that reads on."""
-        self._reader.close()
-
     def close(self) -> None:
-        """Gives the descriptor back."""
+        """Gives the descriptor back, until it reads on. For the thread that does."""
         self._reader.close()

@@ -224,6 +224,8 @@ class Hub:
 
     def _look(self, due: set[str] | None) -> bool:
         """Reads these workspaces on, or all of them; whether anything had happened."""
+        if due is None:
+            self._drop_unused()
         with self._mutex:
             feeds = dict(self._feeds)
         if due is None or not due <= feeds.keys():
@@ -249,20 +251,19 @@ class Hub:
             return
         self._there, self._opened_at = there, time.monotonic()
         self._opening = threading.Thread(
-            target=self._open, args=(missing, there), name="nomad-sessions-opening", daemon=True
+            target=_open, args=(missing, there), name="nomad-sessions-opening", daemon=True
         )
         self._opening.start()
 
-    def _open(self, missing: list[Subscription], there: list[str]) -> None:
-        for each in missing:
-            each.look_for_workspaces(there)
+    def _drop_unused(self) -> None:
+        """Forgets the feeds that nobody listens to. On the thread that reads them: none is being read meanwhile."""
         used = set[str]().union(*(each.watched() for each in self.listening()))
         with self._mutex:
-            gone = [name for name in self._feeds if name not in used and name not in there]
-            feeds = [self._feeds.pop(name) for name in gone]
+            feeds = [self._feeds.pop(name) for name in self._feeds.keys() - used]
         for feed in feeds:
             self._of_tasks.pop(feed.workspace_id, None)
-            feed.rest()
+            self._awake.pop(feed.workspace_id, None)
+            feed.close()
 
     def _goes_on(self) -> bool:
         """Whether there is anybody to read for; if not, everything is given back."""
@@ -271,6 +272,7 @@ class Hub:
                 return True
             self._thread = None
             feeds, self._feeds = list(self._feeds.values()), {}
+            self._awake.clear()
         for feed in feeds:
             feed.close()
         return False
@@ -280,7 +282,7 @@ class Hub:
         self._awake.pop(feed.workspace_id, None)
         self._awake[feed.workspace_id] = feed
         while len(self._awake) > _AWAKE:
-            self._awake.pop(next(iter(self._awake))).rest()
+            self._awake.pop(next(iter(self._awake))).close()
 
     def _read_on(self, feed: Feed) -> bool:
         moved = False
@@ -297,6 +299,11 @@ class Hub:
                 _LOG.warning("%s: events are late, reading goes on: %s", feed.workspace_id, error)
             feed.late = True
         return moved
+
+
+def _open(missing: list[Subscription], there: list[str]) -> None:
+    for each in missing:
+        each.look_for_workspaces(there)
 
 
 def _merge(workspace: Workspace) -> None:

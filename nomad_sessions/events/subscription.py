@@ -141,7 +141,9 @@ class Subscription:
         with self._condition:
             if workspace_id in self._readings:
                 return
-            self._readings[workspace_id] = Reading(feed, begin, None if self.filter.recorded else 0)
+            reading = Reading(feed, begin, None if self.filter.recorded else 0)
+            self._readings[workspace_id] = reading
+        reading.feed = self._hub.feed(workspace_id)  # That one was nobody's till now, and may have been dropped.
         self.notify({workspace_id})
 
     # Taking
