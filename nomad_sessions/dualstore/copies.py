@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from nomad_sessions.errors import LockTimeoutError, NomadSessionsError, TargetUnavailableError
 from nomad_sessions.sync.changes import current, everything
 from nomad_sessions.sync.comparing import Difference
-from nomad_sessions.sync.outbox import Outbox
+from nomad_sessions.sync.courier import Carrier
 from nomad_sessions.sync.synchronizer import Synchronizer
 from nomad_sessions.sync.target import Change, Key, Kind, SyncTarget
 
@@ -65,7 +65,7 @@ class Copies:
         ours = {each.key: each for each in self._current(keys)}
         failed: dict[str, str] = {}
         found = {
-            target.name: self.ask(target, lambda box: _state(box.target, self._ws, ours), failed)
+            target.name: self.ask(target, lambda _, target=target: _state(target, self._ws, ours), failed)
             for target in self._of(keys)
         }
         return {name: state if state is not None else failed[name] for name, state in found.items()}
@@ -74,7 +74,7 @@ class Copies:
         """Sends these once more, whatever the targets have; those that have not taken them, each with the reason."""
         differences = [Difference(key, "stale", None, None) for key in keys]
 
-        def again(box: Outbox) -> str | None:
+        def again(box: Carrier) -> str | None:
             box.repair(differences)
             return _refused(box, keys)
 
@@ -86,7 +86,7 @@ class Copies:
         return {target.name: self._report(target) for target in self._synchronizer.targets}
 
     def _report(self, target: SyncTarget) -> TargetReport:
-        def compare(box: Outbox) -> TargetReport:
+        def compare(box: Carrier) -> TargetReport:
             box.push()
             found = list(box.differences())
             by: dict[str, list[Key]] = {"missing": [], "stale": [], "extra": []}
@@ -98,7 +98,7 @@ class Copies:
             return TargetReport(documents, consistent, by["missing"], by["stale"], by["extra"], rejected, None)
 
         try:
-            return self._synchronizer.with_outbox(self._ws, target.name, compare)
+            return self._synchronizer.with_carrier(self._ws, target.name, compare)
         except (NomadSessionsError, OSError) as error:
             return TargetReport(0, 0, [], [], [], {}, str(error))
 
@@ -122,7 +122,7 @@ class Copies:
         )
         return found
 
-    def ask(self, target: SyncTarget, use: Callable[[Outbox], T], failed: dict[str, str]) -> T | None:
+    def ask(self, target: SyncTarget, use: Callable[[Carrier], T], failed: dict[str, str]) -> T | None:
         """What a target says; None where it could not be asked, which is noted."""
         found: list[T] = []
         reason = self._try(target, lambda box: found.append(use(box)))
@@ -130,12 +130,12 @@ class Copies:
             failed[target.name] = str(reason)
         return found[0] if found else None
 
-    def _try(self, target: SyncTarget, use: Callable[[Outbox], str | None]) -> str | None:
+    def _try(self, target: SyncTarget, use: Callable[[Carrier], str | None]) -> str | None:
         """`use(outbox)`, when it is free; why it could not be, where it could not."""
         end = time.monotonic() + self._timeout
         while True:
             try:
-                return self._synchronizer.with_outbox(self._ws, target.name, use)
+                return self._synchronizer.with_carrier(self._ws, target.name, use)
             except TargetUnavailableError as error:
                 return error.reason
             except LockTimeoutError as error:  # Another process pushes: what it sends is ours too.
@@ -144,14 +144,14 @@ class Copies:
                 time.sleep(_PAUSE)
 
 
-def _pushed(box: Outbox, keys: Collection[Key]) -> str | None:
+def _pushed(box: Carrier, keys: Collection[Key]) -> str | None:
     pushed = box.push()
     if pushed.rejected and not keys:
         return "it refused some of what was new"
     return _refused(box, keys)
 
 
-def _refused(box: Outbox, keys: Collection[Key]) -> str | None:
+def _refused(box: Carrier, keys: Collection[Key]) -> str | None:
     reasons = [letter.reason for letter in box.dead if letter.key in keys]
     return f"it refused: {reasons[0]}" if reasons else None
 

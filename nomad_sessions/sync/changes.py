@@ -15,7 +15,12 @@ from nomad_sessions.workspace.rows import TABLES, rows_in
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body, SessionState
 from nomad_sessions.workspace.view import View
 
-__all__ = ["current", "everything", "messages_of", "recorded", "touched"]
+__all__ = ["FETCHED", "current", "everything", "messages_of", "recorded", "touched"]
+
+
+FETCHED = "fetched"
+"""The key of a log entry that says from which common place of several machines it was fetched, the highest time among
+its stamps, and, of an event, under which id it lies there."""
 
 
 def touched(workspace_id: str, record: Body) -> Iterator[Key]:
@@ -43,7 +48,9 @@ def recorded(workspace_id: str, record: Body) -> Change:
     """What somebody recorded, as a change. It is never changed."""
     body = {**record["event"], "seq": record["seq"], "id": record["event"].get("id", record["id"])}
     body.setdefault("timestamp", record.get("ts", 0))
-    return Change(workspace_id, Key("event", record["id"]), record["seq"], body, record["event"].get("sessionId"))
+    mark = record.get(FETCHED)
+    identifier = record["id"] if mark is None else mark[2]
+    return Change(workspace_id, Key("event", identifier), record["seq"], body, record["event"].get("sessionId"))
 
 
 def current(view: View, workspace_id: str, keys: Collection[Key]) -> list[Change]:

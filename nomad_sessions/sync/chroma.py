@@ -37,6 +37,7 @@ class ChromaTarget:
     """
 
     kinds: Collection[Kind] = tuple(COLLECTIONS)
+    place = None
 
     def __init__(
         self,

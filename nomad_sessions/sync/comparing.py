@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
-from nomad_sessions.sync.target import Key, Kind, Stored, SyncTarget
+from nomad_sessions.sync.target import Key, Kind, Stored
 
-__all__ = ["RANGE", "Difference", "Problem", "Range", "compared"]
+__all__ = ["RANGE", "Difference", "Problem", "Range", "Scanned", "compared"]
 
 RANGE = 1_000
 """How many records of ours a range has."""
@@ -41,8 +41,16 @@ class Range(NamedTuple):
     differences: list[Difference]
 
 
+class Scanned(Protocol):
+    """What has records by kind, in the order of their ids; a `SyncTarget` is."""
+
+    def scan(self, workspace_id: str, kind: Kind, *, after: str = "", limit: int = 1000) -> list[Stored]:
+        """See `SyncTarget`."""
+        ...
+
+
 def compared(
-    ours: Sequence[Stored], target: SyncTarget, workspace_id: str, kind: Kind, *, after: str = ""
+    ours: Sequence[Stored], target: Scanned, workspace_id: str, kind: Kind, *, after: str = ""
 ) -> Iterator[Range]:
     """Compares all of a kind that come after an id. `ours` are sorted by id. Cost: one scan of the target, in pages.
 
@@ -60,7 +68,7 @@ def compared(
             return
 
 
-def _scanned(target: SyncTarget, workspace_id: str, kind: Kind, after: str) -> Iterator[Stored]:
+def _scanned(target: Scanned, workspace_id: str, kind: Kind, after: str) -> Iterator[Stored]:
     while page := target.scan(workspace_id, kind, after=after, limit=RANGE):
         yield from page
         after = page[-1].id

@@ -25,10 +25,14 @@ from nomad_sessions.sync.dead_letters import DeadLetter, DeadLetters
 from nomad_sessions.sync.host import Host
 from nomad_sessions.sync.outbox import CURSOR, Outbox
 from nomad_sessions.sync.target import Key, SyncTarget
+from nomad_sessions.sync.two_way.conflicts import Conflicts
+from nomad_sessions.sync.two_way.exchange import TWO_WAY, Exchange, Glance
 from nomad_sessions.workspace.store import Workspace
 
-__all__ = ["Courier", "TargetStatus"]
+__all__ = ["Carrier", "Courier", "TargetStatus"]
 
+Carrier = Outbox | Exchange
+"""What brings one workspace to one target, or to and from a place that several machines have in common."""
 _LOG = logging.getLogger("nomad_sessions")
 T = TypeVar("T")
 _POLL_EVERY = 1.0
@@ -58,6 +62,7 @@ class Courier:
         self.target = target
         self._host = host
         self._told: dict[str, dict[Key, int]] = {}
+        self._glances: dict[str, Glance] = {}
         self._due: set[str] = set()
         self._forget()
         self._failures = 0
@@ -76,15 +81,21 @@ class Courier:
 
     # For who asks
 
-    def with_outbox(self, workspace_id: str, use: Callable[[Outbox], T]) -> T:
-        """`use(outbox)`, with the target's place in the workspace held. Raises `LockTimeoutError` where another process
-        holds it, and what `use` does."""
+    def with_carrier(self, workspace_id: str, use: Callable[[Carrier], T]) -> T:
+        """`use(carrier)`, with the target's place in the workspace held. Raises `LockTimeoutError` where another
+        process holds it, and what `use` does."""
         with self._busy:  # A target is for one thread at a time.
-            outbox = Outbox(self._host, workspace_id, self.target, self._told.setdefault(workspace_id, {}))
+            carrier = self._carrier(workspace_id)
             try:
-                return use(outbox)
+                return use(carrier)
             finally:
-                outbox.close()
+                carrier.close()
+
+    def _carrier(self, workspace_id: str) -> Carrier:
+        if self.target.place is None:
+            return Outbox(self._host, workspace_id, self.target, self._told.setdefault(workspace_id, {}))
+        glance = self._glances.setdefault(workspace_id, Glance())
+        return Exchange(self._host, workspace_id, self.target.name, self.target.place, glance)
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
@@ -95,6 +106,10 @@ class Courier:
     def dead(self, workspace_id: str) -> list[DeadLetter]:
         """What the target refused."""
         return list(DeadLetters(self._host._fs, self._folder(workspace_id), self.target.name))
+
+    def conflicts(self, workspace_id: str) -> Conflicts:
+        """Where machines changed the same."""
+        return Conflicts(self._host._fs, self._folder(workspace_id), self.target.name)
 
     def status(self, workspace_id: str) -> TargetStatus:
         """How it stands. Asks nobody, and waits for nobody."""
@@ -109,7 +124,7 @@ class Courier:
     def _behind(self, workspace_id: str) -> int:
         cursors = {each.name: each.seq for each in list_cursors(self._host._fs, self._folder(workspace_id))}
         goal: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.journal.last_seq))
-        return max(0, goal - cursors.get(CURSOR + self.target.name, 0))
+        return max(0, goal - cursors.get((CURSOR if self.target.place is None else TWO_WAY) + self.target.name, 0))
 
     def _folder(self, workspace_id: str) -> str:
         return self._host._use(workspace_id, lambda workspace: workspace.folder)
@@ -164,7 +179,7 @@ class Courier:
             if self._stopped:
                 return
             try:
-                self.with_outbox(workspace_id, Outbox.push)
+                self.with_carrier(workspace_id, lambda carrier: carrier.push())
                 self._reached_at = self._host._use(workspace_id, Workspace.now)
             except LockTimeoutError:  # Another process is at it.
                 continue

@@ -44,6 +44,7 @@ class MongoTarget:
     """
 
     kinds: Collection[Kind] = KINDS
+    place = None
 
     def __init__(
         self,

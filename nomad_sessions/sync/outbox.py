@@ -18,13 +18,12 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from nomad_sessions.errors import EventsPrunedError
-from nomad_sessions.events.cursors import Cursor
 from nomad_sessions.sync.changes import current, everything, messages_of, recorded, touched
 from nomad_sessions.sync.comparing import Difference, compared
 from nomad_sessions.sync.dead_letters import DeadLetters
+from nomad_sessions.sync.following import Following
 from nomad_sessions.sync.host import Host, all_recorded, looked
 from nomad_sessions.sync.target import Applied, Change, Key, Kind, Stored, SyncTarget
-from nomad_sessions.workspace.log import LogPosition, LogReader
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
 from nomad_sessions.workspace.store import Workspace
 from nomad_sessions.workspace.view import View
@@ -35,23 +34,28 @@ _LOG = logging.getLogger("nomad_sessions")
 T = TypeVar("T")
 CURSOR = "sync-"
 """What a target's cursor is called, before its name."""
-_RECORDS = 2_000
 _AT_ONCE = 500
 _KNOWN = 50_000
 _SESSIONS = 20
 
 
 class Pushed(NamedTuple):
-    """What a push did: how many changes the target confirmed, how many it refused, and whether store and target had to
-    be compared as a whole, and why ("" where not)."""
+    """What a push did: how many changes the target confirmed, how many it refused, whether store and target had to be
+    compared as a whole, and why ("" where not), and how many records came from other machines."""
 
     confirmed: int = 0
     rejected: int = 0
     compared: str = ""
+    fetched: int = 0
 
-    def __add__(self, other: object) -> Pushed:
-        assert isinstance(other, Pushed)
-        return Pushed(self.confirmed + other.confirmed, self.rejected + other.rejected, self.compared or other.compared)
+    def plus(self, other: Pushed) -> Pushed:
+        """Both together."""
+        return Pushed(
+            self.confirmed + other.confirmed,
+            self.rejected + other.rejected,
+            self.compared or other.compared,
+            self.fetched + other.fetched,
+        )
 
 
 class Outbox:
@@ -66,15 +70,12 @@ class Outbox:
         self.workspace_id = workspace_id
         self.target = target
         self._host = host
-        folder = self._use(lambda workspace: workspace.folder)
-        synced = host._options.durability == "full"
-        self._cursor = Cursor(host._fs, folder, workspace_id, CURSOR + target.name, synced=synced)
+        self._log = Following(host, workspace_id, CURSOR + target.name)
         try:
-            self.dead = DeadLetters(host._fs, folder, target.name)
+            self.dead = DeadLetters(host._fs, self._log.folder, target.name)
         except BaseException:
-            self._cursor.close()
+            self._log.close()
             raise
-        self._reader: LogReader | None = None
         self._told = {} if told is None else told
 
     def push(self, progress: Callable[[int], None] | None = None) -> Pushed:
@@ -84,28 +85,26 @@ class Outbox:
         new in the log, read, and the records that it is about; where nothing is new, a look at the files.
         """
         done = Pushed()
-        if self._cursor.position is None:
+        if self._log.position is None:
             return self._compare_all("it is new", progress)
         while True:
             try:
                 pushed = self._step()
             except EventsPrunedError as error:
                 why = "the log is another one" if error.first <= error.since else "the log has been pruned since"
-                return done + self._compare_all(why, progress)
+                return done.plus(self._compare_all(why, progress))
             except BaseException:
-                self._drop_reader()  # Its place is beyond what was confirmed: that is read again.
+                self._log.drop()  # Its place is beyond what was confirmed: that is read again.
                 raise
             if pushed is None:
                 return done
-            done += pushed
+            done = done.plus(pushed)
             if progress is not None:
                 progress(done.confirmed)
 
     def behind(self) -> int:
         """How many records of the log the target has not been told of."""
-        position = self._cursor.position
-        seq: int = self._use(lambda workspace: workspace.read(lambda view: view.journal.last_seq))
-        return seq if position is None else max(0, seq - position.seq)
+        return self._log.behind()
 
     def retry(self) -> Pushed:
         """Sends what the target refused, as it is now. Raises `TargetUnavailableError`."""
@@ -133,7 +132,7 @@ class Outbox:
         keys = [each.key for each in differences if each.key.kind != "event"]
         done = self._send(self._look(lambda view: current(view, self.workspace_id, keys)), force=True)
         for pushed in self._repaired_events({each.key for each in differences if each.key.kind == "event"}):
-            done += pushed
+            done = done.plus(pushed)
         return done
 
     def _repaired_events(self, keys: set[Key]) -> Iterator[Pushed]:
@@ -147,21 +146,18 @@ class Outbox:
 
     def reset(self) -> None:
         """Forgets the target's place: the next push compares the whole."""
-        self._cursor.forget()
+        self._log.forget()
         self._told.clear()
-        self._drop_reader()
 
     def close(self) -> None:
         """Lets go of the place."""
-        self._drop_reader()
-        self._cursor.close()
+        self._log.close()
 
     # A step along the log
 
     def _step(self) -> Pushed | None:
         """Sends what the next records are about; None where there are none."""
-        reader = self._reader = self._reader or self._new_reader()
-        records = self._next_records(reader)
+        records = self._log.next()
         if not records:
             return None
         told = [recorded(self.workspace_id, each) for each in records if each["type"] == RECORDED]
@@ -173,33 +169,16 @@ class Outbox:
         if "event" in self.target.kinds:
             fresh += told
         # First what was deleted: with a session its messages go, also where one of its name has come since.
-        pushed = self._send(_deleted(self.workspace_id, records), force=False) + self._send(fresh, force=False)
-        self._cursor.advance(reader.after, reader.mark)
+        pushed = self._send(_deleted(self.workspace_id, records), force=False).plus(self._send(fresh, force=False))
+        self._log.confirm()
         return pushed
-
-    def _new_reader(self) -> LogReader:
-        position = self._cursor.position
-        assert position is not None, "a push begins with a comparison"
-        folder = self._use(lambda workspace: workspace.folder)
-        return LogReader(self._host._fs, folder, self._look, *position)
-
-    def _next_records(self, reader: LogReader) -> list[Body]:
-        records: list[Body] = []
-        while len(records) < _RECORDS and (entries := reader.read()):
-            records += [entry.record for entry in entries]
-        return records
-
-    def _drop_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
 
     def _send(self, changes: Sequence[Change], *, force: bool) -> Pushed:
         done = Pushed()
         for begin in range(0, len(changes), _AT_ONCE):
             batch = changes[begin : begin + _AT_ONCE]
             applied = self._apply(batch, force=force)
-            done += Pushed(applied.confirmed, len(applied.rejected))
+            done = done.plus(Pushed(applied.confirmed, len(applied.rejected)))
         return done
 
     def _apply(self, batch: Sequence[Change], *, force: bool) -> Applied:
@@ -217,19 +196,17 @@ class Outbox:
 
     def _compare_all(self, why: str, progress: Callable[[int], None] | None) -> Pushed:
         """Makes the target what the store is, and its place where the log was when that began."""
-        if self._cursor.position is not None:
+        if self._log.position is not None:
             _LOG.warning("%s: %s is compared as a whole: %s", self.workspace_id, self.target.name, why)
-        self._drop_reader()
         self._told.clear()
-        begin = self._look(lambda view: LogPosition(view.journal.last_seq, view.last_id))
+        begin = self._log.now()
         done = Pushed(compared=why)
         for kind in self.target.kinds:
             for pushed in self._compared(kind):
-                done += pushed
+                done = done.plus(pushed)
                 if progress is not None:
                     progress(done.confirmed)
-        self._cursor.begin_anew()
-        self._cursor.advance(*begin)
+        self._log.begin(begin)
         return done
 
     def _compared(self, kind: Kind) -> Iterator[Pushed]:

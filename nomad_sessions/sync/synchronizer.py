@@ -17,12 +17,13 @@ from typing import TypeVar
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.events.watching import Watcher
 from nomad_sessions.sync.comparing import Difference
-from nomad_sessions.sync.courier import Courier, TargetStatus
+from nomad_sessions.sync.courier import Carrier, Courier, TargetStatus
 from nomad_sessions.sync.dead_letters import DeadLetter
 from nomad_sessions.sync.host import Host
-from nomad_sessions.sync.outbox import Outbox, Pushed
+from nomad_sessions.sync.outbox import Pushed
 from nomad_sessions.sync.restoring import Restored, restore
 from nomad_sessions.sync.target import SyncTarget
+from nomad_sessions.sync.two_way.conflicts import Conflict
 
 __all__ = ["Synchronizer"]
 
@@ -92,7 +93,7 @@ class Synchronizer:
         for courier in self._of(target):
             for each in self._workspaces(workspace_id):
                 tell = None if progress is None else partial(progress, courier.target.name, each)
-                done[courier.target.name, each] = courier.with_outbox(each, partial(Outbox.push, progress=tell))
+                done[courier.target.name, each] = courier.with_carrier(each, partial(_pushed, tell))
         return done
 
     def verify(
@@ -108,7 +109,7 @@ class Synchronizer:
         Raises what `push` does. Cost: both are read once.
         """
 
-        def look(box: Outbox) -> list[Difference]:
+        def look(box: Carrier) -> list[Difference]:
             box.push()
             found = list(box.differences(progress))
             if repair:
@@ -116,7 +117,7 @@ class Synchronizer:
             return found
 
         (courier,) = self._of(target)
-        return courier.with_outbox(workspace_id, look)
+        return courier.with_carrier(workspace_id, look)
 
     def restore(
         self, workspace_id: str, *, target: str, progress: Callable[[int, int], None] | None = None
@@ -126,11 +127,11 @@ class Synchronizer:
         with courier.asking():
             return restore(self._host, workspace_id, courier.target, progress)
 
-    def with_outbox(self, workspace_id: str, target: str, use: Callable[[Outbox], T]) -> T:
-        """`use(outbox)`, with the target and its place in the workspace for oneself. Raises `LockTimeoutError` while
+    def with_carrier(self, workspace_id: str, target: str, use: Callable[[Carrier], T]) -> T:
+        """`use(carrier)`, with the target and its place in the workspace for oneself. Raises `LockTimeoutError` while
         another process has it, and what `use` does."""
         (courier,) = self._of(target)
-        return courier.with_outbox(workspace_id, use)
+        return courier.with_carrier(workspace_id, use)
 
     def dead(self, workspace_id: str | None = None, *, target: str | None = None) -> list[tuple[str, str, DeadLetter]]:
         """What targets have refused: the target, the workspace, and what."""
@@ -146,13 +147,23 @@ class Synchronizer:
         done = Pushed()
         for courier in self._of(target):
             for each in self._workspaces(workspace_id):
-                done += courier.with_outbox(each, Outbox.retry)
+                done = done.plus(courier.with_carrier(each, lambda carrier: carrier.retry()))
         return done
 
     def reset(self, workspace_id: str, *, target: str) -> None:
         """Forgets how far a target has been told: the next push compares the whole. Durable on return."""
         (courier,) = self._of(target)
-        courier.with_outbox(workspace_id, Outbox.reset)
+        courier.with_carrier(workspace_id, lambda carrier: carrier.reset())
+
+    def conflicts(self, workspace_id: str | None = None, *, target: str | None = None) -> list[Conflict]:
+        """Where two machines changed the same, neither knowing of the other, with what was not kept: as this one found
+        it out. Raises `CorruptionError`."""
+        return [
+            conflict
+            for courier in self._of(target)
+            for each in self._workspaces(workspace_id)
+            for conflict in courier.conflicts(each).all()
+        ]
 
     def status(self, workspace_id: str | None = None) -> list[TargetStatus]:
         """How each target stands in each workspace. Asks no target."""
@@ -185,6 +196,10 @@ class Synchronizer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _pushed(progress: Callable[[int], None] | None, carrier: Carrier) -> Pushed:
+    return carrier.push(progress)
 
 
 def _after_fork_in_child() -> None:

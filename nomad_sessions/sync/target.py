@@ -9,7 +9,10 @@ is asked of it in `tests/contract/test_sync_targets.py`.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
+
+if TYPE_CHECKING:
+    from nomad_sessions.sync.two_way.place import Place
 
 __all__ = ["KINDS", "Applied", "Change", "Key", "Kind", "Rejected", "Stored", "SyncTarget", "TargetInfo"]
 
@@ -82,6 +85,12 @@ class SyncTarget(Protocol):
     """1 to 32 small letters, digits and `-`, a letter first; its place in each workspace's log is kept under it."""
     kinds: Collection[Kind]
     """What it takes; others are not sent."""
+
+    @property
+    def place(self) -> Place | None:
+        """Where several machines have workspaces in common; then nothing is sent by `apply`. None for a copy of one
+        store."""
+        ...
 
     def apply(self, changes: Sequence[Change], *, force: bool = False) -> Applied:
         """Takes over these, of one workspace, no record twice. When it returns, what is confirmed survives whatever the

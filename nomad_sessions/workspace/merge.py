@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from nomad_sessions.workspace.comparing import ABSENT, same
 from nomad_sessions.workspace.foreign import Content, millis, put_copy
 from nomad_sessions.workspace.merge_extras import displacement, merge_extras
+from nomad_sessions.workspace.ordering import interleaved
 from nomad_sessions.workspace.state import WORKSPACE, Body
 
 __all__ = ["TIME", "Merged", "merge"]
@@ -274,9 +275,9 @@ class _Merge:
         before = _only(was or (), common)
         if _only(theirs, set(before)) != before and _only(kept, set(before)) == before:
             # They put it in another order, and we did not.
-            result = _interleave(_only(theirs, {*common, *fresh}), [each for each in kept if each not in common], kept)
+            result = interleaved(_only(theirs, {*common, *fresh}), [each for each in kept if each not in common], kept)
             return None if result == ours else result
-        result = _interleave(kept, fresh, theirs)
+        result = interleaved(kept, fresh, theirs)
         return None if result == ours else result
 
     def _listed(self, message_id: str, session_id: str) -> bool:
@@ -338,22 +339,3 @@ def _time(record: Body) -> Body:
 
 def _only(order: Iterable[str], ids: set[str]) -> list[str]:
     return [each for each in order if each in ids]
-
-
-def _interleave(skeleton: list[str], fresh: Iterable[str], other: list[str]) -> list[str]:
-    """`skeleton` with each of `fresh` after the id that it follows in `other`; what stands at the end there comes after
-    everything: a chat goes on after what was added meanwhile."""
-    present, wanted, elsewhere = set(skeleton), set(fresh), set(other)
-    followers: dict[str | None, list[str]] = {}
-    anchor: str | None = None
-    for each in other:
-        if each in present:
-            anchor = each
-        elif each in wanted:
-            followers.setdefault(anchor, []).append(each)
-    tail = followers.pop(next((each for each in reversed(skeleton) if each in elsewhere), None), [])
-    result = followers.pop(None, [])
-    for each in skeleton:
-        result.append(each)
-        result += followers.get(each, ())
-    return result + tail

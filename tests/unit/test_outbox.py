@@ -10,7 +10,7 @@ import pytest
 
 from nomad_sessions import LockTimeoutError, NativeSessionManager, TargetUnavailableError
 from nomad_sessions.sync import Key, MemoryTarget, Synchronizer
-from nomad_sessions.sync.outbox import Outbox
+from nomad_sessions.sync.outbox import Outbox, Pushed
 from tests.support.there import there
 from tests.support.troublesome import TroublesomeTarget
 
@@ -78,7 +78,7 @@ def test_a_push_costs_what_is_new(m: NativeSessionManager) -> None:
     with Synchronizer(m, [target]) as sync:
         sync.push()
         target.sent.clear()
-        assert sync.push()["memory", WS] == (0, 0, "")
+        assert sync.push()["memory", WS] == Pushed(0, 0, "")
         assert target.sent == []
         (message,) = add(m, 1)
         for n in range(200):
@@ -174,9 +174,9 @@ def test_poison_is_named_and_holds_up_nothing_and_can_be_retried(m: NativeSessio
         assert sync.status(WS)[0].dead == 1
         assert sync.retry().rejected == 1
         target.poison.clear()
-        assert sync.retry() == (1, 0, "")
+        assert sync.retry() == Pushed(1, 0, "")
         assert sync.dead() == []
-        assert sync.retry() == (0, 0, "")
+        assert sync.retry() == Pushed(0, 0, "")
         assert sync.verify(WS, target="memory") == []
 
 
@@ -268,7 +268,7 @@ def test_a_reset_compares_the_whole_again_and_sends_nothing_that_is_there(m: Nat
         target.sent.clear()
         sync.reset(WS, target="memory")
         assert sync.status()[0].behind == m.status(WS).seq
-        assert sync.push()["memory", WS] == (0, 0, "it is new")
+        assert sync.push()["memory", WS] == Pushed(0, 0, "it is new")
         assert target.sent == []
 
 

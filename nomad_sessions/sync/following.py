@@ -1,0 +1,85 @@
+"""A durable place in a workspace's log, and reading on from it: what an outbox and an exchange have in common.
+
+Invariant: the place (`cursors/<name>.json`) moves on only by `confirm`, over what `next` gave; one process holds it at
+a time. Verified by `tests/unit/test_outbox.py`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from nomad_sessions.events.cursors import Cursor
+from nomad_sessions.sync.host import Host, looked
+from nomad_sessions.workspace.log import LogPosition, LogReader
+from nomad_sessions.workspace.state import Body
+
+__all__ = ["Following"]
+
+_RECORDS = 2_000
+
+
+class Following:
+    """One workspace's log, followed under one name. Not for several threads at once."""
+
+    def __init__(self, host: Host, workspace_id: str, name: str) -> None:
+        """Takes the place. Raises `LockTimeoutError` while another process has it, and what reading it does."""
+        self.workspace_id = workspace_id
+        self.folder: str = host._use(workspace_id, lambda workspace: workspace.folder)
+        self._host = host
+        synced = host._options.durability == "full"
+        self._cursor = Cursor(host._fs, self.folder, workspace_id, name, synced=synced)
+        self._reader: LogReader | None = None
+
+    @property
+    def position(self) -> LogPosition | None:
+        """Up to where it was confirmed; None before anything was."""
+        return self._cursor.position
+
+    def now(self) -> LogPosition:
+        """Where the log ends."""
+        return looked(self._host, self.workspace_id, lambda view: LogPosition(view.journal.last_seq, view.last_id))
+
+    def behind(self) -> int:
+        """How many records lie ahead."""
+        return self.now().seq - (self.position.seq if self.position is not None else 0)
+
+    def next(self) -> list[Body]:
+        """The next records, some 2,000, or none. Raises `EventsPrunedError` where the log begins later, or is another;
+        it is for who has a position."""
+        reader = self._reader = self._reader or self._new_reader()
+        records: list[Body] = []
+        while len(records) < _RECORDS and (entries := reader.read()):
+            records += [entry.record for entry in entries]
+        return records
+
+    def _new_reader(self) -> LogReader:
+        position = self._cursor.position
+        assert position is not None, "one begins with a comparison"
+        return LogReader(self._host._fs, self.folder, partial(looked, self._host, self.workspace_id), *position)
+
+    def confirm(self) -> None:
+        """What `next` gave was dealt with."""
+        assert self._reader is not None, "nothing was given"
+        self._cursor.advance(self._reader.after, self._reader.mark)
+
+    def drop(self) -> None:
+        """What was given and not confirmed is given again."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def begin(self, position: LogPosition) -> None:
+        """Everything up to there was dealt with, wherever the place was before."""
+        self.drop()
+        self._cursor.begin_anew()
+        self._cursor.advance(*position)
+
+    def forget(self) -> None:
+        """Begins as if it were new, durably."""
+        self.drop()
+        self._cursor.forget()
+
+    def close(self) -> None:
+        """Lets go of the place."""
+        self.drop()
+        self._cursor.close()

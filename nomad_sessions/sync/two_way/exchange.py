@@ -1,0 +1,389 @@
+"""One workspace that several machines have in common: what was done here goes into the common place, and what others
+did comes from there.
+
+Invariant: when nobody writes any more, and each machine has pushed once more, and once again, all of them have the
+same: what the place has. The place in the log (`cursors/two-way-<target>.json`) moves on only when the common place has
+what lies before it. Verified by `tests/properties/test_two_way.py`.
+
+A store that begins to share, whose log has been pruned beyond what was sent, or that knows no more what the place has,
+compares both whole: what only one side has goes to the other, and of what both have otherwise the later wins.
+"""
+
+from __future__ import annotations
+
+import bisect
+import logging
+import random
+import re
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+from nomad_sessions.errors import CorruptionError, EventsPrunedError
+from nomad_sessions.storage.files import make_folder
+from nomad_sessions.sync.changes import FETCHED, current, everything, messages_of, recorded
+from nomad_sessions.sync.comparing import Difference, compared
+from nomad_sessions.sync.dead_letters import FOLDER, DeadLetters
+from nomad_sessions.sync.following import Following
+from nomad_sessions.sync.host import Host, all_recorded, looked
+from nomad_sessions.sync.outbox import Pushed
+from nomad_sessions.sync.target import KINDS, Change, Key, Kind, Stored
+from nomad_sessions.sync.two_way.conflicts import Conflicts
+from nomad_sessions.sync.two_way.fetching import Fetcher
+from nomad_sessions.sync.two_way.joining import Loss
+from nomad_sessions.sync.two_way.place import Numbered, Place
+from nomad_sessions.sync.two_way.sending import Sender, Sent, plain_body, write_of
+from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, Shadow
+from nomad_sessions.sync.two_way.versions import Stamp, Write
+from nomad_sessions.sync.two_way.writes import Deeds
+from nomad_sessions.workspace.faults import translated
+from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
+from nomad_sessions.workspace.store import Workspace
+from nomad_sessions.workspace.view import View
+
+__all__ = ["TWO_WAY", "Exchange", "Glance"]
+
+_LOG = logging.getLogger("nomad_sessions")
+T = TypeVar("T")
+TWO_WAY = "two-way-"
+"""What the place in the log is called, before the target's name."""
+_TIMES = ("updatedAt", "lastActivity", "createdAt", "timestamp")
+_AT_ONCE = 500
+_SESSIONS = 20
+_LOOK_AT_ALL_EVERY = 600.0
+"""Seconds: what changed is known by the server's clock, and by looking at the numbers of everything now and then."""
+
+
+@dataclass
+class Glance:
+    """What an exchange remembers from one push to the next: how often something had been announced when it last
+    fetched, how often it has been now, where somebody has asked, and when it last looked at everything."""
+
+    fetched: int | None = None
+    announced: int | None = None
+    whole_at: float | None = None
+
+
+class Listed:
+    """The records of a kind that are in a place, to be compared with ours."""
+
+    def __init__(self, numbers: Sequence[Numbered]) -> None:
+        self._rows = [Stored(each.id, each.number) for each in numbers if not each.gone]
+
+    def scan(self, workspace_id: str, kind: Kind, *, after: str = "", limit: int = 1000) -> list[Stored]:
+        """Those after an id."""
+        begin = bisect.bisect_right(self._rows, after, key=lambda each: each.id) if after else 0
+        return self._rows[begin : begin + limit]
+
+
+class Exchange:
+    """One workspace, one place. Holds its place in the log, so that no other process exchanges meanwhile. Not for
+    several threads at once."""
+
+    def __init__(self, host: Host, workspace_id: str, name: str, place: Place, glance: Glance) -> None:
+        """Raises `LockTimeoutError` while another process is at it, and what reading what is known does."""
+        self.workspace_id = workspace_id
+        self.name = name
+        self._host = host
+        self._place = place
+        self._glance = glance
+        self._log = Following(host, workspace_id, TWO_WAY + name)
+        try:
+            self.dead = DeadLetters(host._fs, self._log.folder, name)
+            self.conflicts = Conflicts(host._fs, self._log.folder, name)
+            self._shadow = open_shadow(host, self._log.folder, name)
+        except BaseException:
+            self._log.close()
+            raise
+        self._machine = machine_of(self._shadow)
+        self._sender = Sender(workspace_id, name, place, self._shadow, self._note)
+        self._place_id = ""
+
+    def push(self, progress: Callable[[int], None] | None = None) -> Pushed:
+        """Tells the place what was done here, and then brings what others did. `progress` is told how many records were
+        sent.
+
+        Raises `TargetUnavailableError`; what was done until then stays. Cost: what is new on either side; where nothing
+        is, a look at the files and one question.
+        """
+        done = Pushed() if self._share() else self._compare_all(self._why(), progress)
+        while True:
+            try:
+                pushed = self._step()
+            except EventsPrunedError as error:
+                if error.first <= error.since:
+                    self._shadow.clear()
+                    self._shadow.tell("place", self._place_id)
+                    why = "the log is another one"
+                else:
+                    why = "the log has been pruned since"
+                done = done.plus(self._compare_all(why, progress))
+                continue
+            except BaseException:
+                self._log.drop()  # Its place is beyond what was sent: that is read again.
+                raise
+            if pushed is None:
+                break
+            done = done.plus(pushed)
+            if progress is not None:
+                progress(done.confirmed)
+        if self._sender.wrote:
+            self._place.announce(self.workspace_id)
+        return done._replace(fetched=self._fetch())
+
+    def behind(self) -> int:
+        """How many records of the log the place has not been told of."""
+        return self._log.behind()
+
+    def retry(self) -> Pushed:
+        """Sends what the place refused, as it is now. Raises `TargetUnavailableError`."""
+        self._share()
+        return self._send_now([letter.key for letter in self.dead])
+
+    def differences(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Difference]:
+        """What the place has otherwise than the store, in full; to be asked after a `push`. `progress` is told how many
+        records of a kind were compared, of how many. Raises `TargetUnavailableError`."""
+        for kind in KINDS:
+            ours = sorted(self._stored(kind))
+            done = 0
+            there = Listed(self._place.numbers(self.workspace_id, kind, None)[0])
+            for found in compared(ours, there, self.workspace_id, kind):
+                yield from found.differences
+                done += found.records
+                if progress is not None:
+                    progress(done, len(ours))
+
+    def repair(self, differences: Sequence[Difference]) -> Pushed:
+        """Brings together again what is otherwise here and there. Raises `TargetUnavailableError`."""
+        self._share()
+        keys = [each.key for each in differences]
+        self._shadow.forget(keys)
+        done = self._send_now([each.key for each in differences if each.ours is not None])
+        self._place.announce(self.workspace_id)
+        self._glance.fetched = self._glance.announced = self._glance.whole_at = None
+        return done._replace(fetched=self._fetch())
+
+    def reset(self) -> None:
+        """Forgets what is known of the place: the next push compares the whole."""
+        self._log.forget()
+        self._shadow.clear()
+        self._glance.fetched = self._glance.announced = self._glance.whole_at = None
+
+    def close(self) -> None:
+        """Lets go of the place in the log."""
+        self._shadow.close()
+        self._log.close()
+
+    # The place
+
+    def _why(self) -> str:
+        return "it is new" if self._log.position is None else "what was known of it is lost"
+
+    def _share(self) -> bool:
+        """Whether the place is known, and has been told up to where the log is followed."""
+        if not self._place_id:
+            self._place_id = self._place.share(self.workspace_id)
+        before = self._shadow.told("place")
+        if before != self._place_id:
+            self._shadow.clear()
+            self._shadow.tell("place", self._place_id)
+        return before == self._place_id and self._log.position is not None
+
+    def _fetch(self) -> int:
+        """Brings what others did, where somebody has announced anything. Returns how many records."""
+        now = self._glance.announced
+        if now is None:
+            now = self._place.announced([self.workspace_id]).get(self.workspace_id, 0)
+        self._glance.announced = None
+        due = self._glance.whole_at is None or time.monotonic() > self._glance.whole_at + _LOOK_AT_ALL_EVERY
+        if now == self._glance.fetched and not due:
+            return 0
+        position = self._log.position
+        assert position is not None, "first the place is told"
+        fetcher = Fetcher(self._host, self.workspace_id, self._place, self._place_id, self._shadow)
+        fetched = fetcher.fetch(position.seq, whole=due)
+        if fetched.complete:
+            self._glance.fetched = now
+            self._glance.whole_at = time.monotonic() if due else self._glance.whole_at
+        return fetched.records
+
+    # What was done here
+
+    def _step(self) -> Pushed | None:
+        """Sends what the next records did; None where there are none."""
+        records = self._log.next()
+        if not records:
+            return None
+        deeds = Deeds(self.workspace_id, self._place_id, self._machine, int(self._shadow.told("floor") or 0))
+        for each in records:
+            deeds.take(each)
+        changes = self._look(lambda view: current(view, self.workspace_id, list(deeds.found)))
+        for change in changes:
+            ended = deeds.found[change.key].ended
+            if change.key.kind == "session" and change.body is not None and ended is not None:
+                self._sender.end(change.key.id, ended)  # Another has its name since.
+        writes = [(write_of(each, deeds.found[each.key]), each.rev) for each in changes]
+        done = self._send([*writes, *self._recorded(records)])
+        self._shadow.tell("floor", str(deeds.floor))
+        self._log.confirm()
+        return done
+
+    def _recorded(self, records: Iterable[Body]) -> Iterator[tuple[Write, int]]:
+        """What was recorded here; of what was fetched it is noted that it is here."""
+        known: dict[Key, Known] = {}
+        for record in records:
+            if record["type"] == RECORDED:
+                change, mark = recorded(self.workspace_id, record), record.get(FETCHED)
+                if mark is not None and mark[0] == self._place_id:
+                    known[change.key] = Known(1, 1, False, None)
+                else:
+                    yield self._as_is(change, None)
+        self._shadow.note(known)
+
+    def _as_is(self, change: Change, known: Known | None) -> tuple[Write, int]:
+        """A write that says no more than how a record is now."""
+        body = change.body or {}
+        moment = next((each for name in _TIMES if type(each := body.get(name)) is int), 0)
+        if known is not None and known.stamps is not None and known.rev not in (change.rev, OTHERWISE):
+            moment = max(moment, known.stamps.alive.time + 1)  # It has been changed here since that was so.
+        stamp = Stamp(moment, self._machine, change.rev)
+        gone = stamp if change.body is None else None
+        fields = plain_body(change)
+        return Write(change.key, fields, change.session_id, stamp, {}, stamp, gone, certain=False), change.rev
+
+    def _send(self, writes: Sequence[tuple[Write, int]]) -> Pushed:
+        self._use(Workspace.flush)  # Before anybody elsewhere sees it: a seq that was shown is never given again.
+        sent = self._sender.send(writes)
+        done = Pushed(sent.confirmed, len(sent.rejected)).plus(self._revive(sent))
+        self.dead.note(sent.rejected, sent.taken, self._use(Workspace.now))
+        return done
+
+    def _revive(self, sent: Sent) -> Pushed:
+        """A session that others had deleted, and that stays, has all its messages again."""
+        done = Pushed()
+        for session_id, (gone, alive) in sent.revived.items():
+            changes = self._look(partial(messages_of, workspace_id=self.workspace_id, session_ids=[session_id]))
+            lost = self._sender.lost_with(gone, [each.key.id for each in changes])
+            writes = [self._as_is(each, None) for each in changes if each.key.id in lost]
+            done = done.plus(self._send([(write._replace(alive=alive), rev) for write, rev in writes]))
+        return done
+
+    def _note(self, losses: Iterable[tuple[Key, Loss]]) -> None:
+        self.conflicts.note(losses, self._use(Workspace.now))
+
+    # The whole
+
+    def _compare_all(self, why: str, progress: Callable[[int], None] | None) -> Pushed:
+        """Tells the place what it does not know, or has otherwise. The log is followed from where it was before."""
+        if self._log.position is not None:
+            _LOG.warning("%s: %s is compared as a whole: %s", self.workspace_id, self.name, why)
+        begin = self._log.now()
+        done = Pushed(compared=why)
+        for kind in KINDS:
+            known = self._shadow.numbers(kind)
+            there = {each.id: each for each in self._place.numbers(self.workspace_id, kind, None)[0]}
+            here: set[str] = set()
+            for changes in self._all(kind):
+                here.update(each.key.id for each in changes)
+                fresh = [each for each in changes if not _is_known(each, known, each.key.id in there)]
+                done = done.plus(self._send_as_is(kind, fresh))
+                if progress is not None:
+                    progress(done.confirmed)
+            gone = [Key(kind, name) for name, row in known.items() if name not in here and _was_here(row)]
+            still = [key for key in gone if key.id in there and not there[key.id].gone]
+            done = done.plus(self._send_as_is(kind, [Change(self.workspace_id, key, 0, None) for key in still]))
+        self._log.begin(begin)
+        self._glance.whole_at = None
+        return done
+
+    def _send_as_is(self, kind: Kind, changes: Sequence[Change]) -> Pushed:
+        known = self._shadow.known(kind, [each.key.id for each in changes])
+        return self._send([self._as_is(each, known.get(each.key.id)) for each in changes])
+
+    def _send_now(self, keys: Sequence[Key]) -> Pushed:
+        """Sends these as they are now."""
+        events = {key for key in keys if key.kind == "event"}
+        others = [key for key in keys if key not in events]
+        changes = self._look(lambda view: current(view, self.workspace_id, others))
+        if events:
+            changes += [each for each in all_recorded(self._host, self.workspace_id) if each.key in events]
+        return self._send([self._as_is(each, None) for each in changes])
+
+    def _all(self, kind: Kind) -> Iterator[list[Change]]:
+        """All records of a kind, a piece at a time."""
+        if kind == "message":
+            sessions = self._look(lambda view: [*view.summaries(), WORKSPACE])
+            while sessions:
+                some, sessions = sessions[:_SESSIONS], sessions[_SESSIONS:]
+                yield self._look(partial(messages_of, workspace_id=self.workspace_id, session_ids=some))
+            return
+        if kind == "event":
+            found: Iterator[Change] = all_recorded(self._host, self.workspace_id)
+        else:
+            found = iter(self._look(lambda view: list(everything(view, self.workspace_id, kind))))
+        while batch := list(islice(found, _AT_ONCE)):
+            yield batch
+
+    def _stored(self, kind: Kind) -> Iterator[Stored]:
+        """What the store has of a kind, each with the number of the version that is the same; 0 where none is."""
+        known = self._shadow.numbers(kind)
+        for changes in self._all(kind):
+            for each in changes:
+                if kind == "workspace" and each.key.id not in known and not plain_body(each):
+                    continue  # It has nothing that anybody would have in common.
+                number, rev, gone = known.get(each.key.id, (0, OTHERWISE, True))
+                # The rev of a workspace is that of its tasks and its mail, too.
+                same = rev != OTHERWISE and (rev == each.rev or kind in ("event", "workspace"))
+                yield Stored(each.key.id, number if same and not gone else 0)
+
+    def _look(self, look: Callable[[View], T]) -> T:
+        return looked(self._host, self.workspace_id, look)
+
+    def _use(self, use: Callable[[Workspace], T]) -> T:
+        return self._host._use(self.workspace_id, use)
+
+
+def _is_known(change: Change, known: Mapping[str, tuple[int, int, bool]], there: bool) -> bool:
+    """Whether a record is here as it was when it was last seen there, so that all that may differ is others' doing."""
+    row = known.get(change.key.id)
+    return there and row is not None and (row[1] == change.rev or change.key.kind == "event")
+
+
+def _was_here(row: tuple[int, int, bool]) -> bool:
+    """Whether a record was here when it was last seen there."""
+    return not row[2] and row[1] != OTHERWISE
+
+
+def machine_of(shadow: Shadow) -> str:
+    """What this store is called among those that share the workspace: the name of the machine, and who it is on it."""
+    name = shadow.told("machine")
+    if name is None:
+        host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40] or "machine"
+        name = f"{host}-{random.SystemRandom().getrandbits(32):08x}"
+        shadow.tell("machine", name)
+    return name
+
+
+def open_shadow(host: Host, folder: str, name: str) -> Shadow:
+    """What is known of a place. A file that is damaged is made anew."""
+    path = f"{folder}/{FOLDER}/{name}-two-way.sqlite"
+    with translated(folder):
+        make_folder(host._fs, f"{folder}/{FOLDER}")
+    try:
+        return Shadow(path)
+    except (sqlite3.DatabaseError, CorruptionError) as error:
+        if isinstance(error, sqlite3.OperationalError):
+            reason = f"it cannot be used: {error}"
+            raise CorruptionError(
+                path=path, reason=reason, hint="delete it: it is made anew, and nothing is lost"
+            ) from error
+        _LOG.warning("%s is made anew: %s", path, error)
+        for each in (path, f"{path}-wal", f"{path}-shm"):
+            if host._fs.stat(each) is not None:
+                host._fs.unlink(each)
+        return Shadow(path)

@@ -1,0 +1,172 @@
+"""What changed in the common place, brought here: which records, in which order, in how large pieces.
+
+Invariant: a record is known (`shadow.py`) to be as it is there only when it is here, durably; what had to wait is
+fetched again. Verified by `tests/properties/test_two_way.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+from nomad_sessions.sync.host import Host, looked
+from nomad_sessions.sync.target import Kind
+from nomad_sessions.sync.two_way import receiving
+from nomad_sessions.sync.two_way.arrangement import arrangement_of
+from nomad_sessions.sync.two_way.place import Place
+from nomad_sessions.sync.two_way.receiving import Revs
+from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, Shadow
+from nomad_sessions.sync.two_way.versions import Version
+from nomad_sessions.workspace.state import WORKSPACE
+from nomad_sessions.workspace.store import Operation, Workspace
+from nomad_sessions.workspace.view import View
+
+__all__ = ["Fetched", "Fetcher"]
+
+T = TypeVar("T")
+_AT_ONCE = 500
+_ROWS: tuple[Kind, ...] = ("task", "mail")
+
+
+class Fetched(NamedTuple):
+    """How many records were brought up to date, and whether all of them could be."""
+
+    records: int
+    complete: bool
+
+
+class Fetcher:
+    """One workspace, one place."""
+
+    def __init__(self, host: Host, workspace_id: str, place: Place, place_id: str, shadow: Shadow) -> None:
+        """Asks nobody yet."""
+        self._host = host
+        self._workspace_id = workspace_id
+        self._place = place
+        self._place_id = place_id
+        self._shadow = shadow
+        self._count = 0
+        self._complete = True
+
+    def fetch(self, sent: int, *, whole: bool) -> Fetched:
+        """Brings what others did. `sent` is the seq up to which the place has been told of what was done here; with
+        `whole`, all of it is looked at, not only what changed since the last time. Durable on return."""
+        self._count, self._complete = 0, True
+        changed, moments = self._changed(whole)
+        self._top_level(changed["workspace"], sent)
+        for kind in _ROWS:
+            for versions in self._read(kind, changed[kind]):
+                self._take(versions, receiving.rows(self._place_id, list(versions.values()), sent))
+        messages = dict.fromkeys(changed["message"])
+        for session_id in changed["session"]:
+            self._session(session_id, messages, sent)
+        for versions in self._read("message", list(messages)):
+            self._loose(versions, sent)
+        for versions in self._read("event", changed["event"]):
+            self._take(versions, receiving.events(self._place_id, _in_order(versions)))
+        if self._complete:
+            for kind, moment in moments.items():
+                self._shadow.tell(f"since-{kind}", str(moment))
+        return Fetched(self._count, self._complete)
+
+    def _changed(self, whole: bool) -> tuple[dict[Kind, list[str]], dict[Kind, int]]:
+        """By kind, the ids of what is otherwise there than it was; and the moments for the next time.
+
+        Sessions are asked for first: whose messages come later than that come with the next change of theirs."""
+        found: dict[Kind, list[str]] = {}
+        moments: dict[Kind, int] = {}
+        for kind in ("session", "message", *_ROWS, "workspace", "event"):
+            since = None if whole else self._shadow.told(f"since-{kind}")
+            there, moments[kind] = self._place.numbers(self._workspace_id, kind, None if since is None else int(since))
+            known = self._shadow.known(kind, [each.id for each in there])
+            found[kind] = [
+                each.id
+                for each in there
+                if (row := known.get(each.id)) is None or row.number != each.number or row.rev == OTHERWISE
+            ]
+        return found, moments
+
+    def _read(self, kind: Kind, ids: Sequence[str]) -> Iterator[dict[str, Version]]:
+        rest = iter(ids)
+        while some := list(islice(rest, _AT_ONCE)):
+            if found := self._place.read(self._workspace_id, kind, some):
+                yield found
+
+    def _take(self, versions: Mapping[str, Version], operation: Operation[Revs]) -> None:
+        revs = dict(self._use(partial(Workspace.commit, operation=operation)))
+        self._use(Workspace.flush)  # Before it is noted that it is here.
+        done = {each.key: _known(each, revs.pop(each.key)) for each in versions.values() if each.key in revs}
+        for key, rev in revs.items():  # Of whose messages some were brought: it is as it was there, under another rev.
+            known = self._shadow.known(key.kind, [key.id]).get(key.id)
+            if known is not None and known.rev != OTHERWISE:
+                done[key] = known._replace(rev=rev)
+        self._shadow.note(done)
+        self._count += len(done)
+        self._complete &= all(each.key in done for each in versions.values())
+
+    def _top_level(self, changed: Collection[str], sent: int) -> None:
+        for versions in self._read("workspace", list(changed)):
+            for each in versions.values():
+                self._take({each.key.id: each}, receiving.top_level(self._place_id, each, sent))
+
+    def _session(self, session_id: str, changed: dict[str, None], sent: int) -> None:
+        """One session, with those of its messages that are otherwise there, or not here. They are changed no more."""
+        version = self._place.read(self._workspace_id, "session", [session_id]).get(session_id)
+        if version is None:
+            return
+        ids = [] if version.body is None else arrangement_of(version.body).ids()
+        here = self._look(lambda view: view.session(session_id))
+        known = self._shadow.known("message", ids)
+        wanted = [
+            each
+            for each in dict.fromkeys([*ids, *(() if here is None else here.ids())])
+            if each in changed
+            or ((here is None or here.message(each) is None) and not (each in known and known[each].gone))
+        ]
+        messages: dict[str, Version] = {}
+        for some in self._read("message", wanted):
+            messages |= some
+        mine = {name: each for name, each in messages.items() if each.session_id in (None, session_id)}
+        self._take({**mine, session_id: version}, receiving.session(self._place_id, version, mine, sent))
+        for each in mine:
+            changed.pop(each, None)
+
+    def _loose(self, versions: Mapping[str, Version], sent: int) -> None:
+        """Messages of sessions that have not changed otherwise."""
+        owners = self._look(lambda view: view.owners(list(versions)))
+        groups: dict[str, dict[str, Version]] = {}
+        for name, each in versions.items():
+            owner = owners.get(name) if each.body is None else each.session_id
+            if owner is not None:
+                groups.setdefault(owner, {})[name] = each
+            else:  # Gone, and never here.
+                self._shadow.note({each.key: _known(each, 0)})
+        for session_id, mine in groups.items():
+            state = self._look(partial(View.session, session_id=session_id))
+            if session_id == WORKSPACE:
+                self._take(mine, receiving.loose_messages(self._place_id, session_id, mine, sent))
+            elif state is not None:
+                left = dict.fromkeys(mine)
+                if any(each.body is not None and state.message(name) is None for name, each in mine.items()):
+                    self._session(session_id, left, sent)  # Deleted, and there again; else they come with the session.
+                here = {name: mine[name] for name in left if mine[name].body is None or state.message(name) is not None}
+                self._take(here, receiving.loose_messages(self._place_id, session_id, here, sent))
+            else:
+                self._shadow.note({each.key: _known(each, 0) for each in mine.values() if each.body is None})
+
+    def _look(self, look: Callable[[View], T]) -> T:
+        return looked(self._host, self._workspace_id, look)
+
+    def _use(self, use: Callable[[Workspace], T]) -> T:
+        return self._host._use(self._workspace_id, use)
+
+
+def _known(version: Version, rev: int) -> Known:
+    return Known(version.number, rev, version.body is None, None if version.key.kind == "event" else version.stamps)
+
+
+def _in_order(versions: Mapping[str, Version]) -> list[Version]:
+    """Events in the order in which they were recorded, as far as clocks tell."""
+    return sorted(versions.values(), key=lambda each: (each.stamps.alive.time, each.key.id))

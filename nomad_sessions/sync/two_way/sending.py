@@ -1,0 +1,246 @@
+"""What this machine did, into the common place: field by field, and nothing of what others did is written over.
+
+Invariant: when a push has returned, the place has of each record the later of what each machine wrote; a write that was
+cut short is repeated, and does no harm. Verified by `tests/properties/test_two_way.py`.
+
+A record that nobody else has touched since it was seen is written as it is here, without being read first; only where
+the place refuses that, because there is another version, are both joined (`joining.py`).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from nomad_sessions.errors import TargetUnavailableError
+from nomad_sessions.sync.target import Change, Key, Kind, Rejected
+from nomad_sessions.sync.two_way.arrangement import arrangement_of
+from nomad_sessions.sync.two_way.joining import WHOLE, Joined, Loss, by_unit, first_version, joined
+from nomad_sessions.sync.two_way.place import Place, Settled
+from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, Shadow
+from nomad_sessions.sync.two_way.versions import Stamp, Stamps, Version, Write
+from nomad_sessions.sync.two_way.writes import Deed
+from nomad_sessions.workspace.state import Body
+
+__all__ = ["Sender", "Sent", "plain_body", "write_of"]
+
+_AT_ONCE = 500
+_ATTEMPTS = 50
+_LONGEST_PAUSE = 0.5
+"""Seconds between two attempts at a record that others write at the same time."""
+_ORDER: Sequence[Kind] = ("message", "task", "mail", "event", "workspace", "session")
+"""Sessions last: who finds one there finds its messages, too."""
+
+
+class Sent(NamedTuple):
+    """How many records were brought up to date, which cannot be taken, and the sessions that come back to life: when
+    they were deleted, and what revives them."""
+
+    confirmed: int
+    rejected: Sequence[Rejected]
+    taken: Sequence[Key]
+    revived: Mapping[str, tuple[Stamp, Stamp]]
+
+
+class Sender:
+    """One workspace, one place."""
+
+    def __init__(
+        self,
+        workspace_id: str,
+        name: str,
+        place: Place,
+        shadow: Shadow,
+        note: Callable[[Iterable[tuple[Key, Loss]]], None],
+    ) -> None:
+        """`name` is the target's; `note` is told of what is lost, before it is."""
+        self._workspace_id = workspace_id
+        self._name = name
+        self._place = place
+        self._shadow = shadow
+        self._note = note
+        self.wrote = False
+        """Whether anything was written that somebody else may want to know."""
+
+    def send(self, writes: Sequence[tuple[Write, int]]) -> Sent:
+        """Sends these, each with the rev of what is here. Raises what the place does; what was sent stays."""
+        count, rejected, taken = 0, list[Rejected](), list[Key]()
+        revived: dict[str, tuple[Stamp, Stamp]] = {}
+        for kind in _ORDER:
+            mine = [each for each in writes if each[0].key.kind == kind]
+            for begin in range(0, len(mine), _AT_ONCE):
+                done = self._batch(kind, mine[begin : begin + _AT_ONCE])
+                count += done.confirmed
+                rejected += done.rejected
+                taken += done.taken
+                revived |= done.revived
+        return Sent(count, rejected, taken, revived)
+
+    def _write(self, versions: Sequence[Version]) -> Settled:
+        self.wrote |= bool(versions)
+        return self._place.write(self._workspace_id, versions)
+
+    def _batch(self, kind: Kind, writes: Sequence[tuple[Write, int]]) -> Sent:
+        known = self._shadow.known(kind, [write.key.id for write, _ in writes])
+        straight: dict[Key, tuple[Version, int]] = {}
+        others: dict[Key, tuple[Write, int]] = {}
+        for write, rev in writes:
+            version = _straight(write, known.get(write.key.id))
+            if version is not None:
+                straight[write.key] = version, rev
+            else:
+                others[write.key] = write, rev
+        settled = self._write([version for version, _ in straight.values()])
+        refused = {each.key for each in settled.rejected}
+        done = {key: each for key, each in straight.items() if key not in settled.overtaken and key not in refused}
+        self._shadow.note({key: _known(version, rev) for key, (version, rev) in done.items()})
+        others |= {write.key: (write, rev) for write, rev in writes if write.key in settled.overtaken}
+        rest = self._joined(kind, others, known)
+        return Sent(len(done) + rest.confirmed, [*settled.rejected, *rest.rejected], [*done, *rest.taken], rest.revived)
+
+    def _joined(self, kind: Kind, writes: dict[Key, tuple[Write, int]], known: Mapping[str, Known]) -> Sent:
+        """Joins these with what is there, until nobody else comes between."""
+        count, rejected, taken = 0, list[Rejected](), list[Key]()
+        revived: dict[str, tuple[Stamp, Stamp]] = {}
+        left, pause, attempts = writes, 0.01, 0
+        while left:
+            attempts += 1
+            if attempts > _ATTEMPTS:
+                raise TargetUnavailableError(target=self._name, reason="others write the same all the time")
+            there = self._place.read(self._workspace_id, kind, [key.id for key in left])
+            results = {key: self._join(there.get(key.id), left[key][0], known.get(key.id)) for key in left}
+            self._note((key, loss) for key, each in results.items() for loss in each.losses)
+            todo = [each.version for each in results.values() if each.version is not None]
+            settled = self._write(todo)
+            refused = {each.key for each in settled.rejected}
+            rejected += settled.rejected
+            done = {key: each for key, each in results.items() if key not in settled.overtaken and key not in refused}
+            self._keep(done, there, left, known)
+            for key in done:
+                if kind == "session" and left[key][0].body is not None and (gone := _deletion(there, results, key)):
+                    self._bury(key.id, gone)
+            count += sum(each.version is not None for each in done.values())
+            taken += done
+            ended = {key: there[key.id].stamps.alive for key, each in done.items() if each.revived}
+            revived |= {key.id: (gone, left[key][0].alive) for key, gone in ended.items()}
+            left = {key: left[key] for key in settled.overtaken}
+            if left:
+                time.sleep(random.uniform(0, pause))
+                pause = min(_LONGEST_PAUSE, pause * 2)
+        return Sent(count, rejected, taken, revived)
+
+    def _join(self, there: Version | None, write: Write, known: Known | None) -> Joined:
+        if write.key.kind == "event" and there is not None:
+            return Joined(None, [], fits=True)  # What was recorded is never changed.
+        seen = None if known is None else known.stamps
+        at = write.gone
+        if write.key.kind == "session" and at is not None and there is not None and there.stamps.alive < at:
+            survivor = self.end(write.key.id, at)
+            if survivor is not None:  # Somebody went on in it, later than it was deleted: his session says so soon.
+                there = there._replace(stamps=there.stamps._replace(alive=max(there.stamps.alive, survivor)))
+        return joined(there, write, seen, self._gone(there, write))
+
+    def _gone(self, there: Version | None, write: Write) -> set[str]:
+        """The messages of a session that are there no more, as far as the session there still names them."""
+        if write.key.kind != "session" or write.body is None or there is None or there.body is None:
+            return set()
+        ids = set(arrangement_of(there.body).ids()).difference(arrangement_of(write.body).ids())
+        found = self._place.read(self._workspace_id, "message", list(ids)) if ids else {}
+        return {name for name, each in found.items() if each.body is None}
+
+    def _bury(self, session_id: str, gone: Stamp) -> None:
+        """What was said in a session after somebody else had deleted it, and before it was known, goes with it; it is
+        among what was lost."""
+        ids = self._place.messages_of(self._workspace_id, session_id)
+        for begin in range(0, len(ids), _AT_ONCE):
+            there = self._place.read(self._workspace_id, "message", ids[begin : begin + _AT_ONCE])
+            self._note((each.key, Loss(WHOLE, None, each.body, gone)) for each in there.values() if each.body)
+        self.end(session_id, gone)
+
+    def end(self, session_id: str, at: Stamp) -> Stamp | None:
+        """Deletes the messages of a session that is to be deleted; or, where one is newer than that, says when it was
+        written, and deletes none."""
+        ids = self._place.messages_of(self._workspace_id, session_id)
+        versions: dict[str, Version] = {}
+        for begin in range(0, len(ids), _AT_ONCE):
+            versions |= self._place.read(self._workspace_id, "message", ids[begin : begin + _AT_ONCE])
+        newest = max((each.stamps.alive for each in versions.values() if each.body is not None), default=None)
+        if newest is not None and newest > at:
+            return newest
+        keys = [each.key for each in versions.values() if each.body is not None]
+        gone = {key: (Write(key, None, None, at, {}, gone=at), OTHERWISE) for key in keys}
+        known = self._shadow.known("message", [key.id for key in keys])
+        self._joined("message", gone, known)
+        return None
+
+    def lost_with(self, gone: Stamp, ids: Sequence[str]) -> set[str]:
+        """Which of these messages were deleted with their session, then."""
+        found: set[str] = set()
+        for begin in range(0, len(ids), _AT_ONCE):
+            there = self._place.read(self._workspace_id, "message", ids[begin : begin + _AT_ONCE])
+            found.update(name for name, each in there.items() if each.body is None and each.stamps.alive == gone)
+        return found
+
+    def _keep(
+        self,
+        done: Mapping[Key, Joined],
+        there: Mapping[str, Version],
+        writes: Mapping[Key, tuple[Write, int]],
+        known: Mapping[str, Known],
+    ) -> None:
+        rows = {}
+        for key, result in done.items():
+            version = result.version or there.get(key.id)
+            if version is None:
+                continue
+            rows[key] = _known(version, writes[key][1])
+            if not result.fits:  # What is there has not been seen here yet.
+                seen = known[key.id].stamps if key.id in known else None
+                rows[key] = rows[key]._replace(rev=OTHERWISE, stamps=seen)
+        self._shadow.note(rows)
+
+
+def plain_body(change: Change) -> Body | None:
+    """What of a record all machines have in common: without its rev, and of a workspace the top-level keys alone."""
+    if change.body is None:
+        return None
+    if change.key.kind == "workspace":
+        return dict(change.body["fields"])
+    left_out = "seq" if change.key.kind == "event" else "rev"
+    return {key: value for key, value in change.body.items() if key != left_out}
+
+
+def _deletion(there: Mapping[str, Version], results: Mapping[Key, Joined], key: Key) -> Stamp | None:
+    """When a record was deleted that stays so, whatever was written to it."""
+    before = there.get(key.id)
+    stays = before is not None and before.body is None and results[key].version is None
+    return before.stamps.alive if before is not None and stays else None
+
+
+def write_of(change: Change, deed: Deed) -> Write:
+    """What was done to a record, with what it is now."""
+    gone = None if change.body is not None else deed.ended or deed.alive
+    fields = by_unit(change.key.kind, deed.fields)
+    return Write(change.key, plain_body(change), change.session_id, deed.alive, fields, deed.whole, gone)
+
+
+def _straight(write: Write, known: Known | None) -> Version | None:
+    """The next version of a record that nobody else has touched since it was seen, or None where that is not known."""
+    if write.body is None:
+        return None
+    if known is None:
+        return first_version(write)
+    if known.rev == OTHERWISE or known.gone or known.stamps is None or not write.certain:
+        return None
+    base, fields, alive = known.stamps
+    if write.whole is not None:
+        base, fields = write.whole, {}
+    stamps = Stamps(base, {**fields, **write.fields}, max(alive, write.alive))
+    return Version(write.key, known.number + 1, dict(write.body), write.session_id, stamps)
+
+
+def _known(version: Version, rev: int) -> Known:
+    stamps = None if version.key.kind == "event" else version.stamps
+    return Known(version.number, rev, version.body is None, stamps)
