@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from nomad_sessions.errors import LockTimeoutError, NomadSessionsError, TargetUnavailableError
@@ -65,8 +66,7 @@ class Copies:
         ours = {each.key: each for each in self._current(keys)}
         failed: dict[str, str] = {}
         found = {
-            target.name: self.ask(target, lambda _, target=target: _state(target, self._ws, ours), failed)
-            for target in self._of(keys)
+            target.name: self.ask(target, partial(_state, target, self._ws, ours), failed) for target in self._of(keys)
         }
         return {name: state if state is not None else failed[name] for name, state in found.items()}
 
@@ -156,7 +156,7 @@ def _refused(box: Carrier, keys: Collection[Key]) -> str | None:
     return f"it refused: {reasons[0]}" if reasons else None
 
 
-def _state(target: SyncTarget, workspace_id: str, ours: dict[Key, Change]) -> str:
+def _state(target: SyncTarget, workspace_id: str, ours: dict[Key, Change], _: Carrier) -> str:
     states = set()
     for key, mine in ours.items():
         if key.kind not in target.kinds or mine.body is None:

@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Collection, Sequence
 
 from nomad_sessions.sync.target import KINDS, Applied, Change, Key, Kind, Stored, TargetInfo
-from nomad_sessions.sync.two_way.memory_place import MemoryPlace
+from nomad_sessions.sync.two_way.place import Place
 
 __all__ = ["MemoryTarget"]
 
@@ -14,13 +14,11 @@ __all__ = ["MemoryTarget"]
 class MemoryTarget:
     """Keeps the last change of each record in `records`, by workspace and key; those of what is gone have no body."""
 
-    def __init__(
-        self, name: str = "memory", kinds: Collection[Kind] = KINDS, *, place: MemoryPlace | None = None
-    ) -> None:
+    def __init__(self, name: str = "memory", kinds: Collection[Kind] = KINDS, *, place: Place | None = None) -> None:
         """Nothing is in it yet. With a `place`, which several may have, it is that which is kept up to date."""
         self.name = name
         self.kinds = kinds
-        self.place = place
+        self.place: Place | None = place
         self.records: dict[tuple[str, Key], Change] = {}
 
     def apply(self, changes: Sequence[Change], *, force: bool = False) -> Applied:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nomad_sessions.errors import CorruptionError, InvalidInputError
+from nomad_sessions.errors import CorruptionError, InvalidInputError, TargetUnavailableError
 from nomad_sessions.sync.mongo_documents import (
     NAMES,
     NO_URI,
@@ -28,6 +28,7 @@ from nomad_sessions.sync.target import KINDS, Applied, Change, Kind, Rejected, S
 
 if TYPE_CHECKING:
     from nomad_sessions.sync.mongo_server import MongoServer
+    from nomad_sessions.sync.two_way.place import Place
 
 __all__ = ["MongoTarget"]
 
@@ -44,7 +45,6 @@ class MongoTarget:
     """
 
     kinds: Collection[Kind] = KINDS
-    place = None
 
     def __init__(
         self,
@@ -53,11 +53,13 @@ class MongoTarget:
         database: str = "database",
         agent: str = "duck",
         name: str = "mongo",
+        two_way: bool = False,
         connect_timeout: float = 5.0,
         timeout: float = 20.0,
     ) -> None:
         """`uri` says where (`mongodb://…`, with user, password and options), `connect_timeout` how many seconds to look
-        for a server, `timeout` how many each call waits for its answer. Asks nobody yet.
+        for a server, `timeout` how many each call waits for its answer. With `two_way` workspaces are common to all
+        machines that have one of the name, and what they do comes to all of them. Asks nobody yet.
 
         Raises `InvalidInputError` for what none of them can be, and where pymongo is not installed. `uri` is kept by
         the driver alone: it is in no message, log or repr.
@@ -67,6 +69,7 @@ class MongoTarget:
         self._agent = agent
         self._place = f"{_place(uri)}/{database}"
         self._server = _server(name, uri, database, agent, connect_timeout, timeout)
+        self.place: Place | None = _place_of(self._server) if two_way else None
 
     def __repr__(self) -> str:
         return f"MongoTarget({self._place!r}, agent={self._agent!r}, name={self.name!r})"
@@ -75,6 +78,10 @@ class MongoTarget:
         """See `SyncTarget`. Cost: a round trip a kind, two where some of the records are there already."""
         refused: dict[tuple[Kind, str], str] = {}
         with self._server.asked():
+            for workspace_id in {each.workspace_id for each in changes}:
+                if self._server.is_shared(workspace_id):
+                    reason = f"several machines have {workspace_id} in common there: take part in it (two_way)"
+                    raise TargetUnavailableError(target=self.name, reason=reason)
             # Sessions last: when what a session's end asks for is cut short, the session is still to be told of it.
             for kind in sorted({each.key.kind for each in changes}, key=lambda each: each == "session"):
                 mine = [each for each in changes if each.key.kind == kind]
@@ -177,6 +184,12 @@ def _server(name: str, uri: str, database: str, agent: str, connect_timeout: flo
         reason = 'needs pymongo: pip install "nomad-sessions[mongo]"'
         raise InvalidInputError(field="target", value="mongo", reason=reason) from None
     return MongoServer(name, uri, database, agent, connect_timeout, timeout)
+
+
+def _place_of(server: MongoServer) -> Place:
+    from nomad_sessions.sync.mongo_place import MongoPlace
+
+    return MongoPlace(server)
 
 
 def _ours(begin: str, workspace_id: str | None = None) -> dict[str, Any]:

@@ -41,6 +41,7 @@ __all__ = ["ALIASES", "INDEXES", "Documents", "MongoServer"]
 
 Documents = MongoCollection[Document]
 ALIASES = "collection_aliases"
+SHARED = "shared"
 
 _OF_SESSION = (("sessionId", 1), ("workspaceId", 1), ("timestamp", 1))
 INDEXES: dict[Kind, tuple[tuple[tuple[str, int], ...], ...]] = {
@@ -74,6 +75,7 @@ class MongoServer:
         self.name = name
         self._agent = agent
         self._collections: dict[Kind, Documents] | None = None
+        self._shared: Documents | None = None
         try:
             self._client: pymongo.MongoClient[Document] = pymongo.MongoClient(
                 uri,
@@ -125,6 +127,19 @@ class MongoServer:
             self._collections = found
         return self._collections[kind]
 
+    def shared(self) -> Documents:
+        """The collection that says which workspaces several machines have in common. The first time, what was written
+        when is given an index."""
+        if self._shared is None:
+            for kind in INDEXES:
+                _make_indexes(self.collection(kind), [(("changed", 1),)], sparse=True)
+            self._shared = self._database[f"{self._agent}_{SHARED}"]
+        return self._shared
+
+    def is_shared(self, workspace_id: str) -> bool:
+        """Whether several machines have a workspace in common there."""
+        return self._database[f"{self._agent}_{SHARED}"].find_one({"_id": workspace_id}, {"_id": 1}) is not None
+
     def _named(self) -> dict[Kind, Documents]:
         names = {kind: f"{self._agent}_{name}" for kind, name in NAMES.items()}
         wanted = {"_id": {"$in": list(names.values())}, "collection": {"$exists": True}}
@@ -152,16 +167,57 @@ class MongoServer:
         if not todo:
             return refused
         collection = self.collection(kind)
-        there = set()
+        there, said = self._insert(collection, todo)
+        refused |= said
+        return refused | self._replace(collection, [each for each in todo if each["_id"] in there], force=force)
+
+    def _insert(self, collection: Documents, documents: Sequence[Document]) -> tuple[set[str], dict[str, str]]:
+        """Inserts those that are not there. Returns the `_id`s of those that are, and of those that were refused, with
+        the reasons."""
+        there: set[str] = set()
+        refused: dict[str, str] = {}
         try:
-            collection.insert_many(todo, ordered=False)
+            collection.insert_many(documents, ordered=False)
         except BulkWriteError as error:
             for number, code, text, pattern in _write_errors(error):
                 if code == _DUPLICATE and pattern == {"_id": 1}:
-                    there.add(todo[number]["_id"])
+                    there.add(documents[number]["_id"])
                 else:
-                    refused[todo[number]["_id"]] = text
-        return refused | self._replace(collection, [each for each in todo if each["_id"] in there], force=force)
+                    refused[documents[number]["_id"]] = text
+        return there, refused
+
+    def swap(self, kind: Kind, documents: Sequence[Document]) -> tuple[set[str], dict[str, str]]:
+        """Writes each of these where what is there has the `rev` before its own, and nothing is there for one with 1.
+        Returns the `_id`s of those for which that is not so, and of those that were refused, with the reasons."""
+        refused = {each["_id"]: reason for each in documents if (reason := _too_large(each))}
+        todo = [each for each in documents if each["_id"] not in refused]
+        collection = self.collection(kind)
+        late: set[str] = set()
+        if fresh := [each for each in todo if each["rev"] == 1]:
+            taken, said = self._insert(collection, fresh)
+            late |= taken
+            refused |= said
+        if later := [each for each in todo if each["rev"] > 1]:
+            operations = [pymongo.ReplaceOne({"_id": each["_id"], "rev": each["rev"] - 1}, each) for each in later]
+            try:
+                matched = collection.bulk_write(operations, ordered=False).matched_count
+            except BulkWriteError as error:
+                refused |= {later[number]["_id"]: text for number, _, text, _ in _write_errors(error)}
+                matched = -1
+            if matched != len(later):
+                late |= self._others(collection, [each for each in later if each["_id"] not in refused])
+        return late, refused
+
+    def _others(self, collection: Documents, documents: Sequence[Document]) -> set[str]:
+        """Those of these in whose place another is."""
+        ids = [each["_id"] for each in documents]
+        there = {each["_id"]: each for each in collection.find({"_id": {"$in": ids}}, {"rev": 1, "stamps": 1})}
+        return {
+            each["_id"]
+            for each in documents
+            if (there.get(each["_id"], {}).get("rev"), there.get(each["_id"], {}).get("stamps"))
+            != (each["rev"], each["stamps"])
+        }
 
     def _replace(self, collection: Documents, documents: Sequence[Document], *, force: bool) -> dict[str, str]:
         if not documents:
@@ -205,10 +261,10 @@ def _too_large(document: Document) -> str:
     return f"its document would have {size:,} bytes, and MongoDB takes {_LARGEST:,}" if size > _LARGEST else ""
 
 
-def _make_indexes(collection: Documents, keys: Sequence[Sequence[tuple[str, int]]]) -> None:
+def _make_indexes(collection: Documents, keys: Sequence[Sequence[tuple[str, int]]], *, sparse: bool = False) -> None:
     for each in keys:
         try:
-            collection.create_index(list(each))
+            collection.create_index(list(each), sparse=sparse)
         except OperationFailure as error:
             if error.code not in _OTHERS_INDEX:  # Somebody has one of the same fields, under another name.
                 raise

@@ -4,8 +4,9 @@ is lost that nobody deleted."""
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from nomad_sessions import NativeSessionManager, TargetUnavailableError
 from nomad_sessions.models import dump
-from nomad_sessions.sync import MemoryTarget, Synchronizer
+from nomad_sessions.sync import MemoryTarget, MongoTarget, Synchronizer, SyncTarget
 from nomad_sessions.sync.two_way.memory_place import MemoryPlace
-from nomad_sessions.sync.two_way.place import Settled
+from nomad_sessions.sync.two_way.place import Place, Settled
 from nomad_sessions.sync.two_way.versions import Version
 from nomad_sessions.workspace.view import View
+from tests.support.mongod import Mongod, running_mongod
 
 WS = "ws"
 MACHINES = 3
@@ -54,23 +56,25 @@ def content(manager: NativeSessionManager) -> dict[str, Any]:
     }
 
 
-class Flaky(MemoryPlace):
-    """Cannot be reached at one of the calls that write, before it has written, or after."""
+class Flaky:
+    """A place that cannot be reached at one of the calls that write, before it has written, or after."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-        self.fail_at: tuple[int, bool] | None = None
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.fail_in: tuple[int, bool] | None = None
 
     def write(self, workspace_id: str, versions: Sequence[Version]) -> Settled:
-        self.calls += 1
-        fail, after = self.fail_at or (0, False)
-        if self.calls - 1 == fail and self.fail_at and not after:
-            raise TargetUnavailableError(target="memory", reason="not now")
-        settled = super().write(workspace_id, versions)
-        if self.calls - 1 == fail and self.fail_at:
-            raise TargetUnavailableError(target="memory", reason="not in time")
+        calls, after = self.fail_in or (1, False)
+        self.fail_in = None if self.fail_in is None or calls == 0 else (calls - 1, after)
+        if calls == 0 and not after:
+            raise TargetUnavailableError(target="it", reason="not now")
+        settled = self._place.write(workspace_id, versions)
+        if calls == 0:
+            raise TargetUnavailableError(target="it", reason="not in time")
         return settled
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._place, name)
 
 
 class Machines(RuleBasedStateMachine):
@@ -79,14 +83,23 @@ class Machines(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.place = Flaky()
+        self.places: list[Flaky] = []
         self.managers = [
             NativeSessionManager(Path(self.folder.name) / str(n), durability="os") for n in range(MACHINES)
         ]
-        self.syncs = [Synchronizer(each, [MemoryTarget(place=self.place)]) for each in self.managers]
+        self.syncs = [Synchronizer(each, [target]) for each, target in zip(self.managers, self.targets(), strict=True)]
         self.written: set[str] = set()
         self.removed: set[str] = set()
         self.count = 0
+
+    def targets(self) -> Iterator[SyncTarget]:
+        """One for each machine, all with one place."""
+        place = MemoryPlace()
+        for _ in range(MACHINES):
+            self.places.append(Flaky(place))
+            target = MemoryTarget("it")
+            target.place = self.places[-1]
+            yield target
 
     @initialize()
     def begin(self) -> None:
@@ -147,14 +160,14 @@ class Machines(RuleBasedStateMachine):
 
     @rule(machine=machines, calls=st.integers(0, 6), after=st.booleans())
     def sync_cut_short(self, machine: int, calls: int, after: bool) -> None:
-        self.place.fail_at = self.place.calls + calls, after
+        self.places[machine].fail_in = calls, after
         with contextlib.suppress(TargetUnavailableError):
             self.sync(machine)
-        self.place.fail_at = None
+        self.places[machine].fail_in = None
 
     @rule(machine=machines)
     def forget_the_place(self, machine: int) -> None:
-        for each in Path(self.folder.name).glob(f"{machine}/{WS}/sync/memory-two-way.sqlite*"):
+        for each in Path(self.folder.name).glob(f"{machine}/{WS}/sync/it-two-way.sqlite*"):
             each.unlink()
 
     @rule(machine=machines, number=numbers, count=st.integers(1, 3))
@@ -252,7 +265,7 @@ class Machines(RuleBasedStateMachine):
             for manager in self.managers[1:]:
                 assert content(manager) == first
             for sync in self.syncs:
-                assert sync.verify(WS, target="memory") == []
+                assert sync.verify(WS, target="it") == []
             self.check_nothing_lost()
         finally:
             for sync, manager in zip(self.syncs, self.managers, strict=True):
@@ -261,10 +274,36 @@ class Machines(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
+class OverMongo(Machines):
+    """The same, over one MongoDB."""
+
+    mongod: Mongod
+    databases = itertools.count()
+
+    def targets(self) -> Iterator[SyncTarget]:
+        database = f"d{next(self.databases)}"
+        for _ in range(MACHINES):
+            target = MongoTarget(self.mongod.uri, database=database, name="it", two_way=True)
+            assert target.place is not None
+            self.places.append(Flaky(target.place))
+            target.place = self.places[-1]
+            yield target
+
+
+CHECKS = list(HealthCheck)
+
+
 def test_machines_converge() -> None:
     run_state_machine_as_test(
         Machines,
-        settings=settings(
-            max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=CHECKS),
     )
+
+
+def test_machines_converge_through_mongodb() -> None:
+    with running_mongod() as mongod:
+        OverMongo.mongod = mongod
+        run_state_machine_as_test(
+            OverMongo,
+            settings=settings(max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=CHECKS),
+        )

@@ -22,7 +22,7 @@ __all__ = ["WHOLE", "Joined", "Loss", "by_unit", "first_version", "joined"]
 WHOLE = ""
 """In place of a field's name: the record."""
 _TIME = "updatedAt"
-_APART = frozenset({*LISTS, _TIME, "rev"})
+_APART = frozenset({*LISTS, _TIME})
 _TOGETHER: dict[Kind, dict[str, tuple[str, ...]]] = {
     "message": {"content": ("content", "parts", "toolCalls", "toolCallId")},
     "session": {ARRANGEMENT: ("revert",)},
@@ -66,10 +66,9 @@ def first_version(write: Write) -> Version | None:
     """A record that was not there; None where it is gone here as well."""
     if write.body is None:
         return None  # Made and deleted here, and nobody knew.
-    body = {key: value for key, value in write.body.items() if key != "rev"}
     base = write.whole or write.alive
     fields = {name: stamp for name, stamp in write.fields.items() if stamp != base}
-    return Version(write.key, 1, body, write.session_id, Stamps(base, fields, write.alive))
+    return Version(write.key, 1, dict(write.body), write.session_id, Stamps(base, fields, write.alive))
 
 
 def _deleting(there: Version, at: Stamp, seen: Stamps | None) -> Joined:
@@ -124,14 +123,15 @@ def _changing(there: Version, write: Write, seen: Stamps | None, gone: Collectio
             body |= mine
             if differs and unseen:
                 losses.append(Loss(name, mine, other, theirs))
-    _last(body, write.body)
+    if there.key.kind != "workspace":
+        _last(body, write.body)
     if there.key.kind == "session":
         leads = stamps.get(ARRANGEMENT, there.stamps.base) != there.stamps.of(ARRANGEMENT)
         theirs_ids, ours_ids = arrangement_of(there.body), arrangement_of(write.body)
         both = combined(ours_ids, theirs_ids) if leads else combined(theirs_ids, ours_ids)
         both.only(set(both.ids()).difference(gone)).put_into(body)
     after = Stamps(there.stamps.base, stamps, max(there.stamps.alive, write.alive))
-    fits = same(body, {key: value for key, value in write.body.items() if key != "rev"})
+    fits = same(body, dict(write.body))
     if after == there.stamps and same(body, there.body):
         return Joined(None, losses, fits)
     return Joined(there._replace(number=there.number + 1, body=body, stamps=after), losses, fits)
@@ -155,7 +155,7 @@ def by_unit(kind: Kind, stamps: Mapping[str, Stamp]) -> dict[str, Stamp]:
     found: dict[str, Stamp] = {}
     for name, stamp in stamps.items():
         one = names.get(name, name)
-        if one == ARRANGEMENT or one not in _APART:
+        if one == ARRANGEMENT or one not in _APART or kind == "workspace":
             found[one] = max(stamp, found.get(one, stamp))
     return found
 
