@@ -27,6 +27,7 @@ from nomad_sessions.sync.outbox import CURSOR, Outbox
 from nomad_sessions.sync.target import Key, SyncTarget
 from nomad_sessions.sync.two_way.conflicts import Conflicts
 from nomad_sessions.sync.two_way.exchange import TWO_WAY, Exchange, Glance
+from nomad_sessions.sync.two_way.place import Place
 from nomad_sessions.workspace.store import Workspace
 
 __all__ = ["Carrier", "Courier", "TargetStatus"]
@@ -73,7 +74,9 @@ class Courier:
         self._busy = threading.Lock()
         self._called = threading.Event()
         self._stopped = False
+        self._polled = 0.0
         self._thread: threading.Thread | None = None
+        self._listener: threading.Thread | None = None
 
     def after_fork(self) -> None:
         """In a forked child, where its thread is not: the parent's goes on."""
@@ -122,9 +125,9 @@ class Courier:
         return TargetStatus(self.target.name, workspace_id, behind, dead, error, self._reached_at)
 
     def _behind(self, workspace_id: str) -> int:
+        name = (CURSOR if self.target.place is None else TWO_WAY) + self.target.name
         cursors = {each.name: each.seq for each in list_cursors(self._host._fs, self._folder(workspace_id))}
-        goal: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.journal.last_seq))
-        return max(0, goal - cursors.get((CURSOR if self.target.place is None else TWO_WAY) + self.target.name, 0))
+        return max(0, self._last_seq(workspace_id) - cursors.get(name, 0))
 
     def _folder(self, workspace_id: str) -> str:
         return self._host._use(workspace_id, lambda workspace: workspace.folder)
@@ -140,6 +143,12 @@ class Courier:
                 target=self._run, name=f"nomad-sessions-sync-{self.target.name}", daemon=True
             )
             self._thread.start()
+            if self.target.place is not None:
+                name = f"nomad-sessions-listen-{self.target.name}"
+                self._listener = threading.Thread(
+                    target=self._listen, args=(self.target.place,), name=name, daemon=True
+                )
+                self._listener.start()
 
     def wake(self, workspace_id: str) -> None:
         """Something may have happened there. Cheap; from any thread."""
@@ -151,21 +160,56 @@ class Courier:
         """Ends it, when what it is about to send was sent or refused."""
         self._stopped = True
         self._called.set()
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
+        threads = self._thread, self._listener
+        self._thread = self._listener = None
+        for each in filter(None, threads):
+            each.join()
 
     def _run(self) -> None:
-        polled = 0.0
         while not self._stopped:
             self._called.wait(_POLL_EVERY)
             time.sleep(_GATHER)
             self._called.clear()
             due, self._due = self._due, set()
-            if time.monotonic() >= polled + _POLL_EVERY:
-                due.update(self._workspaces())
-                polled = time.monotonic()
+            if time.monotonic() >= self._polled + _POLL_EVERY:
+                self._polled = time.monotonic()
+                due.update(self._workspaces() if self.target.place is None else self._moved(self.target.place))
             self._round(sorted(due))
+
+    def _listen(self, place: Place) -> None:
+        """Hears what other machines do, where the place can tell at once; where it cannot, it is asked every second."""
+        while not self._stopped:
+            try:
+                if place.wait(_POLL_EVERY):
+                    self._polled = 0.0
+                    self._called.set()
+            except TargetUnavailableError:  # Who sends finds that out, too, and says so.
+                _pause(_POLL_EVERY, lambda: self._stopped)
+        place.stop_waiting()
+
+    def _moved(self, place: Place) -> list[str]:
+        """The workspaces in which something may have happened, here or there. Cost: a question, and a look at each."""
+        workspaces = self._workspaces()
+        try:
+            with self._busy:
+                announced = place.announced(workspaces)
+        except TargetUnavailableError as error:
+            self._fail(_TARGET, error)
+            return workspaces  # Who tries to send waits longer each time.
+        for each, count in announced.items():
+            self._glances.setdefault(each, Glance()).announced = count
+        return [each for each in workspaces if not self._is_quiet(each)]
+
+    def _is_quiet(self, workspace_id: str) -> bool:
+        glance = self._glances.get(workspace_id)
+        try:
+            return glance is not None and glance.is_quiet(self._last_seq(workspace_id))
+        except StorageError:
+            return False  # Who tries to send says so.
+
+    def _last_seq(self, workspace_id: str) -> int:
+        seq: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.journal.last_seq))
+        return seq
 
     def _workspaces(self) -> list[str]:
         try:

@@ -148,7 +148,7 @@ class MongoPlace:
             return False
 
     def stop_waiting(self) -> None:
-        """Gives back what `wait` has open. For the thread that waits."""
+        """See `Place`."""
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()

@@ -62,11 +62,27 @@ _LOOK_AT_ALL_EVERY = 600.0
 @dataclass
 class Glance:
     """What an exchange remembers from one push to the next: how often something had been announced when it last
-    fetched, how often it has been now, where somebody has asked, and when it last looked at everything."""
+    fetched, how often it has been now, where somebody has asked, when it last looked at everything, up to which seq the
+    place was told, and the place's id."""
 
     fetched: int | None = None
     announced: int | None = None
     whole_at: float | None = None
+    sent: int | None = None
+    place_id: str = ""
+
+    def forget(self) -> None:
+        """Remembers nothing."""
+        self.fetched = self.announced = self.whole_at = self.sent = None
+        self.place_id = ""
+
+    def is_quiet(self, seq: int) -> bool:
+        """Whether nothing is known that would be to be done, where the log ends with this seq."""
+        return self.sent == seq and self.fetched == self.announced and not self.is_due()
+
+    def is_due(self) -> bool:
+        """Whether everything is to be looked at again."""
+        return self.whole_at is None or time.monotonic() > self.whole_at + _LOOK_AT_ALL_EVERY
 
 
 class Listed:
@@ -165,14 +181,14 @@ class Exchange:
         self._shadow.forget(keys)
         done = self._send_now([each.key for each in differences if each.ours is not None])
         self._place.announce(self.workspace_id)
-        self._glance.fetched = self._glance.announced = self._glance.whole_at = None
+        self._glance.forget()
         return done._replace(fetched=self._fetch())
 
     def reset(self) -> None:
         """Forgets what is known of the place: the next push compares the whole."""
         self._log.forget()
         self._shadow.clear()
-        self._glance.fetched = self._glance.announced = self._glance.whole_at = None
+        self._glance.forget()
 
     def close(self) -> None:
         """Lets go of the place in the log."""
@@ -186,8 +202,9 @@ class Exchange:
 
     def _share(self) -> bool:
         """Whether the place is known, and has been told up to where the log is followed."""
-        if not self._place_id:
-            self._place_id = self._place.share(self.workspace_id)
+        if not self._glance.place_id or self._glance.is_due():
+            self._glance.place_id = self._place.share(self.workspace_id)
+        self._place_id = self._glance.place_id
         before = self._shadow.told("place")
         if before != self._place_id:
             self._shadow.clear()
@@ -197,14 +214,15 @@ class Exchange:
     def _fetch(self) -> int:
         """Brings what others did, where somebody has announced anything. Returns how many records."""
         now = self._glance.announced
-        if now is None:
+        if now is None or self._sender.wrote:
             now = self._place.announced([self.workspace_id]).get(self.workspace_id, 0)
         self._glance.announced = None
-        due = self._glance.whole_at is None or time.monotonic() > self._glance.whole_at + _LOOK_AT_ALL_EVERY
-        if now == self._glance.fetched and not due:
-            return 0
         position = self._log.position
         assert position is not None, "first the place is told"
+        self._glance.sent = position.seq
+        due = self._glance.is_due()
+        if now == self._glance.fetched and not due:
+            return 0
         fetcher = Fetcher(self._host, self.workspace_id, self._place, self._place_id, self._shadow)
         fetched = fetcher.fetch(position.seq, whole=due)
         if fetched.complete:

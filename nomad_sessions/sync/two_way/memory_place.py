@@ -87,3 +87,6 @@ class MemoryPlace:
         with self._told:
             before = dict(self._announced)
             return self._told.wait_for(lambda: self._announced != before, seconds)
+
+    def stop_waiting(self) -> None:
+        """See `Place`."""

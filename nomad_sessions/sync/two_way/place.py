@@ -67,5 +67,9 @@ class Place(Protocol):
         ...
 
     def wait(self, seconds: float) -> bool:
-        """Returns when something was announced, or after so many seconds. False where it cannot tell at once."""
+        """Returns when something was announced, or after so many seconds: then, and where it cannot tell, False."""
+        ...
+
+    def stop_waiting(self) -> None:
+        """Gives back what `wait` has open. For the thread that waits."""
         ...
