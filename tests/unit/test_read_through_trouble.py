@@ -211,6 +211,16 @@ def test_what_is_changed_here_stays_until_it_changes_there(m: NativeSessionManag
         assert "Newer there" in [each.title for each in through.list_sessions(WS).value]
 
 
+def test_a_revert_there_to_the_first_message_hides_what_was_added_here_too(m: NativeSessionManager, copy: Copy) -> None:
+    with read_through(m, [TargetSource(copy)], ttl=0) as through:
+        through.get_session(WS, "s1")
+        m.add_message(WS, "s1", id="ours", role="user", content="a note")
+        copy.change("session", "s1", messageIds=[], hiddenIds=["m1"], updatedAt=500)
+        assert through.messages(WS, "s1").value == []
+        m.unrevert(WS, "s1")
+        assert [each.id for each in m.get_session_messages(WS, "s1")] == ["m1", "ours"]
+
+
 def test_threads_that_miss_the_same_ask_once(m: NativeSessionManager, copy: Copy) -> None:
     asked = threading.Event()
     go_on = threading.Event()
