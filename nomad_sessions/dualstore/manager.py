@@ -1,8 +1,8 @@
 """`DualStoreManager`: the original's interface, on the local store and copies of it.
 
 Invariant: a record is durable here before any target is told of it, and none is lost where a target is away, refuses,
-or the process dies. Verified by `tests/unit/test_dualstore.py`, `test_dualstore_copies.py`, and, failure by failure, by
-`test_dualstore_failures_copies.py`.
+or the process dies. Verified by `tests/unit/test_dualstore.py`, `test_dualstore_copies.py`, failure by failure by
+`test_dualstore_failures_copies.py`, and on real Chroma by `tests/contract/test_dualstore_chroma.py`.
 """
 
 from __future__ import annotations

@@ -73,12 +73,13 @@ def recent_events(searcher: Searcher, workspace_id: str) -> Iterator[Batch]:
     have no more than some."""
     until, length = int(time.time() * 1000), _MINUTE
     yield _span(searcher, workspace_id, until, None)
-    while _count(searcher, workspace_id, None, until):
+    left = _count(searcher, workspace_id, None, until)
+    while left > 0:
         while (found := _count(searcher, workspace_id, until - length, until)) > _EVENTS and length > 1:
             length //= 2
         if found:
             yield _span(searcher, workspace_id, until - length, until)
-        until -= length
+        until, left = until - length, left - found
         length *= 1 if found > _EVENTS // 8 else 4
 
 

@@ -2,7 +2,8 @@
 
 Invariant: an error never looks like an empty answer: nothing is said to be nowhere unless a place that had to know has
 said so. What is written through is a whole session, so that no half of one is ever found here; writing it twice changes
-nothing. Verified by `tests/unit/test_read_through.py` and `tests/contract/test_sources.py`.
+nothing. Verified by `tests/unit/test_read_through.py`, `test_read_through_trouble.py` and
+`tests/contract/test_sources.py`.
 """
 
 from __future__ import annotations

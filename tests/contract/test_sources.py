@@ -91,7 +91,7 @@ def test_a_source_answers_in_records_of_the_store_s_shape(kind: str, tmp_path: P
         else:
             assert [each["type"] for each in events or ()] == ["noted"]
             assert [each["id"] for each in tasks or ()] == ["t"]
-        for absent in ("ses_none", "01JB7MZ0000000000000000000", "odd/../id"):
+        for absent in ("ses_none", "01JB7MZ0000000000000000000", "odd/../id", "ses_ä/../\udc00?#%\n"):
             assert source.get_session(WS, absent) is None
             assert source.messages(WS, absent) is None
         assert source.place(WS)

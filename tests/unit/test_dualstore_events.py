@@ -83,3 +83,19 @@ def test_of_threads_that_insert_the_same_event_one_records_it(m: NativeSessionMa
         for each in threads:
             each.join()
     assert sorted(each.id for each in m.events(WS, recorded=True)) == sorted(map(str, range(20)))
+
+
+def test_what_was_carried_over_since_is_found_where_it_is_now(m: NativeSessionManager) -> None:
+    m.configure_workspace(WS, retention={"bytes": 0})
+    with DualStoreManager(m, WS) as store:
+        m.record_events(WS, [event(f"e{n}", n=n) for n in range(8)])
+        assert '"n":3' in there(store.get("event:e3")).text
+        for n in range(3):
+            m.create_session(WS, title="x" * 50_000)
+            m.record_event(WS, "noted", {"n": n})
+            m.checkpoint(WS)
+        assert list((Path(m.data_dir) / WS / "events").iterdir())
+        for name in ("e3", "e7"):
+            assert there(store.get(f"event:{name}")).id == f"event:{name}"
+    with DualStoreManager(m, WS) as store:
+        assert '"n":3' in there(store.get("event:e3")).text
