@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from nomad_sessions.dualstore.copies import TargetReport
 from nomad_sessions.dualstore.entries import Entry
-from nomad_sessions.dualstore.manager import Consistency, DualStoreManager, Relevance, Relevant, Scored
+from nomad_sessions.dualstore.manager import Consistency, DualStoreManager, Relevant, Scored
 
-__all__ = ["Consistency", "DualStoreManager", "Entry", "Relevance", "Relevant", "Scored", "TargetReport"]
+__all__ = ["Consistency", "DualStoreManager", "Entry", "Relevant", "Scored", "TargetReport"]

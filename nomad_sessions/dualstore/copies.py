@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from nomad_sessions.errors import LockTimeoutError, NomadSessionsError, TargetUnavailableError
-from nomad_sessions.sync.changes import current, everything
+from nomad_sessions.sync.changes import everything
 from nomad_sessions.sync.comparing import Difference
 from nomad_sessions.sync.courier import Carrier
 from nomad_sessions.sync.synchronizer import Synchronizer
 from nomad_sessions.sync.target import Change, Key, Kind, SyncTarget
+from nomad_sessions.sync.two_way.sending import plain_body
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
@@ -51,22 +51,16 @@ class Copies:
         self._synchronizer = synchronizer
         self._timeout = timeout
 
-    def confirm(self, kinds: Collection[Kind], keys: Collection[Key]) -> dict[str, str]:
-        """Brings each target that takes one of these kinds up to now; those that have not confirmed these records then,
-        each with the reason."""
-        return {
-            target.name: reason
-            for target in self._synchronizer.targets
-            if set(kinds) & set(target.kinds)
-            if (reason := self._try(target, lambda box: _pushed(box, keys))) is not None
-        }
+    def confirm(self, keys: Collection[Key]) -> dict[str, str]:
+        """Brings each target that takes these up to now; those that have not confirmed them then, with the reason."""
+        return self._each(keys, lambda box: _pushed(box, keys))
 
-    def states(self, keys: Collection[Key]) -> dict[str, str]:
+    def states(self, changes: Collection[Change]) -> dict[str, str]:
         """Of each target: `same`, `missing`, `stale`, `ahead`, or why it cannot be said; the worst of these records."""
-        ours = {each.key: each for each in self._current(keys)}
         failed: dict[str, str] = {}
         found = {
-            target.name: self.ask(target, partial(_state, target, self._ws, ours), failed) for target in self._of(keys)
+            target.name: self.ask(target, lambda there: _state(there, self._ws, changes), failed)
+            for target in self._of([each.key for each in changes])
         }
         return {name: state if state is not None else failed[name] for name, state in found.items()}
 
@@ -78,8 +72,7 @@ class Copies:
             box.repair(differences)
             return _refused(box, keys)
 
-        found = {target.name: self._try(target, again) for target in self._of(keys)}
-        return {name: reason for name, reason in found.items() if reason is not None}
+        return self._each(keys, again)
 
     def report(self) -> dict[str, TargetReport]:
         """How each stands. Cost: store and target are read once each."""
@@ -116,19 +109,19 @@ class Copies:
         kinds = {key.kind for key in keys}
         return [each for each in self._synchronizer.targets if kinds & set(each.kinds)]
 
-    def _current(self, keys: Collection[Key]) -> list[Change]:
-        found: list[Change] = self._manager._use(
-            self._ws, lambda each: each.read(lambda view: current(view, self._ws, keys))
-        )
-        return found
+    def ask(self, target: SyncTarget, use: Callable[[SyncTarget], T], failed: dict[str, str]) -> T | None:
+        """What a target says, asked in between what is pushed to it from here; None where it could not be asked, which
+        is noted."""
+        try:
+            return self._synchronizer.ask(target.name, use)
+        except TargetUnavailableError as error:
+            failed[target.name] = error.reason
+            return None
 
-    def ask(self, target: SyncTarget, use: Callable[[Carrier], T], failed: dict[str, str]) -> T | None:
-        """What a target says; None where it could not be asked, which is noted."""
-        found: list[T] = []
-        reason = self._try(target, lambda box: found.append(use(box)))
-        if not found:
-            failed[target.name] = str(reason)
-        return found[0] if found else None
+    def _each(self, keys: Collection[Key], use: Callable[[Carrier], str | None]) -> dict[str, str]:
+        """`use(outbox)` of each target that takes one of these; what it says against them, where it does."""
+        found = {target.name: self._try(target, use) for target in self._of(keys)}
+        return {name: reason for name, reason in found.items() if reason is not None}
 
     def _try(self, target: SyncTarget, use: Callable[[Carrier], str | None]) -> str | None:
         """`use(outbox)`, when it is free; why it could not be, where it could not."""
@@ -145,9 +138,7 @@ class Copies:
 
 
 def _pushed(box: Carrier, keys: Collection[Key]) -> str | None:
-    pushed = box.push()
-    if pushed.rejected and not keys:
-        return "it refused some of what was new"
+    box.push()
     return _refused(box, keys)
 
 
@@ -156,14 +147,17 @@ def _refused(box: Carrier, keys: Collection[Key]) -> str | None:
     return f"it refused: {reasons[0]}" if reasons else None
 
 
-def _state(target: SyncTarget, workspace_id: str, ours: dict[Key, Change], _: Carrier) -> str:
+def _state(target: SyncTarget, workspace_id: str, ours: Collection[Change]) -> str:
     states = set()
-    for key, mine in ours.items():
-        if key.kind not in target.kinds or mine.body is None:
-            continue
-        theirs = target.fetch(workspace_id, key.kind, [key.id]).get(key.id)
-        if theirs is None:
-            states.add("missing")
-        elif theirs.rev != mine.rev:
-            states.add("stale" if theirs.rev < mine.rev else "ahead")
+    for kind in target.kinds:
+        mine = {each.key.id: each for each in ours if each.key.kind == kind and each.body is not None}
+        theirs = target.fetch(workspace_id, kind, list(mine)) if mine else {}
+        for name, change in mine.items():
+            other = theirs.get(name)
+            if other is None or other.body is None:
+                states.add("missing")
+            elif target.place is not None:  # What machines have in common has numbers of its own.
+                states.update([] if plain_body(other) == plain_body(change) else ["stale"])
+            elif other.rev != change.rev:
+                states.add("stale" if other.rev < change.rev else "ahead")
     return next((each for each in ("missing", "stale", "ahead") if each in states), "same")

@@ -19,13 +19,14 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from nomad_sessions.errors import InvalidInputError
-from nomad_sessions.formats.opencode import parse_session
+from nomad_sessions.formats.opencode import parse_session, to_export
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.formats.values import milliseconds
-from nomad_sessions.models import ROLES, Event, Message, dump
+from nomad_sessions.models import ROLES, Event, Message, Session, dump
 from nomad_sessions.storage.codec import decode_text, encode
 
 __all__ = [
+    "Collection",
     "Entry",
     "Kind",
     "Place",
@@ -36,9 +37,11 @@ __all__ = [
     "own_fields",
     "place_of",
     "read_text",
+    "session_entry",
 ]
 
 Kind = Literal["session", "messages", "event", "message"]
+Collection = Literal["sessions", "session_messages", "opencode_events"]
 _KEY = re.compile(r"(session|event):(.+)", re.DOTALL)
 _MESSAGES = ":messages"
 _SPELLINGS = ("sessionId", "sessionID", "session_id")
@@ -157,6 +160,16 @@ def own_fields(entry: Given) -> dict[str, Any]:
     if entry.timestamp is not None:
         fields["createdAt"] = entry.timestamp
     return fields
+
+
+def session_entry(session: Session) -> Entry:
+    """A session as an entry."""
+    info = to_export(dump(session), ())["info"]
+    if session.description is not None:
+        info["description"] = session.description
+    metadata = {"type": "session", "sessionId": session.id, "title": session.title}
+    text = encode(info).decode("utf-8", "replace")
+    return Entry(f"session:{session.id}", text, session.updated_at, metadata)
 
 
 def message_entry(message: Message) -> Entry:

@@ -16,7 +16,7 @@ from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
 
-__all__ = ["Filter", "Sort", "checked", "matches", "ordered"]
+__all__ = ["Filter", "Sort", "checked", "checked_sort", "is_newest_first", "matches", "ordered"]
 
 Filter = Mapping[str, Any]
 Sort = Mapping[str, int] | Sequence[tuple[str, int]]
@@ -31,6 +31,8 @@ def checked(wanted: Filter | None, field: str = "filter") -> Filter:
     if not isinstance(given, Mapping):
         raise InvalidInputError(field=field, value=wanted, reason="must be a mapping of paths to what they have to be")
     for key, value in given.items():
+        if not isinstance(key, str):
+            raise InvalidInputError(field=field, value=key, reason="must have texts as paths")
         if key in ("$and", "$or"):
             if not isinstance(value, list | tuple) or not value:
                 raise InvalidInputError(field=f"{field}.{key}", value=value, reason="must be a list of filters")
@@ -48,21 +50,31 @@ def matches(entry: Mapping[str, Any], wanted: Filter) -> bool:
     return all(_matches_one(entry, key, value) for key, value in wanted.items())
 
 
-def ordered(entries: Iterable[Mapping[str, Any]], sort: Sort | None) -> list[Mapping[str, Any]]:
-    """Entries in an order, the newest first for None; equals as they came. Raises `InvalidInputError`."""
-    found = list(entries)
-    for path, direction in reversed(_pairs({"timestamp": -1} if sort is None else sort)):
-        found.sort(key=lambda entry, path=path: _rank(_at(entry, path)), reverse=direction < 0)  # type: ignore[misc]
-    return found
-
-
-def _pairs(sort: Sort) -> list[tuple[str, int]]:
-    pairs: list[Any] = list(sort.items()) if isinstance(sort, Mapping) else list(sort)
-    for each in pairs:
+def checked_sort(sort: Sort | None) -> list[tuple[str, int]]:
+    """The paths of an order with 1 or -1, the newest first for None. Raises `InvalidInputError`."""
+    if sort is None:
+        return [("timestamp", -1)]
+    if not isinstance(sort, Mapping | Sequence):
+        raise InvalidInputError(field="sort", value=sort, reason="must be paths with 1 or -1")
+    given: list[Any] = list(sort.items()) if isinstance(sort, Mapping) else list(sort)
+    for each in given:
         is_pair = isinstance(each, list | tuple) and len(each) == 2 and isinstance(each[0], str)
         if not is_pair or type(each[1]) is not int or each[1] not in (1, -1):
             raise InvalidInputError(field="sort", value=each, reason="must be a path with 1 or -1")
-    return [(path, direction) for path, direction in pairs]
+    return [(path, direction) for path, direction in given]
+
+
+def is_newest_first(order: Sequence[tuple[str, int]]) -> bool:
+    """Whether a checked order is by time alone, the newest first."""
+    return [(_ALIASES.get(path, path), direction) for path, direction in order] == [("timestamp", -1)]
+
+
+def ordered(entries: Iterable[Mapping[str, Any]], order: Sequence[tuple[str, int]]) -> list[Mapping[str, Any]]:
+    """Entries in a checked order; equals as they came."""
+    found = list(entries)
+    for path, direction in reversed(order):
+        found.sort(key=lambda entry, path=path: _rank(_at(entry, path)), reverse=direction < 0)  # type: ignore[misc]
+    return found
 
 
 def _rank(value: Any) -> tuple[int, Any]:

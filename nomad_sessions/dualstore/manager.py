@@ -1,22 +1,24 @@
 """`DualStoreManager`: the original's interface, on the local store and copies of it.
 
 Invariant: a record is durable here before any target is told of it, and none is lost where a target is away, refuses,
-or the process dies. Verified by `tests/unit/test_dualstore.py`, `test_dualstore_copies.py`, and, failure by failure, by
-`test_dualstore_failures_copies.py`.
+or the process dies. Verified by `tests/unit/test_dualstore.py`, `test_dualstore_copies.py`, failure by failure by
+`test_dualstore_failures_copies.py`, and on real Chroma by `tests/contract/test_dualstore_chroma.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from nomad_sessions.dualstore.copies import Copies, TargetReport
-from nomad_sessions.dualstore.entries import Entry, Place, event_entry, given, place_of
-from nomad_sessions.dualstore.filters import Filter, Sort, checked, matches, ordered
+from nomad_sessions.dualstore.entries import Collection, Entry, Kind, Place, given, place_of
+from nomad_sessions.dualstore.filters import Filter, Sort, checked, checked_sort, is_newest_first, matches, ordered
+from nomad_sessions.dualstore.recent import newest
 from nomad_sessions.dualstore.records import Records
 from nomad_sessions.errors import InvalidInputError, NotConfirmedError, NotFoundError
-from nomad_sessions.search import Searcher
+from nomad_sessions.search import VectorStore
 from nomad_sessions.sync.courier import TargetStatus
 from nomad_sessions.sync.synchronizer import Synchronizer
 from nomad_sessions.sync.target import Key, SyncTarget
@@ -24,10 +26,10 @@ from nomad_sessions.sync.target import Key, SyncTarget
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
 
-__all__ = ["Collection", "Consistency", "DualStoreManager", "Relevance", "Relevant", "Scored"]
+__all__ = ["Collection", "Consistency", "DualStoreManager", "Relevant", "Scored"]
 
-Collection = Literal["sessions", "session_messages", "opencode_events"]
-_MOST = 1_000
+_VECTORS: dict[Collection, Kind] = {"sessions": "session", "session_messages": "message"}
+_MORE = 4
 
 
 class Scored(NamedTuple):
@@ -38,13 +40,15 @@ class Scored(NamedTuple):
 
 
 class Relevant(NamedTuple):
-    """What a question found, best first. `by` is the target that answered, or "lexical": then it is by words, through
-    the search index, and a score is the inverse of the place among the hits. `failed` has the targets that could not
-    answer, each with the reason."""
+    """What a question found, best first. `by` is the target that answered, a score being the cosine, or "lexical": then
+    it is by words, through the search index, and a score is the inverse of the place among the hits. `failed` has the
+    targets that could not answer, each with the reason. `is_semantic` says whether it is by meaning at all: the vectors
+    of the hashing embedder are not."""
 
     hits: list[Scored]
     by: str
     failed: dict[str, str]
+    is_semantic: bool
 
 
 class Consistency(NamedTuple):
@@ -59,17 +63,6 @@ class Consistency(NamedTuple):
     def is_consistent(self) -> bool:
         """Whether it is here, and the same everywhere."""
         return self.has_document and all(state == "same" for state in self.targets.values())
-
-
-@runtime_checkable
-class Relevance(Protocol):
-    """A target that finds by meaning."""
-
-    def most_relevant(
-        self, queries: Sequence[str], limit: int, where: Mapping[str, Any] | None = None, *, workspace_id: str
-    ) -> Iterable[Any]:
-        """Hits with a `message_id` and a `score`, best first."""
-        ...
 
 
 class DualStoreManager:
@@ -131,8 +124,7 @@ class DualStoreManager:
             place = Place("message", self._records.put_message(found))
         key = found.id or place.id
         if self._strict:
-            keys = self._keys(place)
-            failed = self._copies.confirm({key.kind for key in keys} or {"event"}, keys)
+            failed = self._copies.confirm(self._keys(place))
             if failed:
                 raise NotConfirmedError(id=key, targets=failed)
         return key
@@ -145,50 +137,60 @@ class DualStoreManager:
         if place.kind == "messages":
             return self._records.messages(place.id)
         if place.kind == "event":
-            event = self._records.event(place.id)
-            return None if event is None else event_entry(event)
+            return self._records.event(place.id)
         return self._records.message(place.id)
 
     def get_most_recent(self, limit: int = 10, filter: Filter | None = None, sort: Sort | None = None) -> list[Entry]:
         """The first entries of the collection in an order, the newest first where none is given, that pass a filter.
 
         Without a filter those with a text that is not blank. `filter` and `sort` are as MongoDB's (`filters.py` names
-        the operators that there are). `limit` is a number above 0. Raises `InvalidInputError`. Cost: the collection is
-        read.
+        the operators that there are). `limit` is a number above 0. Raises `InvalidInputError`. Cost, the newest first:
+        of sessions those that are given; of messages the sessions that were changed since the oldest that is given; of
+        events those of their span of time, through the search index; and what a filter leaves out on the way. In
+        another order the collection is read.
         """
         _check_limit(limit)
-        wanted = checked(filter)
-        rows = (each.as_dict() for each in self._all())
-        passing = (row for row in rows if (matches(row, wanted) if filter is not None else row["text"].strip()))
-        return [Entry(**row) for row in ordered(passing, sort)[:limit]]
+        wanted, order = checked(filter), checked_sort(sort)
+
+        def passes(entry: Entry) -> bool:
+            return bool(entry.text.strip()) if filter is None else matches(entry.as_dict(), wanted)
+
+        batches = self._records.recent(self._collection)
+        if is_newest_first(order):
+            return newest(batches, limit, passes)
+        rows = (entry.as_dict() for batch in batches for entry in batch.read() if passes(entry))
+        return [Entry(**row) for row in ordered(rows, order)[:limit]]
 
     def get_most_relevant(self, queries: Sequence[str], limit: int = 10, where: Filter | None = None) -> Relevant:
-        """The messages nearest to any of the queries, each once with its best score, `limit` at most.
+        """The entries of the collection nearest to any of the queries, each once with its best score, `limit` at most.
 
-        Through the first target that can find by meaning and is there; else by words, and labelled so. `where` is a
-        filter of entries as in `get_most_recent`. No query finds nothing. Raises `InvalidInputError`.
+        Through the first target that has vectors and is there; else, and for events, by words, and labelled so. What a
+        revert hides is not found. `where` is a filter of entries as in `get_most_recent`. No query finds nothing.
+        Raises `InvalidInputError`.
         """
         _check_limit(limit)
         if isinstance(queries, str) or not all(type(each) is str for each in queries):
             raise InvalidInputError(field="queries", value=queries, reason="must be texts")
         wanted, failed = checked(where, "where"), dict[str, str]()
-        if not queries:
-            return Relevant([], "lexical", failed)
+        asked = [each for each in queries if each.strip()]
+        if not asked:
+            return Relevant([], "lexical", failed, False)
         for target in self._synchronizer.targets:
-            if isinstance(target, Relevance):
-                found = self._copies.ask(target, lambda box, target=target: self._near(target, queries), failed)  # type: ignore[misc]
+            if isinstance(target, VectorStore) and self._collection in _VECTORS:
+                store: VectorStore = target
+                found = self._copies.ask(target, lambda _, store=store: self._near(store, asked, wanted, limit), failed)  # type: ignore[misc]
                 if found is not None:
-                    return Relevant(self._best(found, wanted, limit), target.name, failed)
-        return Relevant(self._best(self._lexical(queries), wanted, limit), "lexical", failed)
+                    return Relevant(found, target.name, failed, bool(store.embedder.is_semantic))
+        return Relevant(self._lexical(asked, wanted, limit), "lexical", failed, False)
 
     # Copies
 
     def check_consistency(self, id: str) -> Consistency:
-        """Whether a record is here and how each target has it. A target that cannot be asked says so: it is never taken
-        for one that has nothing. Events are compared by `get_consistency_report`."""
-        keys = self._keys(place_of(id))
-        has = self.get(id) is not None
-        return Consistency(id, has, self._copies.states(keys) if has else {})
+        """Whether a record is here and how each target that takes its kind has it. A target that cannot be asked says
+        so: it is never taken for one that has nothing."""
+        changes = self._records.changes(place_of(id))
+        has = any(each.body is not None for each in changes[:1])
+        return Consistency(id, has, self._copies.states(changes) if has else {})
 
     def retry_vector_write(self, id: str) -> dict[str, str]:
         """Sends a record to the targets once more, whatever they have; those that have not taken it, with the reason.
@@ -209,49 +211,40 @@ class DualStoreManager:
         """Ends the background work and closes the targets. What was not sent is sent by the next one. May be called
         twice."""
         self._synchronizer.close()
+        self._records.close()
 
     # How
 
     def _keys(self, place: Place) -> list[Key]:
-        if place.kind == "event":
-            return []  # Targets know an event by its place in the log.
-        if place.kind != "messages":
-            return [Key(place.kind, place.id)]
-        page = self._manager.get_session_messages(self.workspace_id, place.id)
-        return [Key("session", place.id), *(Key("message", each.id) for each in page)]
+        return [each.key for each in self._records.changes(place)]
 
-    def _all(self) -> Iterator[Entry]:
-        if self._collection == "sessions":
-            return self._records.sessions()
-        return self._records.events() if self._collection == "opencode_events" else self._records.all_messages()
+    def _near(self, store: VectorStore, queries: Sequence[str], wanted: Filter, limit: int) -> list[Scored]:
+        """The nearest that are here and pass: the store is asked for more until there are enough, or it has no more."""
+        count = limit
+        while True:
+            near = store.most_relevant(queries, count, workspace_id=self.workspace_id)
+            kind = _VECTORS[self._collection]
+            rows = (
+                (self._records.visible(self._collection, each.id), each.score) for each in near if each.kind == kind
+            )
+            found = (Scored(entry, score) for entry, score in rows if entry is not None)
+            best = list(islice((each for each in found if matches(each.entry.as_dict(), wanted)), limit))
+            if len(best) == limit or len(near) < count:
+                return best
+            count *= _MORE
 
-    def _near(self, target: Relevance, queries: Sequence[str]) -> list[tuple[str, float]]:
-        hits = target.most_relevant(list(queries), _MOST, None, workspace_id=self.workspace_id)
-        return [(each.message_id, each.score) for each in hits if each.message_id is not None]
-
-    def _lexical(self, queries: Sequence[str]) -> list[tuple[str, float]]:
-        with Searcher(self._manager) as searcher:
-            return [
-                (hit.message_id, 1 / number)
-                for query in queries
-                for number, hit in enumerate(
-                    searcher.find(query, workspace_id=self.workspace_id, limit=_MOST).hits, start=1
-                )
-                if hit.message_id is not None
-            ]
-
-    def _best(self, found: Iterable[tuple[str, float]], wanted: Filter, limit: int) -> list[Scored]:
-        best: dict[str, float] = {}
-        for identifier, score in found:
-            best[identifier] = max(score, best.get(identifier, score))
-        scored: list[Scored] = []
-        for identifier, score in sorted(best.items(), key=lambda each: -each[1]):
-            entry = self._records.message(identifier)
-            if entry is not None and matches(entry.as_dict(), wanted):
-                scored.append(Scored(entry, score))
-                if len(scored) == limit:
-                    break
-        return scored
+    def _lexical(self, queries: Sequence[str], wanted: Filter, limit: int) -> list[Scored]:
+        best: dict[str, Scored] = {}
+        for query in queries:
+            passing = (
+                Scored(entry, 1 / number)
+                for number, entry in enumerate(self._records.by_words(self._collection, query), start=1)
+                if matches(entry.as_dict(), wanted)
+            )
+            for each in islice(passing, limit):
+                if each.entry.id not in best or best[each.entry.id].score < each.score:
+                    best[each.entry.id] = each
+        return sorted(best.values(), key=lambda each: -each.score)[:limit]
 
     def __enter__(self) -> DualStoreManager:
         return self

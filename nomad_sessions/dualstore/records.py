@@ -5,24 +5,35 @@ Verified by `tests/unit/test_dualstore.py`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nomad_sessions.dualstore.entries import (
+    Collection,
     Entry,
     Given,
+    Place,
     event_entry,
     message_entry,
     message_fields,
     own_fields,
     read_text,
+    session_entry,
 )
+from nomad_sessions.dualstore.recent import Batch, recent_events, recent_messages, recent_sessions
+from nomad_sessions.dualstore.recorded import RecordedEvents
 from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
+from nomad_sessions.events.filters import EventFilter
 from nomad_sessions.formats.event_documents import event_of
 from nomad_sessions.formats.opencode import parse_session, to_export
 from nomad_sessions.formats.report import ImportReport
-from nomad_sessions.models import Event, Session, dump
+from nomad_sessions.models import Event, dump
+from nomad_sessions.search import Searcher
 from nomad_sessions.storage.codec import encode
+from nomad_sessions.sync.changes import current
+from nomad_sessions.sync.host import looked
+from nomad_sessions.sync.target import Change, Key
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
@@ -30,6 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Records"]
 
+_PAGE = 100
+_WORD = re.compile(r"\w+")
+_WORDS = 100
 _FIXED = frozenset({"id", "createdAt", "sessionId", "rev", "workspaceId", "messageIds"})
 
 
@@ -41,6 +55,8 @@ class Records:
         self._manager = manager
         self._ws = workspace_id
         self._own = own_session
+        self._recorded = RecordedEvents(manager, workspace_id)
+        self._searcher = Searcher(manager)
 
     # In
 
@@ -96,24 +112,27 @@ class Records:
         return known.id
 
     def put_event(self, event_id: str, document: Mapping[str, Any]) -> None:
-        """Records an event, once. Cost: the recorded events, looked through for its id. Raises `InvalidInputError` for
-        none, and for another of the same id: an event is never changed."""
+        """Records an event, once. Raises `InvalidInputError` for none, and for another of the same id: an event is
+        never changed."""
         report = ImportReport()
         event = event_of("", {**document, "id": event_id}, report)
         if event is None:
             raise InvalidInputError(field="text", value=document.get("text"), reason="; ".join(report.skipped))
-        known = self.event(event_id)
-        if known is None:
-            self._manager.record_events(self._ws, [event])
-        elif (known.type, dump(known)["properties"]) != (event["type"], event["properties"]):
-            raise InvalidInputError(field="id", value=event_id, reason="is that of another event")
+        said = (event["type"], event["properties"])
+
+        def check(known: Change) -> None:
+            body = known.body or {}
+            if (body.get("type"), body.get("properties")) != said:
+                raise InvalidInputError(field="id", value=event_id, reason="is that of another event")
+
+        self._recorded.record_once(event, check)
 
     # Out
 
     def session(self, session_id: str) -> Entry | None:
         """A session."""
         found = self._manager.get_session(self._ws, session_id)
-        return None if found is None else _session_entry(found)
+        return None if found is None else session_entry(found)
 
     def messages(self, session_id: str) -> Entry | None:
         """The visible messages of a session, as one entry."""
@@ -131,32 +150,68 @@ class Records:
         found = self._manager.get_message(self._ws, message_id)
         return None if found is None else message_entry(found)
 
-    def event(self, event_id: str) -> Event | None:
-        """A recorded event; the last of this id. Cost: the recorded events."""
-        found = self._manager.events(self._ws, recorded=True, newest_first=True)
-        return next((each for each in found if each.id == event_id), None)
+    def event(self, event_id: str) -> Entry | None:
+        """A recorded event; the last of this id."""
+        found = self._recorded.find(event_id)
+        return None if found is None else event_entry(Event.model_validate(found.body))
 
-    def sessions(self) -> Iterator[Entry]:
-        """All sessions, the last changed first."""
-        return map(_session_entry, self._manager.list_sessions(self._ws))
+    def changes(self, place: Place) -> list[Change]:
+        """The records that a key names, as targets are told of them. Cost: they are read."""
+        if place.kind == "event":
+            found = self._recorded.find(place.id)
+            return [] if found is None else [found]
+        keys = [Key("session" if place.kind == "messages" else place.kind, place.id)]
+        if place.kind == "messages":
+            keys += [Key("message", each.id) for each in self._manager.get_session_messages(self._ws, place.id)]
+        return looked(self._manager, self._ws, lambda view: current(view, self._ws, keys))
 
-    def all_messages(self) -> Iterator[Entry]:
-        """All visible messages, session by session. Cost: they are read."""
-        for session in self._manager.list_sessions(self._ws):
-            yield from map(message_entry, self._manager.get_session_messages(self._ws, session.id))
+    # What is looked through
 
-    def events(self) -> Iterator[Entry]:
-        """All recorded events, the newest first."""
-        return map(event_entry, self._manager.events(self._ws, recorded=True, newest_first=True))
+    def recent(self, collection: Collection) -> Iterator[Batch]:
+        """All entries of a collection, the newest first as far as their batches say."""
+        if collection == "sessions":
+            return recent_sessions(self._manager, self._ws)
+        if collection == "opencode_events":
+            return recent_events(self._searcher, self._ws)
+        return recent_messages(self._manager, self._ws)
+
+    def visible(self, collection: Collection, identifier: str) -> Entry | None:
+        """A session or a message by its id; None where there is none, and for what a revert hides."""
+        if collection == "sessions":
+            return self.session(identifier)
+        found = self._manager.get_message(self._ws, identifier)
+        session = None if found is None else self._manager.get_session(self._ws, found.session_id)
+        if found is None or session is None or identifier not in session.message_ids:
+            return None
+        return message_entry(found)
+
+    def by_words(self, collection: Collection, text: str) -> Iterator[Entry]:
+        """What has the words of a text, best first; events the newest first. Through the search index."""
+        # A text, not a query: nothing in it excludes, and "or" is a word.
+        query = " ".join(list(dict.fromkeys(_WORD.findall(text.lower())))[:_WORDS])
+        offset: int | None = 0 if query else None
+        while offset is not None:
+            if collection == "opencode_events":
+                events = self._searcher.events(
+                    self._ws, EventFilter(recorded=True), query=query, limit=_PAGE, offset=offset
+                )
+                yield from map(event_entry, events.events)
+                offset = events.next_offset
+                continue
+            page = self._searcher.find(query, workspace_id=self._ws, limit=_PAGE, offset=offset)
+            for hit in page.hits:
+                wanted = hit.session_id if collection == "sessions" else hit.message_id
+                found = None
+                if (hit.message_id is None) == (collection == "sessions") and wanted is not None:
+                    found = self.visible(collection, wanted)
+                if found is not None:
+                    yield found
+            offset = page.next_offset
+
+    def close(self) -> None:
+        """Gives files back. May be called twice."""
+        self._recorded.close()
+        self._searcher.close()
 
     def _attachment(self, sha256: str) -> bytes:
         return self._manager.read_attachment(self._ws, sha256)
-
-
-def _session_entry(session: Session) -> Entry:
-    info = to_export(dump(session), ())["info"]
-    if session.description is not None:
-        info["description"] = session.description
-    metadata = {"type": "session", "sessionId": session.id, "title": session.title}
-    text = encode(info).decode("utf-8", "replace")
-    return Entry(f"session:{session.id}", text, session.updated_at, metadata)

@@ -2,8 +2,9 @@
 
 Three generations of documents: `metadata.rawEvent` with the event as OpenCode sent it; events that a watcher projected,
 as JSON in `text`; and those that were posted over HTTP, in `metadata.event_data`. The id of the session stands under
-`sessionId`, `sessionID` or `session_id`, of the document or of the event, or in its `info` or `part`; of an event about
-a session itself, `info.id` is that session's. What else a document has is kept in the event's `imported`.
+`sessionId`, `sessionID` or `session_id`, of the document or of the event, or in its `info`, `part` or `message`; of an
+event about a session itself, `session.id` or `info.id` is that session's. What else a document has is kept in the
+event's `imported`.
 
 Each becomes a recorded event with the document's id and time, so that a second import brings nothing twice.
 """
@@ -117,7 +118,7 @@ def event_of(place: str, document: Any, report: ImportReport) -> dict[str, Any] 
         return None
     document = finite(document)
     metadata = mapping(document.get("metadata"))
-    kind, properties, said_by = _said(where, document, metadata, report)
+    kind, properties, said_by, said = _said(where, document, metadata, report)
     if kind is None or not EVENT_TYPE.fullmatch(kind):
         report.skip(where, _NO_TYPE)
         return None
@@ -128,7 +129,10 @@ def event_of(place: str, document: Any, report: ImportReport) -> dict[str, Any] 
         "type": kind,
         "properties": dict(properties),
         "timestamp": time or 0,
-        "session_id": _session_of(kind, properties) or _first(metadata, _SPELLINGS) or _first(document, _SPELLINGS),
+        "session_id": _session_of(kind, properties)
+        or _first(metadata, _SPELLINGS)
+        or _session_of(kind, said)
+        or _first(document, _SPELLINGS),
         "message_id": _message_of(kind, properties),
         "imported": {"format": NAME, **_rest(document, said_by)},
     }
@@ -147,8 +151,8 @@ def _rest(document: Mapping[str, Any], said_by: str | None) -> dict[str, Any]:
 
 def _said(
     where: str, document: Mapping[str, Any], metadata: Mapping[str, Any], report: ImportReport
-) -> tuple[str | None, Mapping[str, Any], str | None]:
-    """The type of an event, its properties, and the field that they stood in."""
+) -> tuple[str | None, Mapping[str, Any], str | None, Mapping[str, Any]]:
+    """The type of an event, its properties, the field that they stood in, and all that this says."""
     kind = _first(metadata, _TYPES)
     for holder, name in ((metadata, "rawEvent"), (metadata, "event_data"), (document, "text")):
         raw = holder.get(name)
@@ -158,17 +162,18 @@ def _said(
                 report.warn(where, "its rawEvent is no JSON: kept as text")
             continue
         if name == "event_data":
-            return kind, value, name
+            return kind, value, name, value
         if text(value.get("type")):
             whole = value.keys() <= {"type", "properties"}  # A projected event says more of itself.
-            return kind or text(value["type"]), mapping(value.get("properties")), name if whole else None
-    return kind, {}, None
+            return kind or text(value["type"]), mapping(value.get("properties")), name if whole else None, value
+    return kind, {}, None, {}
 
 
 def _session_of(kind: str, properties: Mapping[str, Any]) -> str | None:
-    info, part = mapping(properties.get("info")), mapping(properties.get("part"))
-    found = _first(properties, _SPELLINGS) or _first(info, _SPELLINGS) or _first(part, _SPELLINGS)
-    return found or (text(info.get("id")) if kind.startswith("session.") else None)
+    holders = [properties, *(mapping(properties.get(name)) for name in ("info", "part", "message"))]
+    found = next((each for each in (_first(holder, _SPELLINGS) for holder in holders) if each), None)
+    found = found or text(mapping(properties.get("session")).get("id"))
+    return found or (text(mapping(properties.get("info")).get("id")) if kind.startswith("session.") else None)
 
 
 def _message_of(kind: str, properties: Mapping[str, Any]) -> str | None:

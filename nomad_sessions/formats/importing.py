@@ -297,7 +297,8 @@ def _hide(tx: SessionCalls, workspace_id: str, parsed: ParsedSession, reason: st
     if parsed.visible:
         tx.revert(workspace_id, session_id, parsed.messages[parsed.visible - 1]["id"], reason=reason)
         return
-    for _ in parsed.messages:  # no message is left to keep: each call hides the last one
+    session = tx.get_session(workspace_id, session_id)  # Which may have messages that the source has not, or no more.
+    for _ in session.message_ids if session is not None else ():  # None is left to keep: each call hides the last one.
         tx.revert(workspace_id, session_id, reason=reason)
 
 

@@ -10,6 +10,6 @@ from __future__ import annotations
 from nomad_sessions.search.finding import Filters
 from nomad_sessions.search.hits import Hit, Results
 from nomad_sessions.search.searcher import Searcher
-from nomad_sessions.search.semantic import RankedResults, SemanticSearcher
+from nomad_sessions.search.semantic import RankedResults, SemanticSearcher, VectorStore
 
-__all__ = ["Filters", "Hit", "RankedResults", "Results", "Searcher", "SemanticSearcher"]
+__all__ = ["Filters", "Hit", "RankedResults", "Results", "Searcher", "SemanticSearcher", "VectorStore"]

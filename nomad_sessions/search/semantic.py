@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 from nomad_sessions.config import validate_workspace_id
 from nomad_sessions.errors import InvalidInputError, StorageError, TargetUnavailableError
@@ -47,6 +47,7 @@ class _Near(Protocol):
     def text(self) -> str: ...
 
 
+@runtime_checkable
 class VectorStore(Protocol):
     """What knows which records are near to a text: `ChromaTarget` does."""
 

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+from nomad_sessions.sources.bringing import SourceMetrics
 from nomad_sessions.sources.capture import Capture
 from nomad_sessions.sources.mirror import Mirrored
 from nomad_sessions.sources.opencode_client import OpenCodeClient, OpenCodeEvent, OpenCodeEvents
 from nomad_sessions.sources.opencode_source import OpenCodeSource
 from nomad_sessions.sources.places import LocalSource, TargetSource
 from nomad_sessions.sources.source import Conversation, Record, Source, Watched
-from nomad_sessions.sources.through import Answer, ReadThrough, SourceMetrics, read_through
+from nomad_sessions.sources.through import Answer, ReadThrough, read_through
 
 __all__ = [
     "Answer",

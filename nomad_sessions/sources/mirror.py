@@ -34,6 +34,7 @@ FORM = "opencode"
 _STREAMED = ("text", "reasoning")
 """The parts whose text comes in pieces."""
 _PLACE = "event"
+_REMEMBERED = 10_000
 _TODOS = "opencodeTodos"
 _RESIDUE = ("error", "opencode", "opencodeAbsent", "usage")
 
@@ -91,6 +92,7 @@ class Mirror:
         self._keep = keep_deleted
         self._infos: dict[str, Mapping[str, Any]] = {}
         self._open: dict[str, tuple[str, int]] = {}
+        self._done: dict[str, None] = {}
 
     def everything(self) -> Mirrored:
         """Makes the store what the server is now. Durable as the manager's setting says, session by session. Raises
@@ -111,8 +113,8 @@ class Mirror:
         """Does here what an event says. Durable as the manager's setting says, pieces of text a little later."""
         properties = event.properties
         session_id = properties.get("sessionID")
-        if not isinstance(session_id, str):
-            return  # Of the server's own life.
+        if not isinstance(session_id, str) or self._is_repeated(event.id):
+            return  # Of the server's own life, or told once more.
         try:
             handler = _HANDLERS.get(event.type)
             if handler is not None:
@@ -121,6 +123,16 @@ class Mirror:
                 self._record(event, session_id)
         except (InvalidInputError, NotFoundError) as error:  # One record that cannot be kept keeps no other out.
             _LOG.warning("%s: %s cannot be kept: %s", self._client.name, event.type, error)
+
+    def _is_repeated(self, event_id: str) -> bool:
+        """Whether an event was here already, among the last ones: pieces and what is recorded would be there twice."""
+        if event_id in self._done:
+            return True
+        if event_id:
+            self._done[event_id] = None
+        if len(self._done) > _REMEMBERED:
+            del self._done[next(iter(self._done))]
+        return False
 
     # Sessions
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 from nomad_sessions.errors import InvalidInputError, SourceUnavailableError
+from nomad_sessions.forking import Mutex
 from nomad_sessions.storage.codec import decode_text
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class OpenCodeEvents:
     def __init__(self, name: str, response: httpx.Response) -> None:
         self._name = name
         self._response = response
+        self._owner = os.getpid()
 
     def __iter__(self) -> Iterator[OpenCodeEvent]:
         """The events, as they come, the first of them `server.connected`. Raises `SourceUnavailableError` when the
@@ -62,7 +64,10 @@ class OpenCodeEvents:
         raise SourceUnavailableError(source=self._name, reason="it ended the stream of events")
 
     def close(self) -> None:
-        """Ends the connection, also while another thread waits for an event."""
+        """Ends the connection, also while another thread waits for an event. In a forked child it does nothing: it is
+        the parent's."""
+        if self._owner != os.getpid():
+            return
         there = self._response.extensions["network_stream"].get_extra_info("socket")
         if there is not None:
             try:
@@ -72,12 +77,12 @@ class OpenCodeEvents:
 
 
 class OpenCodeClient:
-    """Asks one server. Safe for several threads. A context manager.
+    """Asks one server. Safe for several threads, and in a forked child. A context manager.
 
     `url` defaults to OPENCODE_SERVER_URL, or http://127.0.0.1:4096. `token` (OPENCODE_AUTH_TOKEN) is sent as a bearer;
     else `password` (OPENCODE_SERVER_PASSWORD) with `username` (OPENCODE_SERVER_USERNAME, or "opencode"), as the server
     itself has them. `timeout` is in seconds (OPENCODE_TIMEOUT is in ms; 10 s). `directory` is the project folder that
-    is asked for, as the server knows it; None is the one that it was started in.
+    is asked for, on the server's machine; None is the one that it was started in.
     """
 
     def __init__(
@@ -95,15 +100,16 @@ class OpenCodeClient:
         given = url or env.get("OPENCODE_SERVER_URL") or _URL
         self.url = _checked_url(given)
         self.directory = directory
-        self._http = _http(
-            self.url,
-            _seconds(timeout, env.get("OPENCODE_TIMEOUT")),
-            token or env.get("OPENCODE_AUTH_TOKEN"),
-            (
-                username or env.get("OPENCODE_SERVER_USERNAME") or "opencode",
-                password or env.get("OPENCODE_SERVER_PASSWORD") or "",
-            ),
+        self._where: str | None = None
+        self._timeout = _seconds(timeout, env.get("OPENCODE_TIMEOUT"))
+        self._token = token or env.get("OPENCODE_AUTH_TOKEN")
+        self._basic = (
+            username or env.get("OPENCODE_SERVER_USERNAME") or "opencode",
+            password or env.get("OPENCODE_SERVER_PASSWORD") or "",
         )
+        self._mutex = Mutex()
+        self._owner = os.getpid()
+        self._http: httpx.Client | None = _http(self.url, self._timeout, self._token, self._basic)
 
     @property
     def name(self) -> str:
@@ -119,14 +125,15 @@ class OpenCodeClient:
         return self._get("/path", dict)
 
     def where(self) -> str:
-        """The directory, as the server spells it: asked to list without one, it lists those of the whole project, but
-        it tells what happens in one only. Raises `SourceUnavailableError`."""
-        if self.directory is None:
-            found = self.path().get("directory")
-            if not isinstance(found, str):
+        """The directory, as the server spells it, from then on: asked to list without one, it lists those of the whole
+        project, but it tells what happens in one only, and under that name. Raises `SourceUnavailableError`."""
+        if self._where is None:
+            asked = {} if self.directory is None else {"directory": self.directory}
+            found = self._get("/path", dict, asked).get("directory")
+            if not isinstance(found, str) or not found:
                 raise SourceUnavailableError(source=self.name, reason="it does not say which directory it is in")
-            self.directory = found
-        return self.directory
+            self._where = self.directory = found
+        return self._where
 
     def sessions(self, *, search: str | None = None) -> list[dict[str, Any]]:
         """All sessions of the directory, archived ones too, the last changed first; with `search`, those whose title
@@ -138,21 +145,21 @@ class OpenCodeClient:
 
     def session(self, session_id: str) -> dict[str, Any] | None:
         """One session, whatever its directory, or None. Raises `SourceUnavailableError`."""
-        return self._get_or_none(f"/session/{_segment(session_id)}", dict)
+        return self._get_or_none(("session", session_id), dict)
 
     def messages(self, session_id: str) -> list[dict[str, Any]] | None:
         """A session's messages with their parts, `{"info", "parts"}`, the oldest first; those that a revert hides too.
         None where there is no such session. Raises `SourceUnavailableError`."""
-        found = self._get_or_none(f"/session/{_segment(session_id)}/message", list)
+        found = self._get_or_none(("session", session_id, "message"), list)
         return None if found is None else _mappings(self.name, found)
 
     def message(self, session_id: str, message_id: str) -> dict[str, Any] | None:
         """One message with its parts, or None. Raises `SourceUnavailableError`."""
-        return self._get_or_none(f"/session/{_segment(session_id)}/message/{_segment(message_id)}", dict)
+        return self._get_or_none(("session", session_id, "message", message_id), dict)
 
     def todos(self, session_id: str) -> list[dict[str, Any]]:
         """What a session has to do; nothing for one that is not there. Raises `SourceUnavailableError`."""
-        found = self._get_or_none(f"/session/{_segment(session_id)}/todo", list)
+        found = self._get_or_none(("session", session_id, "todo"), list)
         return [] if found is None else _mappings(self.name, found)
 
     @contextmanager
@@ -163,30 +170,45 @@ class OpenCodeClient:
 
         asked = {"directory": self.where()}
         self.ping()  # A server that is just starting lets requests hang: here that costs `timeout`, not the silence.
-        times = httpx.Timeout(self._http.timeout.connect, read=_SILENCE)
+        times = httpx.Timeout(self._timeout, read=_SILENCE)
         headers = {"accept": "text/event-stream", "cache-control": "no-store"}
         try:
-            with self._http.stream("GET", "/event", params=asked, headers=headers, timeout=times) as response:
+            with self._connected().stream("GET", "/event", params=asked, headers=headers, timeout=times) as response:
                 _check(self.name, response)
                 yield OpenCodeEvents(self.name, response)
         except httpx.HTTPError as error:
             raise SourceUnavailableError(source=self.name, reason=_said(error)) from error
 
     def close(self) -> None:
-        """Gives the connections back. May be called twice."""
-        self._http.close()
+        """Gives the connections back; who asks again makes new ones. May be called twice."""
+        with self._mutex:
+            http, self._http = self._http, None
+        if http is not None and self._owner == os.getpid():
+            http.close()
+
+    def _connected(self) -> httpx.Client:
+        with self._mutex:
+            if self._http is None or self._owner != os.getpid():  # A parent's connections are the parent's.
+                self._owner = os.getpid()
+                self._http = _http(self.url, self._timeout, self._token, self._basic)
+            return self._http
 
     def _get(self, path: str, kind: type[T], asked: Mapping[str, Any] | None = None) -> T:
-        found = self._get_or_none(path, kind, asked)
+        found = self._get_or_none(tuple(path.strip("/").split("/")), kind, asked)
         if found is None:
             raise SourceUnavailableError(source=self.name, reason=f"it has no {path}: is it an OpenCode server?")
         return found
 
-    def _get_or_none(self, path: str, kind: type[T], asked: Mapping[str, Any] | None = None) -> T | None:
+    def _get_or_none(self, place: Sequence[str], kind: type[T], asked: Mapping[str, Any] | None = None) -> T | None:
         import httpx
 
+        if any(
+            each in ("", ".", "..") for each in place
+        ):  # Of a path these name another place, however they are spelt.
+            return None
+        path = "".join(f"/{_segment(each)}" for each in place)
         try:
-            response = self._http.get(path, params=asked)
+            response = self._connected().get(path, params=asked)
         except httpx.HTTPError as error:
             raise SourceUnavailableError(source=self.name, reason=_said(error)) from error
         if response.status_code == httpx.codes.NOT_FOUND:

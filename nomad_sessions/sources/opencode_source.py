@@ -14,7 +14,7 @@ from nomad_sessions.forking import Mutex
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.sources.mirror import FORM, own_record, place_of, whole_session
 from nomad_sessions.sources.opencode_client import OpenCodeClient, OpenCodeEvents
-from nomad_sessions.sources.source import Conversation, Record
+from nomad_sessions.sources.source import Conversation, Record, matches
 
 __all__ = ["OpenCodeSource"]
 
@@ -52,8 +52,8 @@ class OpenCodeSource:
         return [own_record(None, each) for each in self._client.sessions()]
 
     def search_sessions(self, workspace_id: str, query: str) -> list[Record]:
-        """See `Source`. It looks at titles only."""
-        return [own_record(None, each) for each in self._client.sessions(search=query)]
+        """See `Source`. Cost: as `list_sessions`: the server itself looks at titles only."""
+        return [each for each in self.list_sessions(workspace_id) if matches(each, query)]
 
     def messages(self, workspace_id: str, session_id: str) -> Conversation | None:
         """See `Source`."""

@@ -111,7 +111,8 @@ class TargetSource:
         shown, hidden = list(found[0].get("messageIds", ())), list(found[0].get("hiddenIds", ()))
         there = {str(each["id"]): each for each in self._fetch(workspace_id, "message", [*shown, *hidden])}
         messages = [_without(there[each], _MESSAGE) for each in [*shown, *hidden] if each in there]
-        return Conversation(_without(found[0], _SESSION), messages, sum(each in there for each in shown))
+        visible, missing = sum(each in there for each in shown), len(shown) + len(hidden) - len(messages)
+        return Conversation(_without(found[0], _SESSION), messages, visible, missing)
 
     def events(self, workspace_id: str, session_id: str) -> list[Record] | None:
         """See `Source`. Cost: all events, in pages."""

@@ -16,11 +16,13 @@ _SEARCHED = ("title", "description", "id", "agent")
 
 
 class Conversation(NamedTuple):
-    """A session with its messages in order, those that a revert hides included: the first `visible` are not hidden."""
+    """A session with its messages in order, those that a revert hides included: the first `visible` are not hidden.
+    `missing` counts those that it should have and the place has not: a copy that is not complete."""
 
     session: Record
     messages: Sequence[Record]
     visible: int
+    missing: int = 0
 
 
 class Source(Protocol):

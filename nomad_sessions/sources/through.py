@@ -2,38 +2,40 @@
 
 Invariant: an error never looks like an empty answer: nothing is said to be nowhere unless a place that had to know has
 said so. What is written through is a whole session, so that no half of one is ever found here; writing it twice changes
-nothing. Verified by `tests/unit/test_read_through.py` and `tests/contract/test_sources.py`.
+nothing. Verified by `tests/unit/test_read_through.py`, `test_read_through_trouble.py` and
+`tests/contract/test_sources.py`.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from nomad_sessions.errors import InvalidInputError, NomadSessionsError, SourcesFailedError
+import pydantic
+
+from nomad_sessions.errors import InvalidInputError, SourcesFailedError
 from nomad_sessions.forking import Mutex
-from nomad_sessions.models import Event, Message, Session, Task
-from nomad_sessions.sources.places import LocalSource
-from nomad_sessions.sources.source import Conversation, Record, Source, Watched, matches
-from nomad_sessions.sources.writing import origin_of, write_events, write_session, write_tasks
+from nomad_sessions.models import Event, Message, Model, Session, Task
+from nomad_sessions.sources.asking import Key
+from nomad_sessions.sources.bringing import FAILURES, Bringing, Brought, SourceMetrics
+from nomad_sessions.sources.source import Record, Source, Watched, matches
+from nomad_sessions.sources.writing import write_events, write_tasks
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
 
-__all__ = ["Answer", "ReadThrough", "SourceMetrics", "read_through"]
+__all__ = ["Answer", "ReadThrough", "read_through"]
 
 _LOG = logging.getLogger("nomad_sessions")
 T = TypeVar("T")
-U = TypeVar("U")
+M = TypeVar("M", bound=Model)
+_Look = Callable[[Source], list[Record] | None]
+_Write = Callable[[Source, list[Record]], list[Record]]
 _TTL = 60.0
-_FAILURES = (NomadSessionsError, OSError)
 _SHOWN = ("title", "updatedAt", "archivedAt", "parentId", "agent")
 """What tells in a list that a session has changed; its messages are asked for again after `ttl` in any case."""
-_Key = tuple[str, str, str]
 
 
 class Answer(NamedTuple, Generic[T]):
@@ -44,29 +46,18 @@ class Answer(NamedTuple, Generic[T]):
     source: str
     failed: dict[str, str]
 
-
-@dataclass
-class SourceMetrics:
-    """Of one source: how often it was asked, how often it had what was asked for, how often it failed, and the seconds
-    that it took."""
-
-    asked: int = 0
-    hits: int = 0
-    failures: int = 0
-    seconds: float = 0.0
-
     @property
-    def hit_rate(self) -> float | None:
-        """How many of the answers had something, 0 to 1; None where there was none."""
-        answered = self.asked - self.failures
-        return self.hits / answered if answered else None
+    def is_certain(self) -> bool:
+        """Whether everybody who was asked could say: what is not in an answer that is not certain, and be it None, may
+        be with one of those that failed."""
+        return not self.failed
 
 
 def read_through(manager: NativeSessionManager, sources: Iterable[Source] = (), *, ttl: float = _TTL) -> ReadThrough:
     """Reads the store, and what it lacks from `sources`, in this order. They are closed with it, the manager is not.
 
-    `ttl` is in seconds: for how long what came from a source is taken as it is. Raises `InvalidInputError` for two
-    sources of one name. Asks nobody yet.
+    `ttl` is in seconds: for how long what came from a source is taken as it is; 0 asks each time. Raises
+    `InvalidInputError` for one that is no time, and for two sources of one name. Asks nobody yet.
     """
     return ReadThrough(manager, sources, ttl=ttl)
 
@@ -75,36 +66,32 @@ class ReadThrough:
     """`read_through` gives one. Safe for several threads.
 
     What began here is read here, at the store's own speed. What came from a source is asked of it again when `ttl` has
-    passed, and what changed there is changed here; what is gone there stays. A source that fails costs a warning, and
-    is named in the answer; where nothing is here and no source could say, `SourcesFailedError` has all reasons.
+    passed, and what changed there is changed here; what is gone there stays. A source that fails costs a warning, is
+    named in the answer, and in those that follow until it is asked again, after 5 s at the latest; where nothing is
+    here and no source could say, `SourcesFailedError` has all reasons.
     """
 
     def __init__(self, manager: NativeSessionManager, sources: Iterable[Source] = (), *, ttl: float = _TTL) -> None:
+        if type(ttl) not in (int, float) or not ttl >= 0:
+            raise InvalidInputError(field="ttl", value=ttl, reason="must be a time in seconds")
         self._manager = manager
-        self._local = LocalSource(manager)
-        self._sources = list(sources)
-        self._ttl = ttl
+        self._bringing = Bringing(manager, sources, ttl)
         self._mutex = Mutex()
-        self._asked_at: dict[_Key, float] = {}
-        self._invalidated = 0
-        self._metrics = {self._local.name: SourceMetrics()}
-        for each in self._sources:
-            if each.name in self._metrics:
-                raise InvalidInputError(field="sources", value=each.name, reason="is the name of two of them")
-            self._metrics[each.name] = SourceMetrics()
+        self._follows = False
 
     # Reading
 
     def get_session(self, workspace_id: str, session_id: str) -> Answer[Session | None]:
         """One session, or None where none of those that could say has it. Raises `SourcesFailedError`. Cost: the store,
         and where it lacks it a question to each source until one has it, which then comes whole."""
-        asked = self._whole(workspace_id, session_id)
+        asked = self._bringing.whole(workspace_id, session_id, bodies=False)
         found = None if asked.found is None else Session.model_validate(asked.found.session)
         return Answer(found, asked.source, asked.failed)
 
     def messages(self, workspace_id: str, session_id: str) -> Answer[list[Message]]:
-        """A session's visible messages, in order; raises and costs as `get_session`."""
-        asked = self._whole(workspace_id, session_id)
+        """A session's visible messages, in order; raises and costs as `get_session`. Those of a copy that has not got
+        all of them are given, with the copy among those that failed, and not kept."""
+        asked = self._bringing.whole(workspace_id, session_id, bodies=True)
         found = () if asked.found is None else asked.found.messages[: asked.found.visible]
         return Answer([Message.model_validate(each) for each in found], asked.source, asked.failed)
 
@@ -116,6 +103,7 @@ class ReadThrough:
     def search_sessions(self, workspace_id: str, query: str, *, limit: int = 20) -> Answer[list[Session]]:
         """Those whose title, description, id or agent has the text, whatever the case, the last changed first. Raises
         and costs as `list_sessions`."""
+        _check_count("limit", limit)
         if type(query) is not str or not query:
             raise InvalidInputError(field="query", value=query, reason="must be a text to look for")
         found = self._listed(workspace_id, query, lambda source: source.search_sessions(workspace_id, query))
@@ -123,198 +111,182 @@ class ReadThrough:
 
     def events(self, workspace_id: str, session_id: str) -> Answer[list[Event]]:
         """What was recorded of a session, in order. Raises `SourcesFailedError`."""
-        asked = self._rows(
+        return self._rows(
             ("event", workspace_id, session_id),
+            Event,
             lambda source: source.events(workspace_id, session_id),
-            lambda rows: write_events(self._manager, workspace_id, rows),
+            lambda source, rows: write_events(self._manager, workspace_id, session_id, rows),
         )
-        return Answer([Event.model_validate(each) for each in asked.value], asked.source, asked.failed)
 
     def tasks(self, workspace_id: str, session_id: str) -> Answer[list[Task]]:
         """A session's tasks. Raises `SourcesFailedError`."""
-        asked = self._rows(
+        return self._rows(
             ("task", workspace_id, session_id),
+            Task,
             lambda source: source.tasks(workspace_id, session_id),
-            lambda rows: write_tasks(self._manager, workspace_id, session_id, rows),
+            lambda source, rows: write_tasks(self._manager, workspace_id, session_id, source, rows),
         )
-        return Answer([Task.model_validate(each) for each in asked.value], asked.source, asked.failed)
 
     # What is known
 
     def warm(self, workspace_id: str, *, sessions: int = 20) -> int:
         """Reads the newest sessions of all sources whole, so that the next reads find them here; how many are here.
-        Raises what `list_sessions` does."""
-        listed = self.list_sessions(workspace_id).value[:sessions]
-        return sum(self.get_session(workspace_id, each.id).value is not None for each in listed)
+        Raises `SourcesFailedError`. Cost: a list of each source, and whole those of these sessions that are not here.
+        Where it is interrupted, what it has brought stays."""
+        _check_count("sessions", sessions)
+        asking, failed, found, answered = self._bringing, dict[str, str](), dict[str, int](), False
+        for source in (asking.local, *asking.sources):
+            said: dict[str, str] = {}
+            rows = asking.ask(source, lambda each: each.list_sessions(workspace_id), said) or ()
+            answered = answered or bool(rows) or (source is not asking.local and not said)
+            failed.update(said)
+            for each in rows:
+                updated = each.get("updatedAt")
+                found.setdefault(str(each["id"]), updated if isinstance(updated, int) else 0)
+        asking.must_have(answered or not failed, f"the sessions of {workspace_id}", failed)
+        newest = sorted(found, key=lambda name: (-found[name], name))[:sessions]
+        return sum(self.get_session(workspace_id, each).value is not None for each in newest)
 
     def invalidate(self, workspace_id: str | None = None, session_id: str | None = None) -> None:
         """What is known of a session, of a workspace or of all is asked of its source again when it is next read."""
-        with self._mutex:
-            self._invalidated += 1
-            kept = {
-                key: at
-                for key, at in self._asked_at.items()
-                if not (workspace_id in (None, key[1]) and (session_id in (None, key[2]) or key[0] == "list"))
-            }
-            self._asked_at = kept
+        self._bringing.asked.forget(workspace_id, session_id)
 
     def follow(self) -> None:
-        """From now on a change that a source tells of invalidates what is known of its session. To be called once."""
-        for each in self._sources:
+        """From now on a change that a source tells of invalidates what is known of its session. Once is enough."""
+        with self._mutex:
+            begun, self._follows = self._follows, True
+        for each in () if begun else self._bringing.sources:
             if isinstance(each, Watched):
                 each.watch(lambda session_id: self.invalidate(None, session_id))
 
     def metrics(self) -> dict[str, SourceMetrics]:
         """How often each source was asked, had it, and failed; the store itself is "local"."""
-        with self._mutex:
-            return {name: SourceMetrics(**vars(each)) for name, each in self._metrics.items()}
+        return self._bringing.metrics()
 
     def close(self) -> None:
         """Closes the sources. May be called twice."""
-        for each in self._sources:
+        for each in self._bringing.sources:
             each.close()
 
     # How
 
-    def _whole(self, workspace_id: str, session_id: str) -> _Asked:
-        failed: dict[str, str] = {}
-        since = self._invalidated
-        look = _messages_of(workspace_id, session_id)
-        here = self._ask(self._local, look, failed)
-        key = ("session", workspace_id, session_id)
-        others: Sequence[Source] = self._sources
-        if here is not None:
-            origin = self._origin(here.session, workspace_id, failed)
-            if origin is None or self._is_fresh(key):
-                return _Asked(here, self._local.name, failed)
-            others = [origin]
-        answered = here is not None
-        for source in others:
-            found = self._ask(source, look, failed)
-            answered = answered or source.name not in failed
-            if found is not None:
-                self._note(key, since)
-                return _Asked(self._kept(source, workspace_id, found), source.name, failed)
-        self._must_have(answered or not failed, f"session {session_id}", failed)
-        if here is not None:
-            self._note(key, since)
-        return _Asked(here, self._local.name, failed)
+    def _listed(self, workspace_id: str, query: str, look: _Look) -> Answer[list[Session]]:
+        key, asking = ("list", workspace_id, query), self._bringing
+        if asking.asked.fresh(key) is not None:
+            return self._list(key, look)
+        with asking.turns.of(key):
+            return self._list(key, look)
 
-    def _kept(self, source: Source, workspace_id: str, found: Conversation) -> Conversation:
-        """Writes a session through; as the store has it then, or, where the store cannot take it, as it was found."""
-        try:
-            write_session(self._manager, workspace_id, source, found)
-            stored = self._local.messages(workspace_id, str(found.session["id"]))
-        except _FAILURES as error:
-            _LOG.warning("read through: %s cannot be kept here: %s", found.session.get("id"), error)
-            return found
-        return found if stored is None else stored
-
-    def _listed(self, workspace_id: str, query: str, look: Callable[[Source], list[Record]]) -> Answer[list[Session]]:
-        failed: dict[str, str] = {}
-        since = self._invalidated
-        here = self._ask(self._local, look, failed)
+    def _list(self, key: Key, look: _Look) -> Answer[list[Session]]:
+        query = key[2]
+        asking, failed = self._bringing, dict[str, str]()
+        here = asking.ask(asking.local, look, failed)
         there = {str(each["id"]): each for each in here or ()}
-        source_name, answered = self._local.name, bool(there)
-        key = ("list", workspace_id, query)
-        if not self._is_fresh(key):
-            known = {str(each["id"]): each for each in self._known(workspace_id)}
-            for source in self._sources:
-                rows = self._ask(source, look, failed)
-                answered = answered or rows is not None
-                for row in rows or ():
-                    identifier = str(row["id"])
-                    before = known.get(identifier)
-                    if before is not None and not self._is_other(source, workspace_id, row, before, failed):
-                        there.setdefault(identifier, before)
-                        continue
-                    whole = self._ask(source, _messages_of(workspace_id, identifier), failed)
-                    if whole is not None:
-                        known[identifier] = there[identifier] = self._kept(source, workspace_id, whole).session
-                        source_name = source.name
-            self._must_have(answered or not failed, f"the sessions of {workspace_id}", failed)
-            self._note(key, since)
+        source = asking.local.name
+        fresh = asking.asked.fresh(key)
+        if fresh is None:
+            source = self._bring_lists(key, look, there, failed)
+        failed.update(fresh or {})
         found = [each for each in there.values() if not query or matches(each, query)]
         found.sort(key=lambda each: (-int(each.get("updatedAt") or 0), str(each["id"])))
-        return Answer([Session.model_validate(each) for each in found], source_name, failed)
+        return Answer([Session.model_validate(each) for each in found], source, failed)
+
+    def _bring_lists(self, key: Key, look: _Look, there: dict[str, Record], failed: dict[str, str]) -> str:
+        """Adds to a list what each source has of it, brought whole where it is new; who had something."""
+        _, workspace_id, _ = key
+        asking, moment, answered, all_kept = self._bringing, self._bringing.asked.moment, bool(there), True
+        name = asking.local.name
+        known = {str(each["id"]): each for each in self._known(workspace_id)}
+        for source in asking.sources:
+            rows = asking.ask(source, look, failed)
+            answered = answered or rows is not None
+            for row in rows or ():
+                identifier = str(row["id"])
+                before = known.get(identifier)
+                if before is None or self._is_other(source, workspace_id, row, before, failed):
+                    brought, is_kept = self._of_list(source, workspace_id, row, failed)
+                    name = name if brought is None else source.name
+                    before = before if brought is None else brought
+                    all_kept = all_kept and is_kept
+                if before is not None:
+                    known[identifier] = there[identifier] = before
+        asking.must_have(answered or not failed, f"the sessions of {workspace_id}", failed)
+        if all_kept:  # Else the next list would lack them.
+            asking.asked.note(key, moment, failed)
+        return name
 
     def _known(self, workspace_id: str) -> list[Record]:
         try:
-            return self._local.list_sessions(workspace_id)
-        except _FAILURES:  # It was asked already, and is named.
+            return self._bringing.local.list_sessions(workspace_id)
+        except FAILURES:  # It was asked already, and is named.
             return []
 
     def _is_other(self, source: Source, workspace_id: str, row: Record, before: Record, failed: dict[str, str]) -> bool:
         """Whether a session that is here has come from this source, and has changed there since."""
-        ours = self._origin(before, workspace_id, failed) is source
+        ours = self._bringing.origin(before, workspace_id, failed) is source
         return ours and any(row.get(field) != before.get(field) for field in _SHOWN)
 
-    def _origin(self, record: Record, workspace_id: str, failed: dict[str, str]) -> Source | None:
-        """The source that a session came from; None too where that cannot say which it is."""
-        for source in self._sources:
-            if self._ask(source, lambda each: origin_of(record, [each], workspace_id), failed, counted=False):
-                return source
-        return None
-
-    def _rows(
-        self, key: _Key, look: Callable[[Source], list[Record] | None], write: Callable[[list[Record]], list[Record]]
-    ) -> Answer[list[Record]]:
-        kind, workspace_id, session_id = key
-        since = self._invalidated
-        whole = self._whole(workspace_id, session_id)  # What is of a session that is not here would be nobody's.
-        failed = dict(whole.failed)
-        here = self._ask(self._local, look, failed)
-        if whole.found is None:
-            return Answer(here or [], self._local.name, failed)
-        origin = self._origin(whole.found.session, workspace_id, failed)
-        if self._is_fresh(key) or (here and origin is None):
-            return Answer(here or [], self._local.name, failed)
-        answered = bool(here)
-        for source in self._sources:
-            rows = self._ask(source, look, failed)
-            answered = answered or source.name not in failed
-            if rows:
-                self._note(key, since)
-                return Answer(write(rows), source.name, failed)
-        self._must_have(answered or not failed, f"each {kind} of session {session_id}", failed)
-        self._note(key, since)
-        return Answer(here or [], self._local.name, failed)
-
-    def _ask(
-        self, source: Source, look: Callable[[Source], U | None], failed: dict[str, str], *, counted: bool = True
-    ) -> U | None:
-        """What a source says; None where it fails, which is noted."""
-        began = time.monotonic()
-        found: U | None = None
+    def _of_list(
+        self, source: Source, workspace_id: str, row: Record, failed: dict[str, str]
+    ) -> tuple[Record | None, bool]:
+        """A session that a source has listed, brought whole, and whether it is kept; where it cannot be had whole, what
+        the list says of it. None where it has gone since, or is none."""
+        nobody = Brought(None, self._bringing.local.name, {})
         try:
-            found = look(source)
-        except InvalidInputError:  # The question is wrong, not the source.
-            raise
-        except _FAILURES as error:
-            failed[source.name] = str(error)
-            _LOG.warning("read through: %s", error)
-        with self._mutex:
-            numbers = self._metrics[source.name] if counted else SourceMetrics()
-            numbers.asked += 1
-            numbers.hits += bool(found)
-            numbers.failures += source.name in failed
-            numbers.seconds += time.monotonic() - began
+            asked = self._bringing.brought(("session", workspace_id, str(row["id"])), nobody, [source])
+            return None if asked.found is None else asked.found.session, asked.is_kept
+        except SourcesFailedError:
+            return next(iter(self._readable(Session, source, [row], failed)), None), False
+        finally:
+            failed.update(nobody.failed)
+
+    def _rows(self, key: Key, model: type[M], look: _Look, write: _Write) -> Answer[list[M]]:
+        _, workspace_id, session_id = key
+        asking = self._bringing
+        whole = asking.whole(workspace_id, session_id, bodies=False)
+        failed = dict(whole.failed)
+        rows, name = asking.ask(asking.local, look, failed) or [], asking.local.name
+        if whole.found is not None:  # What is of a session that is nowhere would be nobody's.
+            began_here = whole.source == name and asking.origin(whole.found.session, workspace_id, failed) is None
+            fresh = asking.asked.fresh(key)
+            failed.update(fresh or {})
+            if not began_here and fresh is None:
+                with asking.turns.of(key):
+                    rows, name = self._bring_rows(key, model, rows, look, write, failed)
+        return Answer([model.model_validate(each) for each in rows], name, failed)
+
+    def _bring_rows(
+        self, key: Key, model: type[M], here: list[Record], look: _Look, write: _Write, failed: dict[str, str]
+    ) -> tuple[list[Record], str]:
+        asking, moment, answered = self._bringing, self._bringing.asked.moment, bool(here)
+        for source in asking.sources:
+            said: dict[str, str] = {}
+            rows = asking.ask(source, look, said)
+            answered = answered or not said
+            failed.update(said)
+            if rows:
+                try:
+                    written = write(source, rows)
+                    asking.asked.note(key, moment, failed)
+                    return written, source.name
+                except FAILURES as error:
+                    _LOG.warning("read through: each %s of %s cannot be kept here: %s", key[0], key[2], error)
+                    return self._readable(model, source, rows, failed), source.name
+        asking.must_have(answered or not failed, f"each {key[0]} of session {key[2]}", failed)
+        asking.asked.note(key, moment, failed)
+        return here, asking.local.name
+
+    def _readable(self, model: type[Model], source: Source, rows: list[Record], failed: dict[str, str]) -> list[Record]:
+        """Those that are what they should be; that others are not is noted."""
+        found = []
+        for each in rows:
+            try:
+                model.model_validate(each)
+                found.append(each)
+            except pydantic.ValidationError:
+                failed[source.name] = f"{model.__name__.lower()} {each.get('id')!r} there cannot be read"
+                _LOG.warning("read through: %s: %s", source.name, failed[source.name])
         return found
-
-    def _must_have(self, known: bool, wanted: str, failed: dict[str, str]) -> None:
-        if not known:
-            raise SourcesFailedError(wanted=wanted, errors=failed)
-
-    def _is_fresh(self, key: _Key) -> bool:
-        with self._mutex:
-            at = self._asked_at.get(key)
-        return at is not None and time.monotonic() < at + self._ttl
-
-    def _note(self, key: _Key, since: int) -> None:
-        """It was asked; what was invalidated meanwhile may have been read before it changed."""
-        with self._mutex:
-            if self._invalidated == since:
-                self._asked_at[key] = time.monotonic()
 
     def __enter__(self) -> ReadThrough:
         return self
@@ -325,13 +297,6 @@ class ReadThrough:
         self.close()
 
 
-class _Asked(NamedTuple):
-    """A session that was asked for, who had it, and who failed."""
-
-    found: Conversation | None
-    source: str
-    failed: dict[str, str]
-
-
-def _messages_of(workspace_id: str, session_id: str) -> Callable[[Source], Conversation | None]:
-    return lambda source: source.messages(workspace_id, session_id)
+def _check_count(field: str, value: object) -> None:
+    if type(value) is not int or value < 1:
+        raise InvalidInputError(field=field, value=value, reason="must be a whole number, 1 or more")

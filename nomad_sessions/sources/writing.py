@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nomad_sessions.formats.importing import mark_of, store_session
+from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
+from nomad_sessions.formats.importing import mark_of, stamped, store_session
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.models import dump
 from nomad_sessions.sources.source import Conversation, Record, Source
@@ -41,28 +42,38 @@ def write_session(manager: NativeSessionManager, workspace_id: str, source: Sour
         _LOG.warning("read through: %s: %s", source.name, each)
 
 
-def write_events(manager: NativeSessionManager, workspace_id: str, rows: Sequence[Record]) -> list[Record]:
-    """Records those events that are not here, by their ids, with one sync; all of them, as they are here then."""
-    ids = {str(each["id"]) for each in rows}
-    there = _events(manager, workspace_id, ids)
-    known = {str(each["id"]) for each in there}
+def write_events(
+    manager: NativeSessionManager, workspace_id: str, session_id: str, rows: Sequence[Record]
+) -> list[Record]:
+    """Records those events of a session that are not here, by their ids, with one sync; all of them, as they are here
+    then. Cost: the recorded events, looked through."""
+    known = {str(each["id"]) for each in _events(manager, workspace_id, session_id)}
     new = [each for each in rows if each["id"] not in known]
     if new:
         manager.record_events(workspace_id, new)
-        there = _events(manager, workspace_id, ids)
-    return there
+    return _events(manager, workspace_id, session_id)
 
 
-def _events(manager: NativeSessionManager, workspace_id: str, ids: set[str]) -> list[Record]:
-    return [dump(each) for each in manager.events(workspace_id, recorded=True) if each.id in ids]
+def _events(manager: NativeSessionManager, workspace_id: str, session_id: str) -> list[Record]:
+    return [dump(each) for each in manager.events(workspace_id, session_id=session_id, recorded=True)]
 
 
 def write_tasks(
-    manager: NativeSessionManager, workspace_id: str, session_id: str, rows: Sequence[Record]
+    manager: NativeSessionManager, workspace_id: str, session_id: str, source: Source, rows: Sequence[Record]
 ) -> list[Record]:
-    """Creates those tasks that are not here, and gives all as they are here then."""
+    """Creates those tasks that are not here, makes those that have changed there what they are, and gives all as they
+    are here then. One that cannot be kept is a warning, and is no reason to leave out others."""
     for each in rows:
-        fields: dict[str, Any] = {key: value for key, value in each.items() if key not in _TASK}
-        if manager.get_task(workspace_id, str(each["id"])) is None:
-            manager.create_task(workspace_id, session_id, fields)
+        task = stamped({key: value for key, value in each.items() if key not in _TASK}, source.form)
+        try:
+            with manager.transaction(workspace_id) as tx:
+                known = tx.get_task(workspace_id, task["id"])
+                mark = mark_of({} if known is None else known.model_extra or {})
+                if known is not None and (not mark or mark == task["imported"]):
+                    continue  # It began here, or is what was read before: what was changed here stays.
+                if known is not None:  # Anew: not every step from the one state to the other is one of a task's life.
+                    tx.delete_task(workspace_id, task["id"])
+                tx.create_task(workspace_id, session_id, task)
+        except (InvalidInputError, AlreadyExistsError) as error:
+            _LOG.warning("read through: %s: task %s cannot be kept: %s", source.name, task["id"], error)
     return [dump(each) for each in manager.list_tasks(workspace_id, session_id=session_id)]

@@ -133,6 +133,12 @@ class Synchronizer:
         (courier,) = self._of(target)
         return courier.with_carrier(workspace_id, use)
 
+    def ask(self, target: str, use: Callable[[SyncTarget], T]) -> T:
+        """`use(target)`, while nothing is pushed to it from here: another process may. Raises what `use` does."""
+        (courier,) = self._of(target)
+        with courier.asking():
+            return use(courier.target)
+
     def dead(self, workspace_id: str | None = None, *, target: str | None = None) -> list[tuple[str, str, DeadLetter]]:
         """What targets have refused: the target, the workspace, and what."""
         return [

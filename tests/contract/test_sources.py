@@ -14,8 +14,10 @@ import pytest
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.errors import SourcesFailedError, SourceUnavailableError
 from nomad_sessions.sources import LocalSource, OpenCodeClient, OpenCodeSource, Source, TargetSource, read_through
-from nomad_sessions.sync import MemoryTarget, Synchronizer
+from nomad_sessions.sync import MemoryTarget, MongoTarget, Synchronizer
+from tests.support.mongod import running_mongod
 from tests.support.opencode import OpenCode, Server, free_port, needs_opencode
+from tests.support.targets import made_target
 
 WS = "ws"
 
@@ -55,13 +57,15 @@ def made(kind: str, tmp_path: Path, program: OpenCode) -> Iterator[tuple[Source,
         manager.revert(WS, "ses_1")
         manager.create_task(WS, "ses_1", id="t")
         manager.record_event(WS, "noted", session_id="ses_1")
-        target = MemoryTarget()
-        with Synchronizer(manager, [target]) as synchronizer:
+        if kind == "local":
+            yield LocalSource(manager), "ses_1"
+            return
+        with made_target(kind) as target, Synchronizer(manager, [target]) as synchronizer:
             synchronizer.push(WS)
-            yield LocalSource(manager) if kind == "local" else TargetSource(target), "ses_1"
+            yield TargetSource(target), "ses_1"
 
 
-@pytest.mark.parametrize("kind", ["local", "memory", "opencode"])
+@pytest.mark.parametrize("kind", ["local", "memory", "mongo", "chroma", "opencode"])
 def test_a_source_answers_in_records_of_the_store_s_shape(kind: str, tmp_path: Path, program: OpenCode) -> None:
     with made(kind, tmp_path, program) as (source, name):
         source.ping()
@@ -82,12 +86,12 @@ def test_a_source_answers_in_records_of_the_store_s_shape(kind: str, tmp_path: P
         ]
         assert found.visible == 2
         events, tasks = source.events(WS, name), source.tasks(WS, name)
-        if kind == "opencode":
+        if kind in ("opencode", "chroma"):  # Of other kinds they take nothing.
             assert (events, tasks) == (None, None)
         else:
             assert [each["type"] for each in events or ()] == ["noted"]
             assert [each["id"] for each in tasks or ()] == ["t"]
-        for absent in ("ses_none", "01JB7MZ0000000000000000000", "odd/../id"):
+        for absent in ("ses_none", "01JB7MZ0000000000000000000", "odd/../id", "ses_ä/../\udc00?#%\n"):
             assert source.get_session(WS, absent) is None
             assert source.messages(WS, absent) is None
         assert source.place(WS)
@@ -138,3 +142,30 @@ def test_a_running_server_is_read_through_and_its_death_is_told(tmp_path: Path, 
             assert [each.id for each in through.list_sessions(WS).value]
             with pytest.raises(SourceUnavailableError):
                 dead.ping()
+
+
+def test_a_real_mongod_that_is_killed_is_named_and_is_read_again_when_it_is_back(tmp_path: Path) -> None:
+    with running_mongod() as mongod:
+        with NativeSessionManager(tmp_path / "other", durability="os") as other:
+            for n in range(3):
+                other.create_session(WS, id=f"s{n}", title=f"Session {n}")
+                other.add_message(WS, f"s{n}", role="user", content=f"text {n}")
+            with Synchronizer(other, [MongoTarget(mongod.uri)]) as synchronizer:
+                synchronizer.push(WS)
+        copy = MongoTarget(mongod.uri, connect_timeout=0.5, timeout=2)
+        with (
+            NativeSessionManager(tmp_path / "data", durability="os") as m,
+            read_through(m, [TargetSource(copy), TargetSource(MemoryTarget())], ttl=0) as through,
+        ):
+            found = through.messages(WS, "s0")
+            assert (found.source, [each.content for each in found.value]) == ("mongo", ["text 0"])
+            mongod.kill()
+            found = through.messages(WS, "s0")
+            assert (found.source, list(found.failed), len(found.value)) == ("local", ["mongo"], 1)
+            missed = through.get_session(WS, "s1")
+            assert (missed.value, list(missed.failed), missed.is_certain) == (None, ["mongo"], False)
+            assert [each.id for each in through.list_sessions(WS).value] == ["s0"]
+            mongod.start()
+            found = through.messages(WS, "s1")
+            assert (found.source, found.failed, [each.content for each in found.value]) == ("mongo", {}, ["text 1"])
+            assert len(through.list_sessions(WS).value) == 3

@@ -314,6 +314,12 @@ def test_an_event_of_each_generation(spelling: str) -> None:
     }
     event = one("session", projected)
     assert (event["type"], event["sessionId"], event["timestamp"]) == ("session.updated", SES, AT)
+    del projected["metadata"]["sessionId"]  # type: ignore[attr-defined]
+    assert one("session", projected)["sessionId"] == SES
+    for said in ({"session": {"id": SES}}, {"message": {spelling: SES}}, {spelling: SES}):
+        older = {"type": "session.compacted", **said}
+        row = {"id": "e", "text": "…", "metadata": {"eventType": "session.compacted", "rawEvent": json.dumps(older)}}
+        assert one("event", row)["sessionId"] == SES
     posted = {
         "id": "event_1",
         "text": "x",

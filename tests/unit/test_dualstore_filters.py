@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nomad_sessions import InvalidInputError
-from nomad_sessions.dualstore.filters import checked, matches, ordered
+from nomad_sessions.dualstore.filters import checked, checked_sort, matches, ordered
 
 ENTRY = {
     "id": "a",
@@ -78,9 +78,16 @@ def test_orders_are_stable_and_mixed_values_have_one() -> None:
     rows = [
         {"id": str(n), "timestamp": n % 3, "metadata": {"v": v}} for n, v in enumerate([3, "x", None, True, [1], 1.5])
     ]
-    assert [each["id"] for each in ordered(rows, None)] == ["2", "5", "1", "4", "0", "3"]
-    assert [each["id"] for each in ordered(rows, {"timestamp": 1, "id": -1})] == ["3", "0", "4", "1", "5", "2"]
-    assert [each["id"] for each in ordered(rows, [("metadata.v", 1)])] == ["2", "5", "0", "1", "3", "4"]
+    assert [each["id"] for each in ordered(rows, checked_sort(None))] == ["2", "5", "1", "4", "0", "3"]
+    assert [each["id"] for each in ordered(rows, checked_sort({"timestamp": 1, "id": -1}))] == [
+        "3",
+        "0",
+        "4",
+        "1",
+        "5",
+        "2",
+    ]
+    assert [each["id"] for each in ordered(rows, checked_sort([("metadata.v", 1)]))] == ["2", "5", "0", "1", "3", "4"]
     for wrong in ({"timestamp": 0}, {"timestamp": True}, ["timestamp"], [("timestamp", 1, 2)]):
         with pytest.raises(InvalidInputError, match="sort"):
-            ordered(rows, wrong)  # type: ignore[arg-type]
+            checked_sort(wrong)  # type: ignore[arg-type]

@@ -22,8 +22,12 @@ GATE = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 5
+
     def do_GET(self) -> None:
-        SEEN.append({"path": self.path, **{key.lower(): value for key, value in self.headers.items()}})
+        port = str(self.client_address[1])
+        SEEN.append({"path": self.path, "port": port, **{key.lower(): value for key, value in self.headers.items()}})
         status, text = ANSWERS.get(self.path.partition("?")[0], (404, "{}"))
         if text == "hang":
             GATE.wait(30)
@@ -31,9 +35,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if self.path.startswith("/event"):
             self.send_header("content-type", "text/event-stream")
-        self.send_header("content-length", str(len(data)))
+        self.send_header("content-length", str(1000 if text == "cut" else len(data)))
         self.end_headers()
         self.wfile.write(data)
+        self.close_connection = text == "cut"
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing."""
@@ -51,6 +56,7 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     ANSWERS["/global/health"] = (200, "{}")
     ANSWERS["/path"] = (200, '{"directory": "/p"}')
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -144,6 +150,10 @@ def test_bad_settings_are_named_without_their_secrets(url: str, options: dict[st
 def test_ids_are_one_piece_of_a_path_and_the_folder_is_asked_once(url: str) -> None:
     ANSWERS["/session"] = (200, json.dumps([]))
     with OpenCodeClient(url) as client:
+        for other in ("", ".", ".."):
+            assert (client.session(other), client.messages(other), client.todos(other)) == (None, None, [])
+            assert client.message("ses_1", other) is None
+        assert SEEN == []
         assert client.session("a/../b?c") is None
         assert SEEN[-1]["path"] == "/session/a%2F..%2Fb%3Fc"
         client.sessions()
@@ -161,3 +171,46 @@ def test_without_the_extra_one_line_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     (line,) = done.stdout.splitlines()
     assert 'pip install "nomad-sessions[opencode]"' in line
+
+
+def test_a_list_that_ends_too_soon_is_none(url: str) -> None:
+    ANSWERS["/session"] = (200, "cut")
+    with OpenCodeClient(url) as client, pytest.raises(SourceUnavailableError, match="without sending complete"):
+        client.sessions()
+
+
+FORKED = """
+import os, sys
+from nomad_sessions.sources import OpenCodeClient
+
+
+def in_a_child(do):
+    child = os.fork()
+    if child == 0:
+        do()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+client = OpenCodeClient(sys.argv[1])
+client.ping()
+in_a_child(lambda: (client.ping(), client.close()))
+client.ping()
+with client.events() as events:
+    in_a_child(events.close)
+    print(next(iter(events)).type)
+client.close()
+client.ping()
+"""
+
+
+def test_a_forked_child_has_connections_of_its_own_and_ends_none_of_its_parent_s(url: str) -> None:
+    ANSWERS["/event"] = (200, 'data: {"type": "said"}\n\n')
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORKED, url], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "said\n"
+    pings = [each["port"] for each in SEEN if each["path"] == "/global/health"]
+    parent, child, again, before_events, reopened = pings
+    assert parent == again == before_events
+    assert len({parent, child, reopened}) == 3
