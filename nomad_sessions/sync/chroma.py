@@ -22,6 +22,8 @@ from nomad_sessions.sync.chroma_writing import applied, fetched, listing, refill
 from nomad_sessions.sync.target import Applied, Change, Kind, Stored, TargetInfo
 
 if TYPE_CHECKING:
+    from chromadb.api import ClientAPI
+
     from nomad_sessions.sync.chroma_rows import Metadata
 
 __all__ = ["ChromaTarget"]
@@ -30,11 +32,8 @@ _LOG = logging.getLogger("nomad_sessions")
 
 
 class ChromaTarget:
-    """Vectors of sessions and messages in a folder, or on a Chroma server. For one thread at a time.
-
-    A folder's index is in memory: a process that asks does not find what another has written since it opened it.
-    Several processes at once want a server.
-    """
+    """Vectors of sessions and messages in a folder, or on a Chroma server. Threads, and the processes that use one
+    folder, take turns: who asks waits for 5 s at most, and a push for `timeout`."""
 
     kinds: Collection[Kind] = tuple(COLLECTIONS)
 
@@ -63,7 +62,7 @@ class ChromaTarget:
         self._embedder = embedder
         where = None if path is None else os.fspath(path)
         self._connection = Connection(name, where, url, {} if headers is None else headers, timeout)
-        self._shelves: Shelves | None = None
+        self._shelves: tuple[ClientAPI, Shelves] | None = None
         self._listings: dict[tuple[str, Kind], list[Stored]] = {}
 
     def apply(self, changes: Sequence[Change], *, force: bool = False) -> Applied:
@@ -97,7 +96,7 @@ class ChromaTarget:
 
     def ping(self) -> None:
         """See `SyncTarget`. The embedder is not asked."""
-        with self._connection.client() as client:
+        with self._connection.client(asks=True) as client:
             client.heartbeat()
 
     def describe(self) -> TargetInfo:
@@ -131,9 +130,9 @@ class ChromaTarget:
             raise InvalidInputError(field="limit", value=limit, reason="must be at least 1")
         if not queries:
             return []
-        with self._connection.client(create=False) as client:
+        with self._connection.client(asks=True) as client:
             vectors = self._embedder.embed(list(queries))
-            shelves = self._shelves
+            shelves = self._known(client)
             if shelves is None:
                 shelves, why = found_shelves(client, self._agent, self._model())
                 if shelves is None:
@@ -142,14 +141,16 @@ class ChromaTarget:
 
     @contextlib.contextmanager
     def _use(self) -> Iterator[Shelves]:
-        try:
-            with self._connection.client() as client:
-                if self._shelves is None:
-                    self._shelves = open_shelves(client, self._agent, self._model(), self._refill)
-                yield self._shelves
-        except TargetUnavailableError:
-            self._shelves = None
-            raise
+        with self._connection.client() as client:
+            shelves = self._known(client)
+            if shelves is None:
+                shelves = open_shelves(client, self._agent, self._model(), self._refill)
+                self._shelves = client, shelves
+            yield shelves
+
+    def _known(self, client: ClientAPI) -> Shelves | None:
+        """The shelves, unless they were opened through another client than is there now."""
+        return self._shelves[1] if self._shelves is not None and self._shelves[0] is client else None
 
     def _model(self) -> Model:
         dimension = self._embedder.dimension
