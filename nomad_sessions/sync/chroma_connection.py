@@ -103,7 +103,7 @@ class Connection:
                 yield
                 return
             if asks and not self._folder.exists:
-                raise FileNotFoundError("nothing was pushed to it yet")
+                raise FileNotFoundError("nothing was pushed to it yet (`sync push` does)")
             with self._folder.turn(patience, writes=not asks) as is_same:
                 if not is_same:
                     self._drop()
