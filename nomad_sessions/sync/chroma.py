@@ -77,6 +77,12 @@ class ChromaTarget:
             rejected = applied(shelves, self._embedder, changes, force=force)
         return Applied(len(changes) - len(rejected), tuple(rejected))
 
+    def renew(self) -> None:
+        """Embeds anew what is there of another model. Cost: nothing but the first time."""
+        if self._shelves is None:
+            with self._use():
+                pass
+
     def scan(self, workspace_id: str, kind: Kind, *, after: str = "", limit: int = 1000) -> list[Stored]:
         """See `SyncTarget`. The first page costs reading what all of it is called, further ones nothing."""
         place = (workspace_id, kind)
@@ -99,8 +105,8 @@ class ChromaTarget:
             return sorted(each for each in there if any(listing(shelves, each, kind) for kind in self.kinds))
 
     def ping(self) -> None:
-        """See `SyncTarget`. The embedder is not asked."""
-        with self._connection.client(asks=True) as client:
+        """See `SyncTarget`. The embedder is not asked; a folder that is not there is made."""
+        with self._connection.client(asks=self._connection.exists) as client:
             client.heartbeat()
 
     def describe(self) -> TargetInfo:

@@ -67,6 +67,11 @@ class Connection:
         """Where it is."""
         return self._url if self._folder is None else self._folder.path
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a folder; a server may be there."""
+        return self._folder is None or self._folder.exists
+
     @contextlib.contextmanager
     def client(self, *, asks: bool = False) -> Iterator[ClientAPI]:
         """Chroma's own client, while the block runs, which `asks` if it writes nothing: then no folder is made. It is
@@ -102,7 +107,7 @@ class Connection:
             if self._folder is None:
                 yield
                 return
-            if asks and not self._folder.exists:
+            if asks and not self.exists:
                 raise FileNotFoundError("nothing was pushed to it yet (`sync push` does)")
             with self._folder.turn(patience, writes=not asks) as is_same:
                 if not is_same:

@@ -44,7 +44,10 @@ class Folder:
     @property
     def exists(self) -> bool:
         """Whether there is one."""
-        return REAL.stat(self.path) is not None
+        try:
+            return REAL.stat(self.path) is not None
+        except OSError:  # A file is in the way, say.
+            return False
 
     @contextlib.contextmanager
     def turn(self, patience: float, *, writes: bool) -> Iterator[bool]:

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from nomad_sessions import NativeSessionManager
 from nomad_sessions.embedders import CachedEmbedder, Vector, VectorCache
 from nomad_sessions.errors import EmbedderError, TargetUnavailableError
+from nomad_sessions.sync import Synchronizer
 from nomad_sessions.sync.chroma import ChromaTarget
+from tests.support.chroma import chroma_server
 from tests.support.chroma_cases import Known, collections, contents, message, opened, session
 
 CHANGES = [
@@ -111,6 +114,39 @@ def test_a_change_of_the_model_tells_how_far_it_is(tmp_path: Path) -> None:
         assert told == [(1, 1), *((n, 9) for n in range(1, 10))]
         target.scan("ws", "session")
         assert len(told) == 10
+
+
+def test_a_push_of_nothing_new_changes_the_model(tmp_path: Path) -> None:
+    with NativeSessionManager(tmp_path / "data", durability="os") as manager:
+        manager.create_session("ws", title="abc")
+        for model in ("known/1", "other/1"):
+            with Synchronizer(manager, [ChromaTarget(Known(model), path=tmp_path / "chroma")]) as sync:
+                sync.push()
+            assert {marks["model"] for marks, _ in vectors(tmp_path / "chroma").values()} == {model}
+
+
+def test_a_server_that_is_killed_while_it_changes_the_model_goes_on_with_it(tmp_path: Path) -> None:
+    class Killing(Known):
+        def _vectors(self, texts: list[str]) -> list[Vector]:
+            if texts != ["abc"] and len(self.asked) > 3:
+                server.kill()
+            return super()._vectors(texts)
+
+    with chroma_server(tmp_path / "chroma") as server:
+        for model in (Known(), Killing("other/1"), Known("other/1")):
+            target = ChromaTarget(model, url=server.url, timeout=5)
+            if isinstance(model, Killing):
+                with pytest.raises(TargetUnavailableError):
+                    target.renew()
+                server.start()
+                with pytest.raises(TargetUnavailableError, match="another model"):
+                    target.most_relevant(["abc"])
+            else:
+                fill(target)
+                if model.model == "known/1":
+                    before = contents(target)
+                assert contents(target) == before
+            target.close()
 
 
 def test_what_the_new_model_refuses_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
