@@ -38,6 +38,11 @@ class Relevant(NamedTuple):
     text: str
     rev: int
 
+    @property
+    def message_id(self) -> str | None:
+        """Which message it is, None for a session: as `DualStoreManager` asks."""
+        return self.id if self.kind == "message" else None
+
 
 def check_question(queries: object, limit: object, kinds: Collection[str]) -> None:
     """Raises `InvalidInputError` for what none could be."""
