@@ -15,7 +15,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from nomad_sessions.embedders.embedder import PROBE, Embedder, Vector, embed_checked
+from nomad_sessions.embedders.embedder import PROBE, CheckedEmbedder, Embedder, Vector, embed_checked
 from nomad_sessions.forking import Mutex
 from nomad_sessions.storage._os import REAL
 from nomad_sessions.storage.files import make_folder
@@ -113,7 +113,7 @@ class VectorCache:
             self._drop_connection()
 
 
-class CachedEmbedder:
+class CachedEmbedder(CheckedEmbedder):
     """An embedder that asks another only for what is not in the cache."""
 
     def __init__(self, embedder: Embedder, cache: VectorCache) -> None:
