@@ -6,7 +6,7 @@ folder through this package holds a lock meanwhile, and opens Chroma anew where 
 child is refused where its parent had opened one: Chroma waits there for ever, for threads that are not.
 
 Invariant: what is in memory of the folder is what lies on the disk, whenever it is used. Verified by
-`tests/contract/test_chroma_folder.py`, with several processes.
+`tests/contract/test_chroma_folder.py`.
 """
 
 from __future__ import annotations

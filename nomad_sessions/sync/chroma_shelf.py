@@ -119,7 +119,10 @@ class Shelf:
         columns: Sequence[Sequence[Any]] = [
             (found[name] or [[]])[0] for name in ("distances", "documents", "metadatas")
         ]
-        return [Near(1 - distance, text or "", metadata) for distance, text, metadata in zip(*columns, strict=True)]
+        return [
+            Near(min(1.0, 1 - distance), text or "", metadata)
+            for distance, text, metadata in zip(*columns, strict=True)
+        ]
 
 
 def _in_batches(ids: Iterable[str], most: int) -> Iterator[list[str]]:

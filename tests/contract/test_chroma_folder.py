@@ -1,12 +1,10 @@
-"""One folder of Chroma's, and several who use it: processes, threads, a forked child."""
+"""One folder of Chroma's, and several who use it. Two targets in one process have two Chromas, as two processes do."""
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
 import os
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,29 +19,23 @@ from nomad_sessions.sync import chroma_connection
 from nomad_sessions.sync.chroma_folder import LOCK
 from tests.support.chroma_cases import Known, contents, message, opened
 
-EACH, AT_ONCE = 1_200, 100  # Chroma writes its index to the disk after 1,000.
+AT_ONCE = 1_100  # Chroma writes its index to the disk after 1,000.
 
 
 def text(ws: str, number: int) -> str:
     return f"{ws} says {number} and {number * 7919 % 10_007}"
 
 
-def write(folder: Path, ws: str) -> None:
-    """What a child does."""
-    with opened(folder, HashingEmbedder(32)) as target:
-        for begin in range(0, EACH, AT_ONCE):
-            some = range(begin, begin + AT_ONCE)
-            target.apply([message(f"m{n}", n + 1, text(ws, n), ws=ws) for n in some])
-
-
-def test_processes_that_write_to_one_folder_lose_no_vector(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.contract.test_chroma_folder", str(tmp_path)]
-    children = [subprocess.Popen([*command, ws], cwd=Path(__file__).parents[2]) for ws in ("one", "two")]
-    assert [each.wait() for each in children] == [0, 0]
+def test_two_that_write_in_turns_lose_no_vector(tmp_path: Path) -> None:
+    with opened(tmp_path, HashingEmbedder(32)) as one, opened(tmp_path, HashingEmbedder(32)) as two:
+        for begin in (0, AT_ONCE):
+            for target, ws in ((one, "one"), (two, "two")):
+                some = range(begin, begin + AT_ONCE)
+                target.apply([message(f"m{n}", n + 1, text(ws, n), ws=ws) for n in some])
     with opened(tmp_path, HashingEmbedder(32)) as target:
         for ws in ("one", "two"):
-            assert len(contents(target, ws)) == EACH
-            for number in range(0, EACH, 60):
+            assert len(contents(target, ws)) == 2 * AT_ONCE
+            for number in range(0, 2 * AT_ONCE, 50):
                 (best,) = target.most_relevant([text(ws, number)], 1)
                 assert best.workspace_id == ws
                 assert best.score > 1 - 1e-5
@@ -104,7 +96,3 @@ def test_threads_take_turns(tmp_path: Path) -> None:
             return len(target.most_relevant(["abc"], 100))
 
         assert max(pool.map(use, range(1, 30))) == 29
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1]), sys.argv[2])
