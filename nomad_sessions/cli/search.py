@@ -93,7 +93,7 @@ def search(
         mode = _mode(semantic, hybrid, substring)
         found: Results | RankedResults
         if mode is not None:
-            with contextlib.closing(_vectors(manager)) as vectors:
+            with working("Searching"), contextlib.closing(_vectors(manager)) as vectors:
                 near = SemanticSearcher(searcher, vectors)
                 found = near.find(text, mode=mode, workspace_id=workspace, filters=filters, limit=limit, offset=offset)
         else:

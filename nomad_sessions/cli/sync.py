@@ -51,15 +51,17 @@ def register(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _opened(data_dir: Path | None, workspace: str | None) -> Iterator[tuple[NativeSessionManager, Synchronizer]]:
+def _opened(
+    data_dir: Path | None, workspace: str | None, tell: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[NativeSessionManager, Synchronizer]]:
     with NativeSessionManager(data_dir) as manager:
         if workspace is not None:
             validate_workspace_id(workspace)
             if workspace not in manager.list_workspaces():
                 raise WorkspaceNotFoundError(workspace_id=workspace)
-        targets = configured_targets(read_settings(), manager.data_dir)
+        targets = configured_targets(read_settings(), manager.data_dir, tell)
         if not targets:
-            reason = f"there is none: set MONGODB_URI or CHROMA_URL, or write it into {config_path()}"
+            reason = f"there is none: set MONGODB_URI, CHROMA_URL or EMBEDDING_DRIVER, or write it into {config_path()}"
             raise InvalidInputError(field="target", value=None, reason=reason)
         with Synchronizer(manager, targets) as sync:
             yield manager, sync
@@ -109,7 +111,7 @@ def push(
     done: dict[tuple[str, str], Pushed] = {}
     busy: list[tuple[str, str]] = []
     unreadable: dict[str, str] = {}
-    with _opened(data_dir, workspace) as (manager, sync), working("Sending") as tell:
+    with working("Sending") as tell, _opened(data_dir, workspace, tell) as (manager, sync):
         for name, each in _pairs(manager, sync, target, workspace):
             try:
                 done |= sync.push(each, target=name, progress=lambda _, __, count: tell(count, count))
@@ -159,7 +161,7 @@ def verify(
 ) -> None:
     """Compare targets with the store, in full. Exit code 1 where something differs, and was not repaired."""
     found: list[tuple[str, str, Difference]] = []
-    with _opened(data_dir, workspace) as (manager, sync), working("Comparing") as tell:
+    with working("Comparing") as tell, _opened(data_dir, workspace, tell) as (manager, sync):
         for name, each in _pairs(manager, sync, target, workspace):
             differences = sync.verify(each, target=name, repair=repair, progress=tell)
             found += [(name, each, difference) for difference in differences]
@@ -248,7 +250,7 @@ def retry(
     target: Target = None, workspace: AnyWorkspace = None, data_dir: DataDir = None, as_json: AsJson = False
 ) -> None:
     """Send what was refused once more, as it is now."""
-    with _opened(data_dir, workspace) as (_, sync), working("Sending"):
+    with working("Sending") as tell, _opened(data_dir, workspace, tell) as (_, sync):
         done = sync.retry(workspace, target=target)
     if for_people(as_json):
         Console().print(f"{done.confirmed:,} taken, {done.rejected:,} refused again.")

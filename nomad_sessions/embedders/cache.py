@@ -15,7 +15,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from nomad_sessions.embedders.embedder import Embedder, Vector
+from nomad_sessions.embedders.embedder import PROBE, CheckedEmbedder, Embedder, Vector, embed_checked
 from nomad_sessions.forking import Mutex
 from nomad_sessions.storage._os import REAL
 from nomad_sessions.storage.files import make_folder
@@ -113,7 +113,7 @@ class VectorCache:
             self._drop_connection()
 
 
-class CachedEmbedder:
+class CachedEmbedder(CheckedEmbedder):
     """An embedder that asks another only for what is not in the cache."""
 
     def __init__(self, embedder: Embedder, cache: VectorCache) -> None:
@@ -139,22 +139,29 @@ class CachedEmbedder:
         return self._embedder.is_semantic
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """See `Embedder`. What was made is kept, slice by slice, also when a later one fails."""
+        """See `Embedder`. What was made is kept, slice by slice, also when a later one fails. How long a vector is, is
+        asked of the other: a model may have been replaced by one of the same name."""
         keys = [self._key(text) for text in texts]
-        found = {key: each for key, each in self._cache.get(list(dict.fromkeys(keys))).items() if self._fits(each)}
-        wanted = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+        wanted = dict(zip(keys, texts, strict=True))
+        there = self._cache.get([key for key, text in wanted.items() if text != PROBE])
+        missing = [key for key in wanted if key not in there]
+        found = self._made({key: wanted[key] for key in missing})
+        length = self.dimension or next((len(each) for each in found.values()), None)
+        fitting = {key: each for key, each in there.items() if length in (None, len(each))}
+        found |= fitting | self._made({key: wanted[key] for key in there if key not in fitting})
+        return [found[key] for key in keys]
+
+    def _made(self, wanted: dict[bytes, str]) -> dict[bytes, Vector]:
+        """These, asked of the other, and kept."""
+        found: dict[bytes, Vector] = {}
         missing = list(wanted)
         for begin in range(0, len(missing), _SLICE):
             some = missing[begin : begin + _SLICE]
-            made = [array("f", each) for each in self._embedder.embed([wanted[key] for key in some])]
+            made = [array("f", each) for each in embed_checked(self._embedder, [wanted[key] for key in some])]
             rows = list(zip(some, made, strict=True))
             self._cache.put(rows)
             found.update(rows)
-        return [found[key] for key in keys]
-
-    def _fits(self, vector: Vector) -> bool:
-        """Whether it is as long as the others: a model may have been replaced by one of the same name."""
-        return self.dimension in (None, len(vector))
+        return found
 
     def _key(self, text: str) -> bytes:
         whole = f"{self.model}\0{text}".encode("utf-8", "surrogatepass")

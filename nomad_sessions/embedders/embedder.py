@@ -1,7 +1,8 @@
 """What makes vectors of texts, and what is asked of every one: as many vectors as texts, of one length, finite.
 
 Invariant: a vector that leaves an embedder of this package is of the length of all its others, and has no NaN or
-infinity: what a server gives is looked at first. Verified by `tests/unit/test_embedders.py`.
+infinity: what a server gives is looked at first. Verified by `tests/unit/test_http_embedders.py` and, of a class of
+anybody's, `tests/contract/test_chroma_models.py`.
 """
 
 from __future__ import annotations
@@ -10,14 +11,26 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 from nomad_sessions.errors import EmbedderError, EmbeddingRefusedError
 
-__all__ = ["BatchedEmbedder", "Embedder", "Vector", "embed_each"]
+__all__ = [
+    "PROBE",
+    "BatchedEmbedder",
+    "CheckedEmbedder",
+    "Embedder",
+    "Vector",
+    "checked",
+    "dimension_of",
+    "embed_checked",
+    "embed_each",
+]
 
 Vector = Sequence[float]
 """As long as the embedder's `dimension`; its direction is what counts."""
+PROBE = "How long is a vector?"
+_LARGEST = 3.4e38  # Of 32 bits.
 
 
 class Embedder(Protocol):
@@ -51,7 +64,12 @@ class Embedder(Protocol):
         ...
 
 
-class BatchedEmbedder(ABC):
+class CheckedEmbedder:
+    """Marks one that has looked at what it gives, so that nobody need look again: that costs as much as a tenth of
+    writing it."""
+
+
+class BatchedEmbedder(CheckedEmbedder, ABC):
     """What the embedders of this package share: texts in batches, and a look at what comes back."""
 
     is_semantic = True
@@ -69,7 +87,9 @@ class BatchedEmbedder(ABC):
         vectors: list[Vector] = []
         rest = iter(texts)
         while batch := list(islice(rest, self._batch)):
-            vectors += self._checked(self._vectors(batch), len(batch))
+            made = checked(self.model, self._vectors(batch), len(batch), self.dimension)
+            self.dimension = len(made[0])
+            vectors += made
         return vectors
 
     def close(self) -> None:
@@ -80,24 +100,45 @@ class BatchedEmbedder(ABC):
     def _vectors(self, texts: list[str]) -> list[Vector]:
         """The vectors of one batch, as the model gave them."""
 
-    def _checked(self, vectors: list[Vector], count: int) -> list[Vector]:
-        if len(vectors) != count:
-            raise self._failed(f"it gave {len(vectors)} vectors for {count} texts")
-        for vector in vectors:
-            if not vector or not all(map(_is_finite, vector)):
-                raise self._failed("it gave a vector that is empty, or that has something else than numbers in it")
-            if self.dimension is None:
-                self.dimension = len(vector)
-            elif len(vector) != self.dimension:
-                raise self._failed(f"it gave a vector of {len(vector)} numbers, and others of {self.dimension}")
-        return vectors
-
     def _failed(self, reason: str) -> EmbedderError:
         return EmbedderError(model=self.model, reason=reason)
 
 
-def _is_finite(number: Any) -> bool:
-    return isinstance(number, (int, float)) and math.isfinite(number)
+def checked(model: str, vectors: Sequence[Vector], count: int, dimension: int | None) -> list[Vector]:
+    """`vectors`, if there is one for each of `count` texts, all of one length (`dimension`, where it is known), of
+    numbers that 32 bits can hold. Raises `EmbedderError`. Cost: some microseconds each."""
+    if len(vectors) != count:
+        raise EmbedderError(model=model, reason=f"it gave {len(vectors)} vectors for {count} texts")
+    for vector in vectors:
+        if not len(vector) or not _is_finite(vector):
+            reason = "it gave a vector that is empty, or that has something else than numbers in it"
+            raise EmbedderError(model=model, reason=reason)
+        dimension = len(vector) if dimension is None else dimension
+        if len(vector) != dimension:
+            reason = f"it gave a vector of {len(vector)} numbers, and others of {dimension}"
+            raise EmbedderError(model=model, reason=reason)
+    return list(vectors)
+
+
+def _is_finite(vector: Vector) -> bool:
+    try:  # NaN, wherever it is, is what the sum is; an infinity is beyond the largest.
+        return not math.isnan(sum(vector)) and min(vector) >= -_LARGEST and max(vector) <= _LARGEST
+    except (TypeError, OverflowError):  # No numbers; one of hundreds of digits.
+        return False
+
+
+def dimension_of(embedder: Embedder) -> int:
+    """How long its vectors are. Where it does not know yet, it is asked for one. Raises what `embed` does."""
+    known = embedder.dimension
+    return len(embed_checked(embedder, [PROBE])[0]) if known is None else known
+
+
+def embed_checked(embedder: Embedder, texts: Sequence[str]) -> list[Vector]:
+    """`embedder.embed(texts)`, looked at: it may be a class of anybody's. Raises what that does."""
+    vectors = embedder.embed(texts)
+    if isinstance(embedder, CheckedEmbedder):
+        return vectors
+    return checked(embedder.model, vectors, len(texts), embedder.dimension)
 
 
 def embed_each(embedder: Embedder, texts: Sequence[str]) -> list[Vector | EmbeddingRefusedError]:
@@ -107,7 +148,7 @@ def embed_each(embedder: Embedder, texts: Sequence[str]) -> list[Vector | Embedd
     halved.
     """
     try:
-        return list(embedder.embed(texts))
+        return list(embed_checked(embedder, texts))
     except EmbeddingRefusedError as error:
         if len(texts) == 1:
             return [error]

@@ -6,6 +6,7 @@ Invariant: no message, and no repr, has the key in it. Verified by `tests/unit/t
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import os
 import time
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from nomad_sessions.forking import Mutex
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Endpoint", "checked_url"]
+__all__ = ["Endpoint", "checked_secret", "checked_url", "is_local"]
 
 _REFUSED = frozenset({400, 413, 422})
 _LATER = frozenset({429, 503})
@@ -27,14 +28,40 @@ _SAID = 300
 
 
 def checked_url(field: str, url: str) -> str:
-    """`url` without a slash at its end. Raises `InvalidInputError` unless it is of http or https, without a password:
-    that would be shown wherever the address is."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidInputError(field=field, value=parts.hostname, reason="must be an address: http://host:port")
+    """`url` without a slash at its end. Raises `InvalidInputError` unless it is of http or https, without a password
+    and without `?` and `#`: what may be a secret would be shown wherever the address is, and a path comes after it."""
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # Half a bracket, a port that is no number.
+        is_address = False
+    if not is_address or not url.isprintable() or " " in url:
+        raise InvalidInputError(field=field, value=None, reason="must be an address: http://host:port")
     if parts.username is not None:
         raise InvalidInputError(field=field, value=parts.hostname, reason="must have no user and password in it")
+    if parts.query or parts.fragment:
+        raise InvalidInputError(field=field, value=parts.hostname, reason="must have no ? and # in it")
     return url.rstrip("/")
+
+
+def checked_secret(field: str, secret: str) -> str:
+    """`secret` without blanks around it. Raises `InvalidInputError`, which does not show it, unless a header can have
+    it: printable ASCII."""
+    secret = secret.strip()
+    if not (secret.isascii() and secret.isprintable()):
+        raise InvalidInputError(field=field, value=None, reason="must be printable ASCII, and is not shown here")
+    return secret
+
+
+def is_local(url: str) -> bool:
+    """Whether an address is of this computer: no proxy is asked for it."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Endpoint:
@@ -43,14 +70,15 @@ class Endpoint:
     def __init__(self, model: str, url: str, *, key: str | None = None, timeout: float, patience: float) -> None:
         """`timeout` is for one answer, `patience` how long a server that says "later" is waited for, in seconds.
 
-        Raises `InvalidInputError` where httpx is missing. Connects to nobody yet.
+        Raises `InvalidInputError` for a key that no header can have, and where httpx is missing. Connects to nobody
+        yet.
         """
         if importlib.util.find_spec("httpx") is None:
             reason = "needs httpx: pip install 'nomad-sessions[chroma]'"
             raise InvalidInputError(field="embedder", value=model, reason=reason)
         self.url = url
         self._model = model
-        self._key = key
+        self._key = None if key is None else checked_secret("key", key)
         self._timeout = timeout
         self._patience = patience
         self._mutex = Mutex()
@@ -94,7 +122,8 @@ class Endpoint:
             if self._client is None or self._owner != os.getpid():  # A parent's connection is the parent's.
                 self._owner = os.getpid()
                 headers = {} if self._key is None else {"Authorization": f"Bearer {self._key}"}
-                self._client = httpx.Client(timeout=self._timeout, headers=headers)
+                # What is asked on this computer is for no proxy's eyes.
+                self._client = httpx.Client(timeout=self._timeout, headers=headers, trust_env=not is_local(self.url))
             return self._client
 
     def _said(self, response: httpx.Response) -> str:

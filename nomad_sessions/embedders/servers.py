@@ -6,6 +6,8 @@ embeddings"). Verified by `tests/unit/test_http_embedders.py`, against a server 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from nomad_sessions.embedders.embedder import BatchedEmbedder, Vector
@@ -14,6 +16,7 @@ from nomad_sessions.embedders.endpoint import Endpoint, checked_url
 __all__ = ["OllamaEmbedder", "OpenAIEmbedder", "ollama_url"]
 
 _OLLAMA = "127.0.0.1:11434"
+_EVERYWHERE = re.compile(r"//(?:0\.0\.0\.0|\[::\])(?=[:/]|$)")
 _OPENAI = "https://api.openai.com/v1"
 
 
@@ -23,6 +26,10 @@ class _ServedEmbedder(BatchedEmbedder):
     def __init__(self, model: str, endpoint: Endpoint, *, batch: int) -> None:
         super().__init__(model, batch=batch)
         self._endpoint = endpoint
+
+    def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """See `Embedder`. Halves of surrogate pairs, which no request can have, are sent as `?`."""
+        return super().embed([text.encode("utf-8", "replace").decode("utf-8") for text in texts])
 
     @property
     def url(self) -> str:
@@ -65,12 +72,15 @@ class OllamaEmbedder(_ServedEmbedder):
 
 def ollama_url(host: str | None) -> str:
     """The address that a value of `OLLAMA_HOST` means to a client: without a port 11434, where none was named with a
-    scheme the scheme's; 0.0.0.0, where a server listens, is this computer. Raises `InvalidInputError`."""
+    scheme the scheme's; 0.0.0.0 and [::], where a server listens, are this computer. Raises `InvalidInputError`."""
     given = (host or "").strip() or _OLLAMA
     if "://" not in given:
+        if given.count(":") > 1 and "[" not in given:
+            given = f"[{given}]"
         name, colon, port = given.rpartition(":")
-        given = f"http://{given}" if colon and port.isdigit() and name else f"http://{given.rstrip(':')}:11434"
-    return checked_url("OLLAMA_HOST", given.replace("//0.0.0.0", "//127.0.0.1", 1))
+        host, port = (name, port) if colon and port.isdigit() else (given.rstrip(":"), "11434")
+        given = f"http://{host or '127.0.0.1'}:{port}"
+    return checked_url("OLLAMA_HOST", _EVERYWHERE.sub("//127.0.0.1", given, count=1))
 
 
 class OpenAIEmbedder(_ServedEmbedder):

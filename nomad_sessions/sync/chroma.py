@@ -10,18 +10,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nomad_sessions.embedders import Embedder
-from nomad_sessions.errors import InvalidInputError, TargetUnavailableError
-from nomad_sessions.sync.chroma_asking import Relevant, Where, condition, nearest
+from nomad_sessions.embedders.embedder import dimension_of, embed_checked
+from nomad_sessions.errors import TargetUnavailableError
+from nomad_sessions.sync.chroma_asking import Relevant, Where, check_question, condition, nearest
 from nomad_sessions.sync.chroma_connection import Connection
 from nomad_sessions.sync.chroma_shelves import COLLECTIONS, Model, Shelves, check_agent, found_shelves, open_shelves
 from nomad_sessions.sync.chroma_writing import applied, fetched, listing, refilled
 from nomad_sessions.sync.target import Applied, Change, Kind, Stored, TargetInfo
 
 if TYPE_CHECKING:
+    from chromadb.api import ClientAPI
+
     from nomad_sessions.sync.chroma_rows import Metadata
 
 __all__ = ["ChromaTarget"]
@@ -30,11 +33,8 @@ _LOG = logging.getLogger("nomad_sessions")
 
 
 class ChromaTarget:
-    """Vectors of sessions and messages in a folder, or on a Chroma server. For one thread at a time.
-
-    A folder's index is in memory: a process that asks does not find what another has written since it opened it.
-    Several processes at once want a server.
-    """
+    """Vectors of sessions and messages in a folder, or on a Chroma server. Threads, and the processes that use one
+    folder, take turns: who asks waits for 5 s at most, and a push for `timeout`."""
 
     kinds: Collection[Kind] = tuple(COLLECTIONS)
     place = None
@@ -49,9 +49,11 @@ class ChromaTarget:
         name: str = "chroma",
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """`path` is a folder of Chroma's own, `url` a server: one of the two. Collections are called after `agent`.
         `headers` go with each request to a server (a token, say), and are never shown; `timeout` is for one answer.
+        `progress` is told, while the records of another model are embedded anew, how many, of how many of their kind.
 
         Put a `CachedEmbedder` in front of what costs time or money: a text that is sent again, or copied by a fork, is
         then not embedded again.
@@ -64,7 +66,8 @@ class ChromaTarget:
         self._embedder = embedder
         where = None if path is None else os.fspath(path)
         self._connection = Connection(name, where, url, {} if headers is None else headers, timeout)
-        self._shelves: Shelves | None = None
+        self._progress = progress
+        self._shelves: tuple[ClientAPI, Shelves] | None = None
         self._listings: dict[tuple[str, Kind], list[Stored]] = {}
 
     def apply(self, changes: Sequence[Change], *, force: bool = False) -> Applied:
@@ -74,6 +77,12 @@ class ChromaTarget:
         with self._use() as shelves:
             rejected = applied(shelves, self._embedder, changes, force=force)
         return Applied(len(changes) - len(rejected), tuple(rejected))
+
+    def renew(self) -> None:
+        """Embeds anew what is there of another model. Cost: nothing but the first time."""
+        if self._shelves is None:
+            with self._use():
+                pass
 
     def scan(self, workspace_id: str, kind: Kind, *, after: str = "", limit: int = 1000) -> list[Stored]:
         """See `SyncTarget`. The first page costs reading what all of it is called, further ones nothing."""
@@ -97,8 +106,8 @@ class ChromaTarget:
             return sorted(each for each in there if any(listing(shelves, each, kind) for kind in self.kinds))
 
     def ping(self) -> None:
-        """See `SyncTarget`. The embedder is not asked."""
-        with self._connection.client() as client:
+        """See `SyncTarget`. The embedder is not asked; a folder that is not there is made."""
+        with self._connection.client(asks=self._connection.exists) as client:
             client.heartbeat()
 
     def describe(self) -> TargetInfo:
@@ -115,8 +124,8 @@ class ChromaTarget:
         self,
         queries: Sequence[str],
         limit: int = 10,
-        *,
         where: Where | None = None,
+        *,
         workspace_id: str | None = None,
         session_id: str | None = None,
         kinds: Collection[Kind] = tuple(COLLECTIONS),
@@ -125,42 +134,47 @@ class ChromaTarget:
 
         `where` is a filter of Chroma's over the metadata of rows. Nothing is written, and no vectors are made anew:
         raises `TargetUnavailableError` where there are none of this model, as where Chroma or the embedder is away, and
-        `InvalidInputError` for a limit that is none. Cost: the embedder's, and a query for each of the queries; with a
-        filter, Chroma looks at all rows.
+        `InvalidInputError` for a query, a limit, a kind or a filter that is none. Cost: the embedder's, and a query for
+        each of the queries; with a filter, Chroma looks at all rows.
         """
-        if limit < 1:
-            raise InvalidInputError(field="limit", value=limit, reason="must be at least 1")
+        check_question(queries, limit, kinds)
         if not queries:
             return []
-        with self._connection.client(create=False) as client:
-            vectors = self._embedder.embed(list(queries))
-            shelves = self._shelves
+        filters = condition(where, workspace_id, session_id)
+        with self._connection.client(asks=True) as client:
+            vectors = embed_checked(self._embedder, list(queries))
+            shelves = self._known(client)
             if shelves is None:
                 shelves, why = found_shelves(client, self._agent, self._model())
                 if shelves is None:
                     raise TargetUnavailableError(target=self.name, reason=why)
-            return nearest(shelves, kinds, vectors, limit, condition(where, workspace_id, session_id))
+            return nearest(shelves, kinds, vectors, limit, filters)
 
     @contextlib.contextmanager
     def _use(self) -> Iterator[Shelves]:
-        try:
-            with self._connection.client() as client:
-                if self._shelves is None:
-                    self._shelves = open_shelves(client, self._agent, self._model(), self._refill)
-                yield self._shelves
-        except TargetUnavailableError:
-            self._shelves = None
-            raise
+        with self._connection.client() as client:
+            shelves = self._known(client)
+            if shelves is None:
+                shelves = open_shelves(client, self._agent, self._model(), self._refill)
+                self._shelves = client, shelves
+            yield shelves
+
+    def _known(self, client: ClientAPI) -> Shelves | None:
+        """The shelves, unless they were opened through another client than is there now."""
+        return self._shelves[1] if self._shelves is not None and self._shelves[0] is client else None
 
     def _model(self) -> Model:
-        dimension = self._embedder.dimension
-        if dimension is None:
-            dimension = len(self._embedder.embed(["How long is a vector?"])[0])
-        return Model(self._embedder.model, dimension)
+        return Model(self._embedder.model, dimension_of(self._embedder))
 
-    def _refill(self, kind: Kind, rows: Iterator[Metadata], shelves: Shelves) -> None:
-        for each in refilled(shelves, self._embedder, kind, rows):
+    def _refill(self, kind: Kind, rows: Iterator[Metadata], total: int, shelves: Shelves) -> None:
+        for each in refilled(shelves, self._embedder, kind, self._told(rows, total)):
             _LOG.warning("%s: %s is left out: %s", self.name, each.key.id, each.reason)
+
+    def _told(self, rows: Iterator[Metadata], total: int) -> Iterator[Metadata]:
+        for number, each in enumerate(rows, 1):
+            if self._progress is not None:
+                self._progress(number, total)
+            yield each
 
     def close(self) -> None:
         """See `SyncTarget`. The embedder is closed too."""

@@ -11,15 +11,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nomad_sessions.embedders import Vector
+from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.sync.chroma_rows import bare_id, key_of, quoted, row_id, unquoted
 from nomad_sessions.sync.chroma_shelf import Near, Shelf
-from nomad_sessions.sync.chroma_shelves import Shelves
+from nomad_sessions.sync.chroma_shelves import COLLECTIONS, Shelves
 from nomad_sessions.sync.target import Kind
 
-__all__ = ["Relevant", "Where", "condition", "nearest"]
+__all__ = ["Relevant", "Where", "check_question", "condition", "nearest"]
 
 Where = Mapping[str, Any]
-"""A filter of Chroma's, over the names that `chroma_rows.py` says: `{"role": "user"}`, `{"createdAt": {"$gte": 1}}`."""
+"""A filter of Chroma's, over the names that `chroma_rows.py` says: `{"role": "user"}`, `{"createdAt": {"$gte": 1}}`;
+with several names all of them must hold."""
 _FIRST = 2
 _MORE = 4
 
@@ -36,16 +38,40 @@ class Relevant(NamedTuple):
     text: str
     rev: int
 
+    @property
+    def message_id(self) -> str | None:
+        """Which message it is, None for a session: as `DualStoreManager` asks."""
+        return self.id if self.kind == "message" else None
+
+
+def check_question(queries: object, limit: object, kinds: Collection[str]) -> None:
+    """Raises `InvalidInputError` for what none could be."""
+    texts = queries if isinstance(queries, Sequence) and not isinstance(queries, str) else [None]
+    if not all(isinstance(each, str) and each.strip() for each in texts):
+        raise InvalidInputError(field="queries", value=queries, reason="must be a list of texts, none of them empty")
+    if not isinstance(limit, int) or limit < 1:
+        raise InvalidInputError(field="limit", value=limit, reason="must be a whole number, at least 1")
+    for each in kinds:
+        if each not in COLLECTIONS:
+            raise InvalidInputError(field="kinds", value=each, reason=f"must be of {', '.join(COLLECTIONS)}")
+
 
 def condition(where: Where | None, workspace_id: str | None, session_id: str | None) -> dict[str, Any] | None:
-    """These as one filter; None for none: without, Chroma need not look at what each row is."""
+    """These as one filter; None for none: without, Chroma need not look at what each row is. Raises `InvalidInputError`
+    for one that Chroma does not take."""
+    from chromadb.api.types import validate_where
+
     terms: list[dict[str, Any]] = []
     if workspace_id is not None:
         terms.append({"workspaceId": workspace_id})
     if session_id is not None:
         terms.append({"sessionId": quoted(session_id)})
-    if where:
-        terms.append(dict(where))
+    for name, value in (where or {}).items():
+        try:
+            validate_where({name: value})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InvalidInputError(field="where", value=name, reason=f"is no filter of Chroma's: {error}") from error
+        terms.append({name: value})
     return {"$and": terms} if len(terms) > 1 else next(iter(terms), None)
 
 

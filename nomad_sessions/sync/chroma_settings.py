@@ -5,7 +5,8 @@ Verified by `tests/unit/test_chroma_settings.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 
 from nomad_sessions.embedders import CachedEmbedder, VectorCache, choose_embedder
 from nomad_sessions.sync.chroma import ChromaTarget
@@ -19,10 +20,16 @@ CACHE = ".vectors.sqlite"
 """The file in the data folder with the vectors that were made once."""
 
 
-def chroma_target(settings: Mapping[str, str], data_dir: str, *, name: str = "chroma") -> ChromaTarget:
+def chroma_target(
+    settings: Mapping[str, str],
+    data_dir: str,
+    *,
+    name: str = "chroma",
+    progress: Callable[[int, int], None] | None = None,
+) -> ChromaTarget:
     """The target that these settings (an environment, say) ask for: `CHROMA_URL` is a server, `CHROMA_PATH` a folder,
     without either one in the data folder; `AGENT_NAME` is what its collections are called after; further what
-    `choose_embedder` takes.
+    `choose_embedder` takes. `progress` is the target's.
 
     Raises `InvalidInputError` for what is no such setting, and where a package is missing. Asks nobody yet.
     """
@@ -30,6 +37,7 @@ def chroma_target(settings: Mapping[str, str], data_dir: str, *, name: str = "ch
     agent = settings.get("AGENT_NAME") or "duck"
     url = settings.get("CHROMA_URL")
     if url:
-        return ChromaTarget(embedder, url=url, agent=agent, name=name)
-    path = settings.get("CHROMA_PATH") or f"{data_dir}/{FOLDER}"
-    return ChromaTarget(embedder, path=path, agent=agent, name=name)
+        return ChromaTarget(embedder, url=url, agent=agent, name=name, progress=progress)
+    chosen = settings.get("CHROMA_PATH")
+    path = os.path.expanduser(chosen) if chosen else f"{data_dir}/{FOLDER}"
+    return ChromaTarget(embedder, path=path, agent=agent, name=name, progress=progress)

@@ -66,6 +66,15 @@ class Shelf:
                 return
             offset += len(page["ids"])
 
+    def names(self, where: dict[str, Any]) -> list[str]:
+        """The ids of the rows that are so."""
+        return list(self._collection.get(where=where, include=[])["ids"])
+
+    def each(self, names: Sequence[str]) -> Iterator[Metadata]:
+        """The metadata of these rows, as far as they are there, a page in memory at a time."""
+        for some in _in_batches(names, self._most):
+            yield from self.get(some).values()
+
     def put(self, rows: Iterable[Written]) -> None:
         """Writes these, in order; all of them with a vector, or none."""
         batch: list[Written] = []
@@ -110,7 +119,10 @@ class Shelf:
         columns: Sequence[Sequence[Any]] = [
             (found[name] or [[]])[0] for name in ("distances", "documents", "metadatas")
         ]
-        return [Near(1 - distance, text or "", metadata) for distance, text, metadata in zip(*columns, strict=True)]
+        return [
+            Near(min(1.0, 1 - distance), text or "", metadata)
+            for distance, text, metadata in zip(*columns, strict=True)
+        ]
 
 
 def _in_batches(ids: Iterable[str], most: int) -> Iterator[list[str]]:

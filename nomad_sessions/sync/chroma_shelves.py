@@ -59,8 +59,8 @@ class Shelves(NamedTuple):
     bare: Shelf
 
 
-Refill = Callable[[Kind, Iterator[Metadata], Shelves], None]
-"""Puts the records of these first rows into shelves, embedded anew."""
+Refill = Callable[[Kind, Iterator[Metadata], int, Shelves], None]
+"""Puts the records of these first rows, so many, into shelves, embedded anew."""
 
 
 def check_agent(agent: str) -> str:
@@ -102,7 +102,8 @@ def _refilled(client: ClientAPI, kind: Kind, others: list[str], shelves: Shelves
     for other in others:
         old = Shelf(client.get_collection(other, embedding_function=None), client.get_max_batch_size())
         _LOG.warning("%s: the vectors of another model are made anew", other)
-        refill(kind, old.listed({"chunk": 0}), shelves)
+        names = old.names({"chunk": 0})  # At once: somebody may still write to it, and pages would move.
+        refill(kind, old.each(names), len(names), shelves)
 
 
 def found_shelves(client: ClientAPI, agent: str, model: Model) -> tuple[Shelves | None, str]:
@@ -112,7 +113,7 @@ def found_shelves(client: ClientAPI, agent: str, model: Model) -> tuple[Shelves 
     if not all(there[kind].get(name) for kind, name in names.items()):
         if any(there.values()):
             return None, f"its vectors are of another model than {model.name}: a push makes them anew"
-        return None, "nothing was pushed to it yet"
+        return None, "nothing was pushed to it yet (`sync push` does)"
     most = client.get_max_batch_size()
     found: dict[Kind, Shelf] = {
         kind: Shelf(client.get_collection(name, embedding_function=None), most) for kind, name in names.items()

@@ -24,7 +24,7 @@ from nomad_sessions.sync.target import Change, Key, Kind, Rejected, Stored
 __all__ = ["applied", "fetched", "listing", "refilled"]
 
 _NOWHERE: Vector = (1.0,)
-_BATCH = 500
+_BATCH = 100
 _REFUSED = "its text has no vector"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.sync.settings import SyncSettings
 from nomad_sessions.sync.target import SyncTarget
@@ -9,8 +11,11 @@ from nomad_sessions.sync.target import SyncTarget
 __all__ = ["configured_targets"]
 
 
-def configured_targets(settings: SyncSettings, data_dir: str) -> list[SyncTarget]:
-    """The targets of these settings; asks none of them. `data_dir` is where what they keep for themselves lies.
+def configured_targets(
+    settings: SyncSettings, data_dir: str, progress: Callable[[int, int], None] | None = None
+) -> list[SyncTarget]:
+    """The targets of these settings; asks none of them. `data_dir` is where what they keep for themselves lies:
+    there Chroma's folder is too, where only an embedder is named. `progress` is told of vectors that are made anew.
 
     Raises `InvalidInputError` for an address that is none, and where an extra is missing, with what to install.
     """
@@ -21,8 +26,8 @@ def configured_targets(settings: SyncSettings, data_dir: str) -> list[SyncTarget
         targets.append(MongoTarget(settings.mongo_uri, database=settings.mongo_database, agent=settings.agent))
     if settings.chroma_url is not None and settings.chroma_path is not None:
         raise InvalidInputError(field="chroma", value="url, path", reason="is either a server or a folder")
-    if settings.chroma_url is not None or settings.chroma_path is not None:
+    if any((settings.chroma_url, settings.chroma_path, settings.embedding_driver)):
         from nomad_sessions.sync.chroma_settings import chroma_target
 
-        targets.append(chroma_target(settings.environment(), data_dir))
+        targets.append(chroma_target(settings.environment(), data_dir, progress=progress))
     return targets

@@ -23,7 +23,7 @@ from nomad_sessions.sync.comparing import Difference, compared
 from nomad_sessions.sync.dead_letters import DeadLetters
 from nomad_sessions.sync.following import Following
 from nomad_sessions.sync.host import Host, all_recorded, looked
-from nomad_sessions.sync.target import Applied, Change, Key, Kind, Stored, SyncTarget
+from nomad_sessions.sync.target import Applied, Change, Key, Kind, Renewable, Stored, SyncTarget
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
 from nomad_sessions.workspace.store import Workspace
 from nomad_sessions.workspace.view import View
@@ -85,6 +85,8 @@ class Outbox:
         new in the log, read, and the records that it is about; where nothing is new, a look at the files.
         """
         done = Pushed()
+        if isinstance(self.target, Renewable):
+            self.target.renew()
         if self._log.position is None:
             return self._compare_all("it is new", progress)
         while True:

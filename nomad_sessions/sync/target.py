@@ -9,12 +9,12 @@ is asked of it in `tests/contract/test_sync_targets.py`.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 if TYPE_CHECKING:
     from nomad_sessions.sync.two_way.place import Place
 
-__all__ = ["KINDS", "Applied", "Change", "Key", "Kind", "Rejected", "Stored", "SyncTarget", "TargetInfo"]
+__all__ = ["KINDS", "Applied", "Change", "Key", "Kind", "Rejected", "Renewable", "Stored", "SyncTarget", "TargetInfo"]
 
 Kind = Literal["workspace", "session", "message", "task", "mail", "event"]
 """What a record is: `workspace` (its id is the workspace's) the settings and further top-level keys, `event` what
@@ -127,4 +127,14 @@ class SyncTarget(Protocol):
 
     def close(self) -> None:
         """Gives connections back. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Renewable(Protocol):
+    """A target that may have to make anew what it has, also where nothing has changed here."""
+
+    def renew(self) -> None:
+        """Does so if it must; asked before each push, so it is cheap where it need not. Raises
+        `TargetUnavailableError`."""
         ...

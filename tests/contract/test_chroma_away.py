@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -18,6 +23,32 @@ from tests.support.chroma_cases import contents, message, opened
 from tests.support.embedding_server import embedding_server
 
 
+@contextlib.contextmanager
+def proxy_that_says(url: str, status: int, body: str) -> Iterator[None]:
+    """One in the server's place that gives everybody the same answer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing on stderr."""
+
+    with ThreadingHTTPServer(("127.0.0.1", urlsplit(url).port or 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_a_server_that_is_killed_and_started_again_has_what_was_confirmed(tmp_path: Path) -> None:
     with chroma_server(tmp_path / "chroma") as server:
         target = ChromaTarget(HashingEmbedder(16), url=server.url, timeout=5)
@@ -26,10 +57,14 @@ def test_a_server_that_is_killed_and_started_again_has_what_was_confirmed(tmp_pa
         for call in (target.ping, target.workspaces, lambda: target.apply([message("new", 60, "x")])):
             with pytest.raises(TargetUnavailableError, match="chroma"):
                 call()
-        with pytest.raises(TargetUnavailableError):
-            target.most_relevant(["text"])
         server.start()
         target.ping()
+        assert len(target.most_relevant(["text 7"], 5)) == 5
+        server.kill()
+        for _ in range(2):
+            with pytest.raises(TargetUnavailableError):
+                target.most_relevant(["text"])
+        server.start()
         assert len(contents(target)) == 49
         assert len(target.most_relevant(["text 7"], 5)) == 5
         target.close()
@@ -99,6 +134,33 @@ def test_no_header_is_told(tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError) as refused:
             ChromaTarget(HashingEmbedder(16), url=url)
         assert "very-secret" not in str(refused.value)
+
+
+def test_what_somebody_between_says_is_said(tmp_path: Path) -> None:
+    with chroma_server(tmp_path / "chroma") as server:
+        target = ChromaTarget(HashingEmbedder(16), url=server.url)
+        target.apply([message("m", 1, "abc")])
+        server.kill()
+        with proxy_that_says(server.url, 502, "<html>Bad Gateway</html>"):
+            for _ in range(2):
+                with pytest.raises(TargetUnavailableError, match="502: <html>Bad Gateway"):
+                    target.most_relevant(["abc"])
+        target.close()
+
+
+def test_a_local_server_is_not_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    target = ChromaTarget(HashingEmbedder(16), url="http://127.0.0.1:1")
+    with pytest.raises(TargetUnavailableError, match=r"NO_PROXY must have 127\.0\.0\.1"):
+        target.ping()
+
+
+@pytest.mark.parametrize("token", ["very\nsecret", "very-sécret"])
+def test_a_token_that_no_header_can_have_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(InvalidInputError, match="X-Chroma-Token") as raised:
+        ChromaTarget(HashingEmbedder(16), url="http://box", headers={"X-Chroma-Token": token})
+    assert "very" not in str(raised.value)
 
 
 def test_a_place_is_one_of_the_two(tmp_path: Path) -> None:

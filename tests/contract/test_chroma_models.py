@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nomad_sessions.embedders import Vector
+from nomad_sessions import NativeSessionManager
+from nomad_sessions.embedders import CachedEmbedder, Vector, VectorCache
 from nomad_sessions.errors import EmbedderError, TargetUnavailableError
+from nomad_sessions.sync import Synchronizer
 from nomad_sessions.sync.chroma import ChromaTarget
+from tests.support.chroma import chroma_server
 from tests.support.chroma_cases import Known, collections, contents, message, opened, session
 
 CHANGES = [
@@ -99,6 +105,50 @@ def test_a_change_of_the_model_that_was_interrupted_goes_on(tmp_path: Path, most
     assert {lengths.pop() for _, lengths in vectors(tmp_path).values()} == {11}
 
 
+def test_a_change_of_the_model_tells_how_far_it_is(tmp_path: Path) -> None:
+    with opened(tmp_path, Known()) as target:
+        fill(target)
+    told: list[tuple[int, int]] = []
+    with opened(tmp_path, Known("other/1"), progress=lambda done, total: told.append((done, total))) as target:
+        target.scan("ws", "message")
+        assert told == [(1, 1), *((n, 9) for n in range(1, 10))]
+        target.scan("ws", "session")
+        assert len(told) == 10
+
+
+def test_a_push_of_nothing_new_changes_the_model(tmp_path: Path) -> None:
+    with NativeSessionManager(tmp_path / "data", durability="os") as manager:
+        manager.create_session("ws", title="abc")
+        for model in ("known/1", "other/1"):
+            with Synchronizer(manager, [ChromaTarget(Known(model), path=tmp_path / "chroma")]) as sync:
+                sync.push()
+            assert {marks["model"] for marks, _ in vectors(tmp_path / "chroma").values()} == {model}
+
+
+def test_a_server_that_is_killed_while_it_changes_the_model_goes_on_with_it(tmp_path: Path) -> None:
+    class Killing(Known):
+        def _vectors(self, texts: list[str]) -> list[Vector]:
+            if texts != ["abc"] and len(self.asked) > 3:
+                server.kill()
+            return super()._vectors(texts)
+
+    with chroma_server(tmp_path / "chroma") as server:
+        for model in (Known(), Killing("other/1"), Known("other/1")):
+            target = ChromaTarget(model, url=server.url, timeout=5)
+            if isinstance(model, Killing):
+                with pytest.raises(TargetUnavailableError):
+                    target.renew()
+                server.start()
+                with pytest.raises(TargetUnavailableError, match="another model"):
+                    target.most_relevant(["abc"])
+            else:
+                fill(target)
+                if model.model == "known/1":
+                    before = contents(target)
+                assert contents(target) == before
+            target.close()
+
+
 def test_what_the_new_model_refuses_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with opened(tmp_path, Known()) as target:
         target.apply([message("a", 1, "fine"), message("b", 2, "refused")])
@@ -116,3 +166,50 @@ def test_an_embedder_that_does_not_know_its_dimension_is_asked_once(tmp_path: Pa
         target.scan("ws", "message")
         target.scan("ws", "session")
     assert len(known.asked) == 1
+
+
+class Anybodys:
+    """An embedder that is nobody's subclass, and gives what it likes."""
+
+    model, dimension, is_semantic = "anybody/1", 2, True
+
+    def __init__(self) -> None:
+        self.give: Callable[[list[str]], Any] = lambda texts: [[1.0, 2.0] for _ in texts]
+
+    def embed(self, texts: Sequence[str]) -> list[Vector]:
+        return list(self.give(list(texts)))
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("is_cached", [False, True])
+@pytest.mark.parametrize(
+    "wrong",
+    [[], [[1.0, 2.0]], [[1.0, 2.0]] * 3, [[1.0, 2.0], [1.0]], [[1.0, 2.0], [1.0, math.nan]], [["a", "b"]] * 2],
+    ids=["none", "few", "many", "short", "nan", "words"],
+)
+def test_wrong_vectors_of_anybody_s_embedder_are_neither_written_nor_kept(
+    tmp_path: Path, wrong: list[Any], is_cached: bool
+) -> None:
+    anybody = Anybodys()
+    embedder = CachedEmbedder(anybody, VectorCache(str(tmp_path / "v.sqlite"))) if is_cached else anybody
+    with opened(tmp_path / "chroma", embedder) as target:
+        right, anybody.give = anybody.give, lambda texts: wrong
+        with pytest.raises(TargetUnavailableError, match="it gave"):
+            target.apply([message("a", 1, "one"), message("b", 2, "two")])
+        assert contents(target) == {}
+        anybody.give = right
+        assert target.apply([message("a", 1, "one"), message("b", 2, "two")]).confirmed == 2
+        assert [each.score for each in target.most_relevant(["x"])] == pytest.approx([1, 1])
+
+
+def test_a_model_that_was_replaced_by_a_longer_one_of_its_name_is_not_mixed_with_it(tmp_path: Path) -> None:
+    cache = str(tmp_path / "v.sqlite")
+    for length, lengths in ((8, {8}), (11, {11})):
+        known = Known(extra=length - 8)
+        known.dimension = None  # As where only the server knows.
+        with opened(tmp_path / "chroma", CachedEmbedder(known, VectorCache(cache))) as target:
+            target.apply([message("old", 1, "abc"), message(f"m{length}", length, "abc again")])
+            assert len(target.most_relevant(["abc"])) == (1 if length == 8 else 2) + 1
+        assert [found for _, found in vectors(tmp_path / "chroma").values() if found] == [lengths]

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,7 @@ def test_filters_leave_what_they_say(tmp_path: Path) -> None:
         assert ids(session_id="t\ud83d") == {"other"}
         assert ids(kinds=["session"]) == {"s"}
         assert ids(where={"role": "tool"}) == {"m2", "m4", "m6", "m8"}
+        assert ids(where={"role": "tool", "metadata.n": {"$gt": 6}}) == {"m8"}
         assert ids(where={"metadata.n": {"$gt": 6}}, workspace_id="ws") == {"m7", "m8"}
 
 
@@ -108,6 +110,26 @@ def test_what_is_gone_or_has_another_text_now_is_not_found_by_the_old(tmp_path: 
         (only,) = target.most_relevant(["aaaa"], 5)
         assert (only.text, only.rev) == ("hhhh", 200)
         assert only.score < 0.1
+
+
+@pytest.mark.parametrize(
+    ("queries", "how", "field"),
+    [
+        ("a word", {}, "queries"),
+        (["a", " "], {}, "queries"),
+        (["a"], {"limit": -1}, "limit"),
+        (["a"], {"kinds": ["task"]}, "kinds"),
+        (["a"], {"where": {"role": None}}, "where"),
+        (["a"], {"where": {"createdAt": {"$gte": 1, "$lt": 2}}}, "where"),
+        (["a"], {"where": {"role": {"$like": "u"}}}, "where"),
+    ],
+)
+def test_a_question_that_is_none_is_refused(
+    filled: ChromaTarget, queries: list[str], how: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=field):
+        filled.most_relevant(queries, **how)
+    assert len(filled.most_relevant(["a"], 3)) == 3
 
 
 def test_where_nothing_was_pushed_nothing_is_made(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from nomad_sessions import NativeSessionManager
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.sync import Synchronizer
 from nomad_sessions.sync.chroma_settings import CACHE, FOLDER, chroma_target
+from nomad_sessions.sync.configured import configured_targets
+from nomad_sessions.sync.settings import SyncSettings
 
 
 def test_without_a_server_it_is_a_folder_in_the_data_folder_that_is_no_workspace(tmp_path: Path) -> None:
@@ -31,3 +33,15 @@ def test_the_settings_name_server_agent_and_embedder(tmp_path: Path) -> None:
     assert info.details == {"agent": "duck", "model": "ollama/mxbai-embed-large", "isSemantic": True}
     with pytest.raises(InvalidInputError, match="agent"):
         chroma_target({"AGENT_NAME": "a b"}, str(tmp_path))
+
+
+def test_who_names_an_embedder_has_the_folder_in_the_data_folder_to_push_to(tmp_path: Path) -> None:
+    assert configured_targets(SyncSettings(), str(tmp_path)) == []
+    (target,) = configured_targets(SyncSettings(embedding_driver="hashing"), str(tmp_path))
+    assert target.describe().place == str(tmp_path / FOLDER)
+
+
+def test_a_folder_may_be_named_from_one_s_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    info = chroma_target({"CHROMA_PATH": "~/vectors"}, str(tmp_path)).describe()
+    assert info.place == str(tmp_path / "vectors")

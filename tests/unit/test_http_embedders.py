@@ -126,6 +126,8 @@ def rows(vectors: list[list[Any]]) -> dict[str, Any]:
         [[1.0, 2.0], [1.0, float("nan")]],
         [[1.0, 2.0], [1.0, float("inf")]],
         [[1.0, 2.0], [1.0, None]],
+        [[1.0, 2.0], [1.0, 1e39]],
+        [[1.0, 2.0], [1.0, 10**400]],
         [[1.0, 2.0], [1.0]],
         [[], []],
     ],
@@ -187,6 +189,10 @@ def test_a_server_that_is_not_there_is_away() -> None:
         ("0.0.0.0:99", "http://127.0.0.1:99"),
         ("box", "http://box:11434"),
         ("box:99", "http://box:99"),
+        (":99", "http://127.0.0.1:99"),
+        ("::1", "http://[::1]:11434"),
+        ("[::]:99", "http://127.0.0.1:99"),
+        ("0.0.0.0.box", "http://0.0.0.0.box:11434"),
         ("https://box/ollama/", "https://box/ollama"),
         ("http://box:99", "http://box:99"),
     ],
@@ -195,8 +201,39 @@ def test_the_address_of_ollama_is_what_its_variable_means(given: str | None, mea
     assert ollama_url(given) == meant
 
 
-@pytest.mark.parametrize("url", ["ftp://box", "http://", "http://user:pw-secret@box/v1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://box", "http://", "http://user:pw-secret@box/v1", "http://box/v1?key=pw-secret", "http://[box"),
+        *("http://box:99999", "http://b ox", "http://box\n"),
+    ],
+)
 def test_an_address_that_is_none_or_has_a_password_is_refused(url: str) -> None:
     with pytest.raises(InvalidInputError) as raised:
         OpenAIEmbedder("m", url=url)
     assert "pw-secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["sk-very\nsecret", "sk-very-sécret"])
+def test_a_key_that_no_header_can_have_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(InvalidInputError, match="ASCII") as raised:
+        OpenAIEmbedder("m", key=key)
+    assert "very" not in f"{raised.value!r} {raised.value}"
+
+
+def test_a_key_may_come_with_the_end_of_its_line(server: EmbeddingServer) -> None:
+    made = OpenAIEmbedder("m", url=f"{server.url}/v1", key=f"{KEY}\n")
+    made.embed(["x"])
+    made.close()
+    assert server.requests[0][2]["Authorization"] == f"Bearer {KEY}"
+
+
+def test_no_proxy_is_asked_for_an_address_of_this_computer(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # Where nobody listens.
+    monkeypatch.setenv("NO_PROXY", "")
+    assert embedder.embed(["a"]) == [known_vector("a")]
+
+
+def test_half_of_a_pair_is_no_reason_to_fail(embedder: Embedder) -> None:
+    assert embedder.embed(["a\ud83d"]) == [known_vector("a")]
