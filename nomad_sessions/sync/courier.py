@@ -26,7 +26,8 @@ from nomad_sessions.sync.host import Host
 from nomad_sessions.sync.outbox import CURSOR, Outbox
 from nomad_sessions.sync.target import Key, SyncTarget
 from nomad_sessions.sync.two_way.conflicts import Conflicts
-from nomad_sessions.sync.two_way.exchange import TWO_WAY, Exchange, Glance
+from nomad_sessions.sync.two_way.exchange import TWO_WAY, Exchange
+from nomad_sessions.sync.two_way.glance import Glance
 from nomad_sessions.sync.two_way.place import Place
 from nomad_sessions.workspace.store import Workspace
 

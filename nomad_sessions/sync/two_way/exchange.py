@@ -13,40 +13,34 @@ from __future__ import annotations
 
 import bisect
 import logging
-import random
-import re
-import socket
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from nomad_sessions.errors import CorruptionError, EventsPrunedError
-from nomad_sessions.storage.files import make_folder
+from nomad_sessions.errors import EventsPrunedError
 from nomad_sessions.sync.changes import FETCHED, current, everything, messages_of, recorded
 from nomad_sessions.sync.comparing import Difference, compared
-from nomad_sessions.sync.dead_letters import FOLDER, DeadLetters
+from nomad_sessions.sync.dead_letters import DeadLetters
 from nomad_sessions.sync.following import Following
 from nomad_sessions.sync.host import Host, all_recorded, looked
 from nomad_sessions.sync.outbox import Pushed
 from nomad_sessions.sync.target import KINDS, Change, Key, Kind, Stored
 from nomad_sessions.sync.two_way.conflicts import Conflicts
 from nomad_sessions.sync.two_way.fetching import Fetcher
+from nomad_sessions.sync.two_way.glance import Glance
 from nomad_sessions.sync.two_way.joining import Loss
 from nomad_sessions.sync.two_way.place import Numbered, Place
 from nomad_sessions.sync.two_way.sending import Sender, Sent, plain_body, write_of
-from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, Shadow
+from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, machine_of, open_shadow
 from nomad_sessions.sync.two_way.versions import Stamp, Write
 from nomad_sessions.sync.two_way.writes import Deeds
-from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
 from nomad_sessions.workspace.store import Workspace
 from nomad_sessions.workspace.view import View
 
-__all__ = ["TWO_WAY", "Exchange", "Glance"]
+__all__ = ["TWO_WAY", "Exchange"]
 
 _LOG = logging.getLogger("nomad_sessions")
 T = TypeVar("T")
@@ -55,34 +49,6 @@ TWO_WAY = "two-way-"
 _TIMES = ("updatedAt", "lastActivity", "createdAt", "timestamp")
 _AT_ONCE = 500
 _SESSIONS = 20
-_LOOK_AT_ALL_EVERY = 600.0
-"""Seconds: what changed is known by the server's clock, and by looking at the numbers of everything now and then."""
-
-
-@dataclass
-class Glance:
-    """What an exchange remembers from one push to the next: how often something had been announced when it last
-    fetched, how often it has been now, where somebody has asked, when it last looked at everything, up to which seq the
-    place was told, and the place's id."""
-
-    fetched: int | None = None
-    announced: int | None = None
-    whole_at: float | None = None
-    sent: int | None = None
-    place_id: str = ""
-
-    def forget(self) -> None:
-        """Remembers nothing."""
-        self.fetched = self.announced = self.whole_at = self.sent = None
-        self.place_id = ""
-
-    def is_quiet(self, seq: int) -> bool:
-        """Whether nothing is known that would be to be done, where the log ends with this seq."""
-        return self.sent == seq and self.fetched == self.announced and not self.is_due()
-
-    def is_due(self) -> bool:
-        """Whether everything is to be looked at again."""
-        return self.whole_at is None or time.monotonic() > self.whole_at + _LOOK_AT_ALL_EVERY
 
 
 class Listed:
@@ -112,7 +78,7 @@ class Exchange:
         try:
             self.dead = DeadLetters(host._fs, self._log.folder, name)
             self.conflicts = Conflicts(host._fs, self._log.folder, name)
-            self._shadow = open_shadow(host, self._log.folder, name)
+            self._shadow = open_shadow(host._fs, self._log.folder, name)
         except BaseException:
             self._log.close()
             raise
@@ -375,33 +341,3 @@ def _is_known(change: Change, known: Mapping[str, tuple[int, int, bool]], there:
 def _was_here(row: tuple[int, int, bool]) -> bool:
     """Whether a record was here when it was last seen there."""
     return not row[2] and row[1] != OTHERWISE
-
-
-def machine_of(shadow: Shadow) -> str:
-    """What this store is called among those that share the workspace: the name of the machine, and who it is on it."""
-    name = shadow.told("machine")
-    if name is None:
-        host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40] or "machine"
-        name = f"{host}-{random.SystemRandom().getrandbits(32):08x}"
-        shadow.tell("machine", name)
-    return name
-
-
-def open_shadow(host: Host, folder: str, name: str) -> Shadow:
-    """What is known of a place. A file that is damaged is made anew."""
-    path = f"{folder}/{FOLDER}/{name}-two-way.sqlite"
-    with translated(folder):
-        make_folder(host._fs, f"{folder}/{FOLDER}")
-    try:
-        return Shadow(path)
-    except (sqlite3.DatabaseError, CorruptionError) as error:
-        if isinstance(error, sqlite3.OperationalError):
-            reason = f"it cannot be used: {error}"
-            raise CorruptionError(
-                path=path, reason=reason, hint="delete it: it is made anew, and nothing is lost"
-            ) from error
-        _LOG.warning("%s is made anew: %s", path, error)
-        for each in (path, f"{path}-wal", f"{path}-shm"):
-            if host._fs.stat(each) is not None:
-                host._fs.unlink(each)
-        return Shadow(path)

@@ -10,17 +10,26 @@ what it says is durable here and there. Verified by `tests/unit/test_shadow.py` 
 from __future__ import annotations
 
 import contextlib
+import logging
+import random
+import re
+import socket
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nomad_sessions.errors import CorruptionError
+from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, encode
+from nomad_sessions.storage.files import make_folder
+from nomad_sessions.sync.dead_letters import FOLDER
 from nomad_sessions.sync.target import Key, Kind
 from nomad_sessions.sync.two_way.versions import Stamp, Stamps
+from nomad_sessions.workspace.faults import translated
 
-__all__ = ["OTHERWISE", "Known", "Shadow", "stamps_from_json", "stamps_to_json"]
+__all__ = ["OTHERWISE", "Known", "Shadow", "machine_of", "open_shadow", "stamps_from_json", "stamps_to_json"]
 
+_LOG = logging.getLogger("nomad_sessions")
 OTHERWISE = -1
 """In place of a rev: the record here is another than the one there."""
 _VERSION = "1"
@@ -163,3 +172,33 @@ def stamps_from_json(value: Any) -> Stamps:
 def _stamp(value: Any) -> Stamp:
     time, machine, seq = value
     return Stamp(int(time), str(machine), int(seq))
+
+
+def machine_of(shadow: Shadow) -> str:
+    """What this store is called among those that share the workspace: the name of the machine, and who it is on it."""
+    name = shadow.told("machine")
+    if name is None:
+        host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40] or "machine"
+        name = f"{host}-{random.SystemRandom().getrandbits(32):08x}"
+        shadow.tell("machine", name)
+    return name
+
+
+def open_shadow(fs: FileSystem, folder: str, name: str) -> Shadow:
+    """What is known of a place. A file that is damaged is made anew."""
+    path = f"{folder}/{FOLDER}/{name}-two-way.sqlite"
+    with translated(folder):
+        make_folder(fs, f"{folder}/{FOLDER}")
+    try:
+        return Shadow(path)
+    except (sqlite3.DatabaseError, CorruptionError) as error:
+        if isinstance(error, sqlite3.OperationalError):
+            reason = f"it cannot be used: {error}"
+            raise CorruptionError(
+                path=path, reason=reason, hint="delete it: it is made anew, and nothing is lost"
+            ) from error
+        _LOG.warning("%s is made anew: %s", path, error)
+        for each in (path, f"{path}-wal", f"{path}-shm"):
+            if fs.stat(each) is not None:
+                fs.unlink(each)
+        return Shadow(path)
