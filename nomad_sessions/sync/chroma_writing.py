@@ -38,6 +38,12 @@ class _Known(NamedTuple):
     def rev(self) -> int:
         return max((each["rev"] for each in (self.rows, self.bare) if each is not None), default=-1)
 
+    @property
+    def ended(self) -> int:
+        """The rev at which it ended last, -1 where it never did."""
+        there = (each for each in (self.rows, self.bare) if each is not None)
+        return max((each["rev"] if each.get("gone") else each.get(_ENDED, -1) for each in there), default=-1)
+
     def what_counts(self) -> Metadata | None:
         """The one of them that is the record, unless it is gone."""
         there = [each for each in (self.rows, self.bare) if each is not None]
@@ -47,6 +53,8 @@ class _Known(NamedTuple):
 
 _UNKNOWN = _Known(None, None)
 _LARGEST = 16 << 20
+_ENDED = "endedRev"
+"""In the first row of a session that came again: the rev at which it had ended."""
 
 
 def applied(shelves: Shelves, embedder: Embedder, changes: Sequence[Change], *, force: bool) -> list[Rejected]:
@@ -54,18 +62,38 @@ def applied(shelves: Shelves, embedder: Embedder, changes: Sequence[Change], *, 
     Chroma do."""
     rejected = []
     for group in _groups(changes):
-        known = _known(shelves, [(each.workspace_id, each.key) for each in group])
-        fresh = [each for each in group if force or each.rev > known[each.key].rev]
-        if fresh and _ends_session(fresh[0]):
-            found = dict(_of_session(shelves, fresh[0]))
-            gone = [Change(fresh[0].workspace_id, key, fresh[0].rev, None, fresh[0].session_id) for key in found]
-            _write(shelves, embedder, gone, found, force=False)
-        rejected += _write(shelves, embedder, fresh, known, force=force)
+        sessions = [] if force else [(each.workspace_id, key) for each in group if (key := _session_of(each))]
+        known = _known(shelves, [*((each.workspace_id, each.key) for each in group), *sessions])
+        told = group if force else [_unless_ended(each, known) for each in group]
+        ended = {} if force else {each.key: known[each.key].ended for each in told if each.key.kind == "session"}
+        fresh = [each for each in told if force or each.rev > known[each.key].rev]
+        if _ends_session(told[0]) and ended.get(told[0].key, -1) < told[0].rev:
+            found = dict(_of_session(shelves, told[0]))
+            gone = [Change(told[0].workspace_id, key, told[0].rev, None, told[0].session_id) for key in found]
+            _write(shelves, embedder, gone, found, {}, force=False)
+            there = known[told[0].key].what_counts()
+            if not fresh and there is not None:  # It has come again, and it is written down that it had ended.
+                fresh, ended = [change_of("session", there)], {told[0].key: told[0].rev}
+        rejected += _write(shelves, embedder, fresh, known, ended, force=force)
     return rejected
 
 
 def _ends_session(change: Change) -> bool:
     return change.key.kind == "session" and change.body is None
+
+
+def _session_of(change: Change) -> Key | None:
+    """Of a message, its session."""
+    if change.key.kind != "message" or change.body is None or change.session_id is None:
+        return None
+    return Key("session", change.session_id)
+
+
+def _unless_ended(change: Change, known: dict[Key, _Known]) -> Change:
+    """A message of a session that has ended since is gone."""
+    session = _session_of(change)
+    ended = -1 if session is None else known[session].ended
+    return change._replace(rev=ended, body=None) if change.rev < ended else change
 
 
 def _groups(changes: Sequence[Change]) -> Iterator[list[Change]]:
@@ -109,10 +137,19 @@ def _of_session(shelves: Shelves, session: Change) -> Iterator[tuple[Key, _Known
 
 
 def _write(
-    shelves: Shelves, embedder: Embedder, changes: Sequence[Change], known: dict[Key, _Known], *, force: bool
+    shelves: Shelves,
+    embedder: Embedder,
+    changes: Sequence[Change],
+    known: dict[Key, _Known],
+    ended: dict[Key, int],
+    *,
+    force: bool,
 ) -> list[Rejected]:
-    """Makes these what there is of their records, whatever that was."""
+    """Makes these what there is of their records, whatever that was; `ended` says when sessions of them ended last."""
     made = {each.key: rows_of(each) for each in changes}
+    for each in changes:
+        if each.body is not None and ended.get(each.key, -1) >= 0:
+            made[each.key][0].metadata[_ENDED] = ended[each.key]
     too_large = [each for each in changes if _size(made[each.key]) > _LARGEST]
     changes = [each for each in changes if each not in too_large]
     with_text = [each for each in changes if made[each.key][0].text]

@@ -20,16 +20,32 @@ class MemoryTarget:
         self.kinds = kinds
         self.place: Place | None = place
         self.records: dict[tuple[str, Key], Change] = {}
+        self._ended: dict[tuple[str, str], int] = {}
 
     def apply(self, changes: Sequence[Change], *, force: bool = False) -> Applied:
         """See `SyncTarget`."""
-        for change in changes:
+        for each in changes:
+            change = each if force else self._unless_ended(each)
             known = self.records.get((change.workspace_id, change.key))
+            if change.key.kind == "session":
+                self._note_end(change, force=force)
             if force or known is None or known.rev < change.rev:
                 self.records[change.workspace_id, change.key] = change
-                if change.key.kind == "session" and change.body is None:
-                    self._drop_messages(change)
         return Applied(len(changes))
+
+    def _unless_ended(self, change: Change) -> Change:
+        """A message of a session that has ended since is gone."""
+        ended = self._ended.get((change.workspace_id, change.session_id or ""), -1)
+        late = change.key.kind == "message" and change.rev < ended
+        return change._replace(rev=ended, body=None) if late else change
+
+    def _note_end(self, session: Change, *, force: bool) -> None:
+        place = (session.workspace_id, session.key.id)
+        if force:
+            self._ended.pop(place, None)
+        if session.body is None and self._ended.get(place, -1) < session.rev:
+            self._ended[place] = session.rev
+            self._drop_messages(session)
 
     def _drop_messages(self, session: Change) -> None:
         for place, known in self.records.items():

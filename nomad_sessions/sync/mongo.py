@@ -75,7 +75,8 @@ class MongoTarget:
         return f"MongoTarget({self._place!r}, agent={self._agent!r}, name={self.name!r})"
 
     def apply(self, changes: Sequence[Change], *, force: bool = False) -> Applied:
-        """See `SyncTarget`. Cost: a round trip a kind, two where some of the records are there already."""
+        """See `SyncTarget`. Cost: a round trip a kind, two where some of the records are there already, and one for
+        messages, unless forced: whether their sessions have ended."""
         refused: dict[tuple[Kind, str], str] = {}
         with self._server.asked():
             for workspace_id in {each.workspace_id for each in changes}:
@@ -89,6 +90,8 @@ class MongoTarget:
                     self._drop_messages([each for each in mine if each.body is None], force=force)
                 found = self._server.write(kind, [document_of(each) for each in mine], force=force)
                 refused.update(((kind, key), reason) for key, reason in found.items())
+                if kind == "message" and not force:
+                    self._drop_late([each for each in mine if each.body is not None])
         rejected = [
             Rejected(each.key, each.rev, refused[place])
             for each in changes
@@ -101,10 +104,25 @@ class MongoTarget:
         if not ended:
             return
         workspace_id = ended[0].workspace_id
-        keys = {each.key.id: key_of(workspace_id, each.key.id) for each in ended}
-        known = {} if force else self._server.revs("session", keys.values())
-        fresh = [(escaped(each.key.id), each.rev) for each in ended if known.get(keys[each.key.id], -1) < each.rev]
-        self._server.drop_messages(workspace_id, fresh)
+        known = {} if force else self._ended(workspace_id, {each.key.id for each in ended})
+        fresh = {each.key.id: each.rev for each in ended if known.get(each.key.id, -1) < each.rev}
+        self._server.drop_messages(workspace_id, ((escaped(name), rev) for name, rev in fresh.items()))
+
+    def _drop_late(self, messages: Sequence[Change]) -> None:
+        """Those of these that are older than an end of their session. Written first and then looked at: what ends a
+        session meanwhile finds them."""
+        sessions = {each.session_id for each in messages if each.session_id is not None}
+        if not sessions:
+            return
+        workspace_id = messages[0].workspace_id
+        ended = self._ended(workspace_id, sessions)
+        late = {each.session_id for each in messages if each.rev < ended.get(each.session_id or "", -1)}
+        self._server.drop_messages(workspace_id, ((escaped(name), ended[name]) for name in late if name is not None))
+
+    def _ended(self, workspace_id: str, sessions: Collection[str]) -> dict[str, int]:
+        """The revs at which these of a workspace have ended last, as far as it knows of that."""
+        names = {key_of(workspace_id, each): each for each in sessions}
+        return {names[key]: rev for key, rev in self._server.ended(names).items()}
 
     def scan(self, workspace_id: str, kind: Kind, *, after: str = "", limit: int = 1000) -> list[Stored]:
         """See `SyncTarget`."""

@@ -42,6 +42,7 @@ __all__ = ["ALIASES", "INDEXES", "Documents", "MongoServer"]
 Documents = MongoCollection[Document]
 ALIASES = "collection_aliases"
 SHARED = "shared"
+ENDED = "endedRev"
 
 _OF_SESSION = (("sessionId", 1), ("workspaceId", 1), ("timestamp", 1))
 INDEXES: dict[Kind, tuple[tuple[tuple[str, int], ...], ...]] = {
@@ -169,7 +170,7 @@ class MongoServer:
         collection = self.collection(kind)
         there, said = self._insert(collection, todo)
         refused |= said
-        return refused | self._replace(collection, [each for each in todo if each["_id"] in there], force=force)
+        return refused | self._replace(kind, [each for each in todo if each["_id"] in there], force=force)
 
     def _insert(self, collection: Documents, documents: Sequence[Document]) -> tuple[set[str], dict[str, str]]:
         """Inserts those that are not there. Returns the `_id`s of those that are, and of those that were refused, with
@@ -219,19 +220,23 @@ class MongoServer:
             != (each["rev"], each["stamps"])
         }
 
-    def _replace(self, collection: Documents, documents: Sequence[Document], *, force: bool) -> dict[str, str]:
+    def _replace(self, kind: Kind, documents: Sequence[Document], *, force: bool) -> dict[str, str]:
         if not documents:
             return {}
+        collection = self.collection(kind)
         try:
-            collection.bulk_write([_replacement(each, force=force) for each in documents], ordered=False)
+            ends = kind == "session"
+            collection.bulk_write([_replacement(each, ends=ends, force=force) for each in documents], ordered=False)
         except BulkWriteError as error:
             return {documents[number]["_id"]: text for number, _, text, _ in _write_errors(error)}
         return {}
 
-    def revs(self, kind: Kind, keys: Collection[str]) -> dict[str, int]:
-        """The revs of those that there are, and of those that are gone."""
-        found = self.collection(kind).find({"_id": {"$in": list(keys)}}, {"rev": 1})
-        return {each["_id"]: each.get("rev", 0) for each in found}
+    def ended(self, keys: Collection[str]) -> dict[str, int]:
+        """The revs at which those of these sessions ended last that ever did, as far as that was written here."""
+        ours = {"_id": {"$in": list(keys)}, "rev": {"$type": "number"}}
+        ended = {**ours, "$or": [{"deleted": True}, {ENDED: {"$type": "number"}}]}
+        found = self.collection("session").find(ended, {"rev": 1, "deleted": 1, ENDED: 1})
+        return {each["_id"]: int(each["rev"] if each.get("deleted") else each[ENDED]) for each in found}
 
     def drop_messages(self, workspace_id: str, sessions: Iterable[tuple[str, int]]) -> None:
         """The messages of these sessions, up to a rev each, are gone."""
@@ -246,12 +251,20 @@ class MongoServer:
             self.collection("message").bulk_write(todo, ordered=False)
 
 
-def _replacement(document: Document, *, force: bool) -> Any:
+def _replacement(document: Document, *, ends: bool, force: bool) -> Any:
+    """`ends` says that these are records which, when they end, take others along: the rev at which one ended last stays
+    in its document when it comes again, and is written into it when the end comes late."""
     if force:
         return pymongo.ReplaceOne({"_id": document["_id"]}, document)
+    fresh: Any = {"$literal": document}
+    kept: Any = "$$ROOT"
+    if ends and "deleted" in document:
+        later = {"$mergeObjects": ["$$ROOT", {ENDED: {"$max": [f"${ENDED}", document["rev"]]}}]}
+        kept = {"$cond": ["$deleted", "$$ROOT", later]}
+    elif ends:
+        fresh = {"$mergeObjects": [fresh, {ENDED: {"$cond": ["$deleted", "$rev", f"${ENDED}"]}}]}
     older = {"$lt": [{"$ifNull": ["$rev", -1]}, document["rev"]]}
-    pipeline = [{"$replaceWith": {"$cond": [older, {"$literal": document}, "$$ROOT"]}}]
-    return pymongo.UpdateOne({"_id": document["_id"]}, pipeline)
+    return pymongo.UpdateOne({"_id": document["_id"]}, [{"$replaceWith": {"$cond": [older, fresh, kept]}}])
 
 
 def _too_large(document: Document) -> str:

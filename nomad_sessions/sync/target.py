@@ -2,7 +2,8 @@
 
 A target is told states, not steps: the record of a session, a message or a task as it is now, with the seq of its last
 change as its `rev`, or that it is gone. So changes may be repeated, be late or come in another order, and end the same:
-a target keeps, for each record, what it was told with the highest rev. Who writes one for another database finds what
+a target keeps, for each record, what it was told with the highest rev, and of a session's messages none that is older
+than an end of that session, whichever it hears of first. Who writes one for another database finds what
 is asked of it in `tests/contract/test_sync_targets.py`.
 """
 
@@ -33,8 +34,9 @@ class Change(NamedTuple):
     """A record as it is now; `body` is its JSON, None where it is gone.
 
     `rev` is the seq of its last change, or of its deletion. `session_id` is that of the session it is of, if any: with
-    a session its messages are gone. The body of a session names its messages in order (`messageIds`), those that a
-    revert hides (`hiddenIds`), and others (`detachedIds`).
+    a session its messages up to that rev are gone, also where the session has come again since. The body of a
+    session names its messages in order (`messageIds`), those that a revert hides (`hiddenIds`), and others
+    (`detachedIds`).
     """
 
     workspace_id: str
@@ -96,8 +98,9 @@ class SyncTarget(Protocol):
         """Takes over these, of one workspace, no record twice. When it returns, what is confirmed survives whatever the
         target survives.
 
-        A change whose rev is not above that of what the target has is confirmed and does nothing, unless `force` says
-        that the target is to be made what the store is, whatever it has. One record that it cannot take does not keep
+        A change whose rev is not above that of what the target has is confirmed and does nothing, except that the end
+        of a session ends its older messages; `force` says that the target is to be made what the store is, whatever it
+        has, and whatever it was told has ended. One record that it cannot take does not keep
         it from taking the others: it is named.
         """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -123,6 +124,29 @@ def test_with_a_session_its_messages_go(target: SyncTarget, ws: str) -> None:
     }
 
 
+def test_of_a_session_that_ended_no_older_message_stays_in_whatever_order_it_is_told(
+    target: SyncTarget, ws: str
+) -> None:
+    """The message had gone before, came again, and its session ended; then that came again, too."""
+    told = [gone(message(ws, "m", 1), 1), message(ws, "m", 2), gone(session(ws, "s", 1), 3), session(ws, "s", 4)]
+    for number, order in enumerate(itertools.permutations(told)):
+        place = f"{ws}-{number}"
+        for change in order:
+            assert target.apply([change._replace(workspace_id=place)]) == Applied(1)
+        assert everything(target, place) == {Key("session", "s"): (4, told[3].body)}, order
+
+
+def test_of_a_session_that_ended_what_is_forced_stays(target: SyncTarget, ws: str) -> None:
+    target.apply([gone(session(ws, "s", 1), 3)])
+    target.apply([message(ws, "m", 2), message(ws, "other", 2, "t"), message(ws, "n", 5)])
+    assert set(everything(target, ws)) == {Key("message", "n"), Key("message", "other")}
+    target.apply([message(ws, "m", 2)], force=True)
+    assert Key("message", "m") in everything(target, ws)
+    target.apply([session(ws, "s", 1)], force=True)
+    target.apply([message(ws, "late", 2)])
+    assert Key("message", "late") in everything(target, ws), "it is told of another past, in which nothing ended"
+
+
 def test_workspaces_are_apart(target: SyncTarget, ws: str) -> None:
     other = f"{ws}-other"
     target.apply([message(ws, "m", 5)])
@@ -204,21 +228,36 @@ steps = st.one_of(
 )
 
 
+def _changes(ws: str, history: list[tuple[str, str, int]]) -> list[Change]:
+    """Each rev is of one change at most, as in a log."""
+    changes: dict[int, Change] = {}
+    for what, name, rev in history:
+        change = session(ws, name, rev) if what.endswith("session") else message(ws, f"m{name}", rev, name)
+        changes.setdefault(rev, gone(change, rev) if what.startswith("gone") else change)
+    return list(changes.values())
+
+
 @settings(max_examples=40, deadline=None)
 @given(history=st.lists(steps, max_size=25), data=st.data())
 def test_it_is_what_the_one_in_memory_is_after_any_history(
     target: SyncTarget, history: list[tuple[str, str, int]], data: st.DataObject
 ) -> None:
-    """Each rev is of one change at most, as in a log."""
     ws = f"h-{abs(hash(json.dumps(history))):x}-{data.draw(st.integers(0, 1 << 40))}"
     model = MemoryTarget()
-    seen: set[int] = set()
-    for what, name, rev in history:
-        if rev in seen:
-            continue
-        seen.add(rev)
-        change = session(ws, name, rev) if what.endswith("session") else message(ws, f"m{name}", rev, name)
-        change = gone(change, rev) if what.startswith("gone") else change
+    for change in _changes(ws, history):
         for each in (target, model):
             assert each.apply([change]) == Applied(1)
     assert everything(target, ws) == everything(model, ws)
+
+
+@given(history=st.lists(steps, max_size=25), data=st.data())
+def test_the_one_in_memory_ends_the_same_in_whatever_order_and_however_often_it_is_told(
+    history: list[tuple[str, str, int]], data: st.DataObject
+) -> None:
+    changes = _changes("ws", history)
+    again = data.draw(st.permutations(changes)) + data.draw(st.permutations(changes))
+    one, other = MemoryTarget(), MemoryTarget()
+    one.apply(changes)
+    for change in again:
+        other.apply([change])
+    assert everything(one, "ws") == everything(other, "ws")
