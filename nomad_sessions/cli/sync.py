@@ -159,7 +159,10 @@ def verify(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare targets with the store, in full. Exit code 1 where something differs, and was not repaired."""
+    """Compare targets with the store, in full. Exit code 1 where something differs, and was not repaired.
+
+    One that was cut short, today, goes on where it was.
+    """
     found: list[tuple[str, str, Difference]] = []
     with working("Comparing") as tell, _opened(data_dir, workspace, tell) as (manager, sync):
         for name, each in _pairs(manager, sync, target, workspace):

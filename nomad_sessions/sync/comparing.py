@@ -1,7 +1,7 @@
 """Store and target side by side, whole: what a target lacks, has in an older state, or should not have.
 
 Both sides are looked at in the order of ids, range by range; of a range only the digests are compared where they are
-the same. Verified by `tests/unit/test_comparing.py` and `tests/contract/test_sync_targets.py`.
+the same. Verified by `tests/unit/test_verifying.py` and `tests/unit/test_outbox.py`.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class MemoryTarget:
 
     def describe(self) -> TargetInfo:
         """See `SyncTarget`."""
-        return TargetInfo("memory", "this process", {"records": len(self.records)})
+        return TargetInfo("memory", f"object {id(self):x} of this process", {"records": len(self.records)})
 
     def close(self) -> None:
         """Keeps what it has."""

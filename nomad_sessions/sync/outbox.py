@@ -12,6 +12,7 @@ the store as a whole instead, and made what that is.
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -24,6 +25,7 @@ from nomad_sessions.sync.dead_letters import DeadLetters
 from nomad_sessions.sync.following import Following
 from nomad_sessions.sync.host import Host, all_recorded, looked
 from nomad_sessions.sync.target import Applied, Change, Key, Kind, Renewable, Stored, SyncTarget
+from nomad_sessions.sync.verifying import Verifying
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
 from nomad_sessions.workspace.store import Workspace
 from nomad_sessions.workspace.view import View
@@ -73,6 +75,7 @@ class Outbox:
         self._log = Following(host, workspace_id, CURSOR + target.name)
         try:
             self.dead = DeadLetters(host._fs, self._log.folder, target.name)
+            self._verifying = Verifying(host._fs, self._log.folder, target)
         except BaseException:
             self._log.close()
             raise
@@ -113,24 +116,33 @@ class Outbox:
         keys = [letter.key for letter in self.dead]
         events = {key for key in keys if key.kind == "event"}
         changes = self._look(lambda view: current(view, self.workspace_id, [key for key in keys if key not in events]))
+        if keys:
+            self._verifying.forget()
         if events:
             changes += [each for each in self._recorded() if each.key in events]
         return self._send(changes, force=False)
 
     def differences(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Difference]:
         """What the target has otherwise than the store, in full; to be asked after a `push`. `progress` is told how
-        many records of a kind were compared, of how many. Raises `TargetUnavailableError`."""
-        for kind in self.target.kinds:
+        many records of a kind were compared, of how many. Raises `TargetUnavailableError`; who asks again within a day
+        is given what was found until then, and it goes on from there."""
+        self._verifying.begin(self._use(Workspace.now))
+        yield from self._still(self._verifying.found)
+        for kind, after in self._verifying.left():
             ours = self._stored(kind)
-            done = 0
-            for found in compared(ours, self.target, self.workspace_id, kind):
-                yield from self._still(found.differences)
+            done = bisect_right(ours, after, key=lambda each: each.id)
+            for found in compared(ours, self.target, self.workspace_id, kind, after=after):
+                differences = self._still(found.differences)
+                self._verifying.note(found, differences)
+                yield from differences
                 done += found.records
                 if progress is not None:
                     progress(done, len(ours))
+        self._verifying.forget()
 
     def repair(self, differences: Sequence[Difference]) -> Pushed:
         """Makes the target in these what the store is. Raises `TargetUnavailableError`."""
+        self._verifying.forget()
         keys = [each.key for each in differences if each.key.kind != "event"]
         done = self._send(self._look(lambda view: current(view, self.workspace_id, keys)), force=True)
         for pushed in self._repaired_events({each.key for each in differences if each.key.kind == "event"}):
@@ -201,6 +213,7 @@ class Outbox:
         if self._log.position is not None:
             _LOG.warning("%s: %s is compared as a whole: %s", self.workspace_id, self.target.name, why)
         self._told.clear()
+        self._verifying.forget()
         begin = self._log.now()
         done = Pushed(compared=why)
         for kind in self.target.kinds:

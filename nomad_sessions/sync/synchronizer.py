@@ -106,7 +106,8 @@ class Synchronizer:
     ) -> list[Difference]:
         """What a target has otherwise than the store, in full, after a push; with `repair` it is made right.
 
-        Raises what `push` does. Cost: both are read once.
+        Raises what `push` does. Cost: both are read once. One that was cut short goes on where it was, within a day, in
+        whatever process; a `reset` has it begin anew.
         """
 
         def look(box: Carrier) -> list[Difference]:
