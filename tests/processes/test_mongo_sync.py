@@ -3,6 +3,7 @@ nothing waits, and in the end the copy is what the store is."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import threading
@@ -19,12 +20,14 @@ from nomad_sessions.errors import TargetUnavailableError
 from nomad_sessions.sync import MongoTarget, Synchronizer
 from tests.processes.mongo_jobs import Writes, push_until_killed
 from tests.support.mongod import GuardedMongod, Mongod, running_mongod
+from tests.support.troublesome import TROUBLES, TroublesomeMongo
 from tests.support.zygote import Zygote
 
 pytestmark = pytest.mark.processes
 
 WRITES, FROM, UNTIL = 2_000, 400, 1_600
 KILLS, CHANGES = 50, 30
+TROUBLED = 25
 PATIENCE = 60.0
 # Far above what a write takes, and below what one would take that waits for a target whose server is stopped.
 LONGEST_WRITE = 10.0
@@ -157,6 +160,28 @@ def test_who_is_not_let_in_loses_nothing(
             assert "wrong-one" not in said
             assert sync.status("ws")[0].reached_at is None
         same(manager, mongod.uri_with("right-one"), database)
+
+
+@pytest.mark.parametrize("what", TROUBLES)
+def test_whatever_it_does_with_any_call_in_the_end_nothing_is_missing(
+    what: str, mongod: Mongod, database: str, data_dir: Path
+) -> None:
+    """Each call in turn does it, also those of a comparison as a whole."""
+    draw = random.Random(9)
+    target = TroublesomeMongo(mongod.uri, database=database)
+    target.trouble = lambda _: what if draw.random() < 0.4 else ""
+    with NativeSessionManager(data_dir, durability="os") as manager, Synchronizer(manager, [target]) as sync:
+        writes = Writes(manager, seed=10)
+        for number in range(TROUBLED):
+            write(writes, CHANGES)
+            if number % 10 == 9:
+                sync.reset("ws", target="mongo")
+            with contextlib.suppress(TargetUnavailableError):
+                sync.push("ws")
+        assert target.troubles > TROUBLED / 4
+        target.trouble = lambda _: ""
+        sync.push("ws")
+        same(manager, mongod.uri, database)
 
 
 def test_a_pusher_killed_at_any_moment_loses_nothing_and_doubles_nothing(
