@@ -92,6 +92,7 @@ class Outbox:
             self.target.renew()
         if self._log.position is None:
             return self._compare_all("it is new", progress)
+        end = self._log.now().seq  # What comes after is of the next push: run after a writer, it would go on for good.
         while True:
             try:
                 pushed = self._step()
@@ -106,6 +107,8 @@ class Outbox:
             done = done.plus(pushed)
             if progress is not None:
                 progress(done.confirmed)
+            if self._log.position.seq >= end:
+                return done
 
     def behind(self) -> int:
         """How many records of the log the target has not been told of."""
@@ -259,8 +262,9 @@ class Outbox:
         return all_recorded(self._host, self.workspace_id)
 
     def _still(self, differences: Iterable[Difference]) -> list[Difference]:
-        """Those of them that no change since explains: it is on its way."""
-        found = list(differences)
+        """Those of them that no change since the push explains: it is on its way."""
+        position = self._log.position
+        found = [each for each in differences if not (position and each.ours and each.ours > position.seq)]
         keys = [each.key for each in found if each.key.kind != "event"]
         now = {each.key: each for each in self._look(lambda view: current(view, self.workspace_id, keys))}
         same = []

@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import TypeVar
 
 from nomad_sessions.errors import InvalidInputError
-from nomad_sessions.events.watching import Watcher
 from nomad_sessions.sync.comparing import Difference
 from nomad_sessions.sync.courier import Carrier, Courier, TargetStatus
 from nomad_sessions.sync.dead_letters import DeadLetter
@@ -50,12 +49,10 @@ class Synchronizer:
             if target.name in self._couriers:
                 raise InvalidInputError(field="targets", value=target.name, reason="is the name of two of them")
             self._couriers[target.name] = Courier(host, target)
-        self._watcher: Watcher | None = None
         _LIVING.add(self)
 
     def after_fork(self) -> None:
         """In a forked child nothing runs in the background; the parent's does."""
-        self._watcher = None
         for each in self._couriers.values():
             each.after_fork()
 
@@ -66,16 +63,8 @@ class Synchronizer:
 
     def start(self) -> None:
         """Keeps them up to date from now on, on a thread each. Does nothing where it does so already."""
-        if self._watcher is None:
-            self._watcher = Watcher(self._host._fs, self._host.data_dir, self.wake)
-            self._watcher.begin()
         for each in self._couriers.values():
             each.start()
-
-    def wake(self, workspace_id: str) -> None:
-        """Something may have happened there."""
-        for each in self._couriers.values():
-            each.wake(workspace_id)
 
     def push(
         self,
@@ -190,9 +179,6 @@ class Synchronizer:
         """Ends the background work, after what is under way, and closes the targets. May be called twice."""
         for each in self._couriers.values():
             each.stop()
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.close()
         for each in self._couriers.values():
             each.target.close()
 

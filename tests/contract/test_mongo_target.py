@@ -24,7 +24,7 @@ Database = pymongo.database.Database[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def mongod() -> Iterator[Mongod]:
-    with running_mongod() as mongod:
+    with running_mongod("--setParameter", "enableTestCommands=1") as mongod:
         yield mongod
 
 
@@ -220,6 +220,18 @@ def test_a_server_that_is_not_the_primary_any_more_is_unavailable(mongod: Mongod
             finally:
                 client.admin.command("replSetFreeze", 0)
         assert retried(target, message("ws", "m", 2)) == Applied(1)
+
+
+def test_what_the_majority_has_not_confirmed_in_time_is_not_confirmed(mongod: Mongod, database: Database) -> None:
+    trouble = {"code": 64, "codeName": "WriteConcernFailed", "errmsg": "waiting for replication timed out"}
+    with closing(MongoTarget(mongod.uri, database=database.name)) as target, mongod.client() as client:
+        for rev, command in ((1, "insert"), (2, "update")):
+            data = {"failCommands": [command], "writeConcernError": trouble, "appName": "nomad-sessions"}
+            client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data})
+            with pytest.raises(TargetUnavailableError, match="waiting for replication"):
+                target.apply([message("ws", "m", rev)])
+            assert target.apply([message("ws", "m", rev)]) == Applied(1)
+        assert target.scan("ws", "message") == [Stored("m", 2)]
 
 
 def retried(target: MongoTarget, change: Change) -> Applied:

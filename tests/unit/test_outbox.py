@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from nomad_sessions import LockTimeoutError, NativeSessionManager, TargetUnavailableError
-from nomad_sessions.sync import Key, MemoryTarget, Synchronizer
+from nomad_sessions.sync import Applied, Change, Key, MemoryTarget, Synchronizer
 from nomad_sessions.sync.outbox import Outbox, Pushed
 from tests.support.there import there
 from tests.support.troublesome import TroublesomeTarget
@@ -85,6 +85,20 @@ def test_a_push_costs_what_is_new(m: NativeSessionManager) -> None:
             m.append_to_message(WS, message, f" {n}")
         sync.push()
     assert sorted(each.key for each in target.sent) == [Key("message", message), Key("session", "s")], "not each token"
+
+
+def test_a_push_ends_however_much_is_written_meanwhile(m: NativeSessionManager) -> None:
+    class Written(TroublesomeTarget):
+        def apply(self, changes: Sequence[Change], *, force: bool = False) -> Applied:
+            add(m, 1)
+            assert self.calls < 10, "it runs after the writer"
+            return super().apply(changes, force=force)
+
+    target = Written()
+    with Synchronizer(m, [target]) as sync:
+        for _ in range(3):
+            sync.push()
+        assert sync.verify(WS, target="memory") == [], "what came during the push is on its way"
 
 
 def test_what_it_was_told_it_is_not_told_again_by_the_next_process(m: NativeSessionManager) -> None:
