@@ -1,7 +1,7 @@
 """Targets kept up to date: in the background, or at once.
 
 Invariant: no writer waits for a target, and no target for another; one that is away is asked again after a while, the
-longer the longer it is away. Verified by `tests/unit/test_synchronizer.py` and `tests/processes/test_sync.py`.
+longer the longer it is away. Verified by `tests/unit/test_synchronizer.py` and `tests/processes/test_mongo_sync.py`.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def push_until_killed(emit: Emit, data_dir: str, uri: str, database: str, after:
         if reset:
             sync.reset("ws", target="mongo")
         done = sync.push("ws")["mongo", "ws"]
-    emit([done.confirmed, done.rejected])
+    emit([done.confirmed, done.rejected, done.compared])
 
 
 def _kill_after(seconds: float, pid: int) -> None:
