@@ -14,6 +14,7 @@ FILE = """
 agent = "owl"
 [sync.mongo]
 uri = "mongodb://me:secret@there/"
+two_way = true
 [sync.chroma]
 path = "vectors"
 [embedding]

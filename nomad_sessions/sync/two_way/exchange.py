@@ -309,20 +309,25 @@ class Exchange:
         if kind == "event":
             found: Iterator[Change] = all_recorded(self._host, self.workspace_id)
         else:
-            found = iter(self._look(lambda view: list(everything(view, self.workspace_id, kind))))
+            here = self._look(lambda view: list(everything(view, self.workspace_id, kind)))
+            found = (each for each in here if kind != "workspace" or plain_body(each))
         while batch := list(islice(found, _AT_ONCE)):
             yield batch
 
     def _stored(self, kind: Kind) -> Iterator[Stored]:
         """What the store has of a kind, each with the number of the version that is the same; 0 where none is."""
         known = self._shadow.numbers(kind)
+        if (
+            kind == "workspace"
+        ):  # Its rev is that of its tasks and its mail, too; without keys of its own it is nowhere.
+            number, rev, _ = known.get(self.workspace_id, (0, OTHERWISE, True))
+            if number or any(self._all(kind)):
+                yield Stored(self.workspace_id, number if rev != OTHERWISE else 0)
+            return
         for changes in self._all(kind):
             for each in changes:
-                if kind == "workspace" and each.key.id not in known and not plain_body(each):
-                    continue  # It has nothing that anybody would have in common.
                 number, rev, gone = known.get(each.key.id, (0, OTHERWISE, True))
-                # The rev of a workspace is that of its tasks and its mail, too.
-                same = rev != OTHERWISE and (rev == each.rev or kind in ("event", "workspace"))
+                same = rev != OTHERWISE and (rev == each.rev or kind == "event")
                 yield Stored(each.key.id, number if same and not gone else 0)
 
     def _look(self, look: Callable[[View], T]) -> T:
