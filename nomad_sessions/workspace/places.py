@@ -8,7 +8,7 @@ from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.segment import Entry, Segment
 from nomad_sessions.workspace.state import SessionState, added_at
 
-__all__ = ["LazySegment", "Place", "Summary", "place_of", "trimmed"]
+__all__ = ["Ahead", "LazySegment", "Place", "Summary", "place_of", "trimmed"]
 
 
 class Place(NamedTuple):
@@ -60,14 +60,38 @@ class Summary(NamedTuple):
         )
 
 
+class Ahead:
+    """What of a journal was read ahead: for who reads all of it in order while nobody writes. Nothing, unless `size`
+    (bytes) says how much at a time."""
+
+    __slots__ = ("_data", "_segment", "_start", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._segment: Segment | None = None
+        self._start = 0
+        self._data = b""
+
+    def raw(self, segment: Segment, offset: int, length: int) -> bytes:
+        """As `Segment.raw`."""
+        if not self.size:
+            return segment.raw(offset, length)
+        at = offset - self._start
+        if segment is not self._segment or not 0 <= at <= len(self._data) - length:
+            self._segment, self._start, at = segment, offset, 0
+            self._data = segment.fs.pread(segment.fd, max(length, self.size), offset)
+        return segment.body_of(self._data[at : at + length], offset)
+
+
 class LazySegment:
     """A segment of the journal, opened when something in it is first read."""
 
-    __slots__ = ("_first_seq", "_journal", "_segment")
+    __slots__ = ("_ahead", "_first_seq", "_journal", "_segment")
 
-    def __init__(self, journal: Journal, first_seq: int) -> None:
+    def __init__(self, journal: Journal, first_seq: int, ahead: Ahead) -> None:
         self._journal = journal
         self._first_seq = first_seq
+        self._ahead = ahead
         self._segment: Segment | None = None
 
     def record(self, offset: int, length: int) -> dict[str, Any]:
@@ -76,7 +100,7 @@ class LazySegment:
 
     def raw(self, offset: int, length: int) -> bytes:
         """The same as JSON, not decoded."""
-        return self._opened().raw(offset, length)
+        return self._ahead.raw(self._opened(), offset, length)
 
     def _opened(self) -> Segment:
         if self._segment is None:
