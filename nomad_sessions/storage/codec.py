@@ -112,10 +112,10 @@ def frame_parts(*rest: bytes) -> bytes:
 
 def unframe(line: bytes) -> bytes | None:
     """The body of a framed line (with or without its newline), or None when any byte of it is not as written."""
-    rest = memoryview(line)[FRAME_PREFIX_LENGTH : -1 if line.endswith(b"\n") else None]
+    rest = line[FRAME_PREFIX_LENGTH : -1 if line.endswith(b"\n") else None]
     if not rest or not line.startswith(b'{"crc":"%08x",' % zlib.crc32(rest)):
         return None
-    return b"".join((b"{", rest))
+    return b"{" + rest
 
 
 def _refuse_constant(name: str) -> Any:

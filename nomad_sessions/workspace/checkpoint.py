@@ -59,7 +59,7 @@ class Replaced(NamedTuple):
 def write_snapshot(fs: FileSystem, path: str, view: View, now: int) -> int:
     """Writes everything in `view` to a new file at `path`, synced; returns its size. `now` in ms goes into the head.
     Under the lock: what is read is read ahead."""
-    view.ahead.size = _AHEAD
+    view.ahead.most = _AHEAD
     created = {row.id: row.created for row in view.base.items()} if view.base is not None else {}
     writer = SnapshotWriter(fs, path)
     try:

@@ -117,7 +117,7 @@ class Folding:
             with workspace.locked(), workspace.guarded():
                 view = workspace.current_to_write()
                 if view.journal.end >= _OUTGROWN:
-                    workspace.rotate(view)
+                    self._rotate(view)
         except (StorageError, OSError, SnapshotChanged) as error:
             _LOG.warning("%s: sealing postponed: %s", workspace.folder, error)
 
@@ -210,8 +210,11 @@ class Folding:
         workspace.flush()
         if view.journal.end > _ROTATE_ABOVE:
             with workspace.guarded():
-                view.prepare(view.live.places)  # A seal tells of each of them.
-                workspace.rotate(view)
+                self._rotate(view)
+
+    def _rotate(self, view: View) -> None:
+        view.prepare(view.live.places)  # A seal tells of each of them.
+        self._workspace.rotate(view)
 
     def _fold(self, view: View, opened: Opened, ours: bool) -> bool:
         """One attempt; False when the file to be replaced was no longer the one that was read."""

@@ -11,6 +11,9 @@ from nomad_sessions.workspace.state import SessionState, added_at
 __all__ = ["Ahead", "LazySegment", "Place", "Summary", "place_of", "trimmed"]
 
 
+_LEAST_AHEAD = 8 << 10
+
+
 class Place(NamedTuple):
     """Where a record lies: seq, first seq of its segment, byte offset, length.
 
@@ -61,25 +64,30 @@ class Summary(NamedTuple):
 
 
 class Ahead:
-    """What of a journal was read ahead: for who reads all of it in order while nobody writes. Nothing, unless `size`
-    (bytes) says how much at a time."""
+    """What of a journal was read ahead: for who reads much of it while nobody writes. Nothing, unless `most` (bytes)
+    says how much at a time; then twice as much each time, as long as one record is read after the other. So of records
+    that lie apart hardly more is read than they are long. Verified by `tests/unit/test_read_ahead.py`."""
 
-    __slots__ = ("_data", "_segment", "_start", "size")
+    __slots__ = ("_data", "_end", "_segment", "_size", "_start", "most")
 
     def __init__(self) -> None:
-        self.size = 0
+        self.most = 0
+        self._size = 0
         self._segment: Segment | None = None
-        self._start = 0
+        self._start = self._end = 0
         self._data = b""
 
     def raw(self, segment: Segment, offset: int, length: int) -> bytes:
         """As `Segment.raw`."""
-        if not self.size:
+        if not self.most:
             return segment.raw(offset, length)
         at = offset - self._start
         if segment is not self._segment or not 0 <= at <= len(self._data) - length:
+            goes_on = segment is self._segment and offset == self._end
+            self._size = min(self.most, max(_LEAST_AHEAD, 2 * self._size)) if goes_on else 0
             self._segment, self._start, at = segment, offset, 0
-            self._data = segment.fs.pread(segment.fd, max(length, self.size), offset)
+            self._data = segment.fs.pread(segment.fd, max(length, self._size), offset)
+        self._end = offset + length
         return segment.body_of(self._data[at : at + length], offset)
 
 

@@ -215,7 +215,7 @@ def _message_in(record: bytes, rev: int, before: bytes) -> bytes | None:
         or record.find(b'"rev":', begin) >= 0
     ):
         return None
-    return b"".join((before, b"{", memoryview(record)[begin:-2], b',"rev":%d}' % rev))
+    return b"".join((before, b"{", record[begin:-2], b',"rev":%d}' % rev))
 
 
 def copy_message(source: MessageState, message_id: str, session_id: str, origin: str, seq: int) -> MessageState:
