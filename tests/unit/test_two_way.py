@@ -254,6 +254,18 @@ def test_the_whole_is_compared_where_nothing_else_tells(two: tuple[Machine, Mach
     assert other.said()[:3] == ["a", "b", "c"]
 
 
+def test_the_log_may_end_with_a_stream(two: tuple[Machine, Machine]) -> None:
+    one, other = two
+    one.store.append_to_message(WS, "a", " and")
+    one.store.append_to_message(WS, "a", " more")
+    one.sync.reset(WS, target="it")
+    assert one.push().compared == "it is new"
+    one.store.append_to_message(WS, "a", "!")
+    assert one.push().compared == ""
+    settle(*two)
+    assert other.said()[0] == "a and more!"
+
+
 def test_a_backup_that_is_put_back_gets_what_came_after_it(two: tuple[Machine, Machine], tmp_path: Path) -> None:
     one, _ = two
     one.close()

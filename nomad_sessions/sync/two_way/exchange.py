@@ -104,6 +104,8 @@ class Exchange:
                     why = "the log is another one"
                 else:
                     why = "the log has been pruned since"
+                if done.compared:
+                    raise  # Whoever changes the log so fast is to be told of.
                 done = done.plus(self._compare_all(why, progress))
                 continue
             except BaseException:
