@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from nomad_sessions.errors import TargetUnavailableError
+from nomad_sessions.operations.plain import without
 from nomad_sessions.sync.target import Change, Key, Kind, Rejected
 from nomad_sessions.sync.two_way.arrangement import arrangement_of
 from nomad_sessions.sync.two_way.joining import WHOLE, Joined, Loss, by_unit, first_version, joined
@@ -208,8 +209,7 @@ def plain_body(change: Change) -> Body | None:
         return None
     if change.key.kind == "workspace":
         return dict(change.body["fields"])
-    left_out = "seq" if change.key.kind == "event" else "rev"
-    return {key: value for key, value in change.body.items() if key != left_out}
+    return without(change.body, "seq" if change.key.kind == "event" else "rev")
 
 
 def _deletion(there: Mapping[str, Version], results: Mapping[Key, Joined], key: Key) -> Stamp | None:
