@@ -92,7 +92,8 @@ def push(
     with working("Sending") as tell, opened(data_dir, workspace, tell) as (manager, sync):
         pairs = _pairs(manager, sync, target, workspace)
         done = _carried(sync.push, pairs, tell, alone=workspace is not None)
-    _show(done, as_json)
+        disputed = len(sync.conflicts(workspace, target=target))
+    _show(done, disputed, as_json)
 
 
 def pull(
@@ -113,7 +114,8 @@ def pull(
             for each in (sync.shared(name) if workspace is None else [workspace])
         ]
         done = _carried(sync.pull, pairs, tell, alone=workspace is not None)
-    _show(done, as_json)
+        disputed = len(sync.conflicts(workspace, target=target))
+    _show(done, disputed, as_json)
 
 
 class _Carried(NamedTuple):
@@ -144,10 +146,12 @@ def _carried(
     return found
 
 
-def _show(carried: _Carried, as_json: bool) -> None:
+def _show(carried: _Carried, disputed: int, as_json: bool) -> None:
     done, busy, unreadable = carried
     if for_people(as_json):
         _show_pushed(done, busy)
+        if disputed:
+            Console().print(f"`sync conflicts` lists {disputed:,} in which two machines changed the same.", style="dim")
     else:
         items = [
             {
@@ -160,7 +164,8 @@ def _show(carried: _Carried, as_json: bool) -> None:
             }
             for (name, ws), each in done.items()
         ]
-        write_json({"items": items, "busy": [{"target": name, "workspaceId": ws} for name, ws in busy]})
+        others = [{"target": name, "workspaceId": ws} for name, ws in busy]
+        write_json({"items": items, "busy": others, "conflicts": disputed})
     left_out = name_unreadable(unreadable.items())
     if left_out or any(each.rejected for each in done.values()):
         raise typer.Exit(Exit.PROBLEM)

@@ -55,7 +55,7 @@ def test_a_conflict_is_listed_until_somebody_has_seen_it(two: tuple[Cli, Cli]) -
     laptop("edit", session, "--title", "at the desk")
     desktop("edit", session, "--title", "on the bus")
     desktop("sync", "push")
-    laptop("sync", "push")
+    assert laptop("sync", "push").json["conflicts"] == 1
     (conflict,) = laptop("sync", "conflicts").json["items"]
     assert (conflict["kind"], conflict["id"], conflict["field"]) == ("session", session, "title")
     assert {conflict["kept"]["title"], conflict["lost"]["title"]} == {"at the desk", "on the bus"}
