@@ -94,11 +94,8 @@ def derive_id(ms: int, *parts: str) -> str:
     """
     if not 0 <= ms <= _MAX_MS:
         raise ValueError(f"time {ms} does not fit into a ULID")
-    digest = hashlib.sha256()
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
+    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
+    digest = hashlib.sha256(b"".join([piece for data in encoded for piece in (len(data).to_bytes(8, "big"), data)]))
     return _encode_time(ms) + _encode_low(int.from_bytes(digest.digest()[:10], "big"))
 
 

@@ -34,7 +34,7 @@ from nomad_sessions.operations.reading import Looking
 from nomad_sessions.overview_api import OverviewCalls
 from nomad_sessions.sessions_api import SessionCalls
 from nomad_sessions.storage import attachments
-from nomad_sessions.storage._os import REAL, FileSystem
+from nomad_sessions.storage._os import REAL, Buffer, FileSystem
 from nomad_sessions.streaming import MessageStream, interrupted
 from nomad_sessions.sync_api import SyncCalls
 from nomad_sessions.task_api import TaskCalls
@@ -155,8 +155,8 @@ class NativeSessionManager(
             self._hub.wake(workspace_id)
         return result
 
-    def _attach(self, workspace_id: str, data: bytes) -> str:
-        return self._use(workspace_id, lambda workspace: attach(workspace, data))
+    def _attach(self, workspace_id: str, data: Buffer, digest: str | None = None) -> str:
+        return self._use(workspace_id, lambda workspace: attach(workspace, data, digest))
 
     # Several calls as one, streaming, attachments
 

@@ -10,6 +10,7 @@ from nomad_sessions.errors import TransactionError
 from nomad_sessions.operations.reading import Looking
 from nomad_sessions.sessions_api import SessionCalls
 from nomad_sessions.storage import attachments
+from nomad_sessions.storage._os import Buffer
 from nomad_sessions.storage.files import make_folder
 from nomad_sessions.task_api import TaskCalls
 from nomad_sessions.workspace.faults import translated
@@ -25,14 +26,16 @@ Use = Callable[[Callable[[Workspace], Any]], Any]
 """Calls its argument with the open workspace, which may be another one each time."""
 
 
-def attach(workspace: Workspace, data: bytes) -> str:
-    """Keeps the bytes of a file part, before any record names them; returns their SHA-256. Durable on return."""
+def attach(workspace: Workspace, data: Buffer, digest: str | None = None) -> str:
+    """Keeps the bytes of a file part, before any record names them; returns their SHA-256, which is `digest` where the
+    caller has it. Durable on return."""
+    digest = digest or attachments.name_of(data)
     with workspace.syncing():
         make_folder(workspace.fs, os.path.dirname(workspace.folder))
-        if not attachments.is_kept(workspace.fs, workspace.folder, data):
-            return attachments.store(workspace.fs, workspace.folder, data)
+        if not attachments.is_kept(workspace.fs, workspace.folder, data, digest):
+            return attachments.store(workspace.fs, workspace.folder, data, digest)
     with workspace.locked(), translated(workspace.folder):
-        return attachments.store(workspace.fs, workspace.folder, data)
+        return attachments.store(workspace.fs, workspace.folder, data, digest)
 
 
 class _Recorded:

@@ -1,13 +1,11 @@
-"""`sync status`, `push`, `verify`, `restore`, `retry`, `dead`, `watch`, `reset`: copies elsewhere, how they stand."""
+"""`sync`: copies elsewhere, and what several machines have in common: bringing them up to now, how they stand."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -16,24 +14,21 @@ from nomad_sessions.cli.exits import Exit, guarded, name_unreadable
 from nomad_sessions.cli.output import for_people, plain, table, when, write_json
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AnyWorkspace, AsJson, DataDir, Workspace, here, open_store
+from nomad_sessions.cli.sync_conflicts import conflicts
+from nomad_sessions.cli.sync_store import Target, opened
 from nomad_sessions.config import validate_workspace_id
 from nomad_sessions.errors import (
-    InvalidInputError,
     LockTimeoutError,
     NomadSessionsError,
     StorageError,
-    WorkspaceNotFoundError,
 )
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.sync import Synchronizer
 from nomad_sessions.sync.comparing import Difference
-from nomad_sessions.sync.configured import configured_targets
 from nomad_sessions.sync.outbox import Pushed
-from nomad_sessions.sync.settings import config_path, read_settings
 
 __all__ = ["register"]
 
-Target = Annotated[str | None, typer.Option("--target", "-t", help="Only this target. Default: all.", metavar="NAME")]
 _SHOWN = 20
 _LOOK_EVERY = 0.5  # seconds
 _OTHER = ("already", "incomplete")
@@ -44,32 +39,18 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         name="sync", help="Copies elsewhere: MongoDB, Chroma (MONGODB_URI, CHROMA_URL, …).", no_args_is_help=True
     )
-    commands: tuple[Callable[..., None], ...] = (status, push, verify, restore, retry, dead, watch, reset)
+    commands: tuple[Callable[..., None], ...] = (
+        *(status, push, pull, verify, restore),
+        *(retry, dead, conflicts, watch, reset),
+    )
     for command in commands:
         group.command()(guarded(command))
     app.add_typer(group)
 
 
-@contextmanager
-def _opened(
-    data_dir: Path | None, workspace: str | None, tell: Callable[[int, int], None] | None = None
-) -> Iterator[tuple[NativeSessionManager, Synchronizer]]:
-    with NativeSessionManager(data_dir) as manager:
-        if workspace is not None:
-            validate_workspace_id(workspace)
-            if workspace not in manager.list_workspaces():
-                raise WorkspaceNotFoundError(workspace_id=workspace)
-        targets = configured_targets(read_settings(), manager.data_dir, tell)
-        if not targets:
-            reason = f"there is none: set MONGODB_URI, CHROMA_URL or EMBEDDING_DRIVER, or write it into {config_path()}"
-            raise InvalidInputError(field="target", value=None, reason=reason)
-        with Synchronizer(manager, targets) as sync:
-            yield manager, sync
-
-
 def status(workspace: AnyWorkspace = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show how far each target has been told, what it refused, and whether it is there."""
-    with _opened(data_dir, workspace) as (_, sync):
+    with opened(data_dir, workspace) as (_, sync):
         rows = sync.status(workspace)
         there = {target.name: _asked(target.ping) for target in sync.targets}
         places = {target.name: target.describe() for target in sync.targets}
@@ -108,27 +89,83 @@ def push(
     target: Target = None, workspace: AnyWorkspace = None, data_dir: DataDir = None, as_json: AsJson = False
 ) -> None:
     """Bring targets up to now. What another program is sending at the moment is left to it."""
-    done: dict[tuple[str, str], Pushed] = {}
-    busy: list[tuple[str, str]] = []
-    unreadable: dict[str, str] = {}
-    with working("Sending") as tell, _opened(data_dir, workspace, tell) as (manager, sync):
-        for name, each in _pairs(manager, sync, target, workspace):
-            try:
-                done |= sync.push(each, target=name, progress=lambda _, __, count: tell(count, count))
-            except LockTimeoutError:
-                busy.append((name, each))
-            except StorageError as error:
-                if workspace is not None:
-                    raise
-                unreadable[each] = str(error)
+    with working("Sending") as tell, opened(data_dir, workspace, tell) as (manager, sync):
+        pairs = _pairs(manager, sync, target, workspace)
+        done = _carried(sync.push, pairs, tell, alone=workspace is not None)
+        disputed = len(sync.conflicts(workspace, target=target))
+    _show(done, disputed, as_json)
+
+
+def pull(
+    target: Target = None,
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", "-w", help="Only this one. Default: all that are here, or there.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring what other machines did; what was done here goes there first. For targets that are two-way."""
+    if workspace is not None:
+        validate_workspace_id(workspace)
+    with working("Fetching") as tell, opened(data_dir, None, tell) as (_, sync):
+        pairs = [
+            (name, each)
+            for name in sync.two_way(target)
+            for each in (sync.shared(name) if workspace is None else [workspace])
+        ]
+        done = _carried(sync.pull, pairs, tell, alone=workspace is not None)
+        disputed = len(sync.conflicts(workspace, target=target))
+    _show(done, disputed, as_json)
+
+
+class _Carried(NamedTuple):
+    """What was done, where another program is at it, and which workspaces cannot be read, with the reason."""
+
+    done: dict[tuple[str, str], Pushed]
+    busy: list[tuple[str, str]]
+    unreadable: dict[str, str]
+
+
+def _carried(
+    carry: Callable[..., dict[tuple[str, str], Pushed]],
+    pairs: list[tuple[str, str]],
+    tell: Callable[[int, int], None],
+    *,
+    alone: bool,
+) -> _Carried:
+    found = _Carried({}, [], {})
+    for name, each in pairs:
+        try:
+            found.done.update(carry(each, target=name, progress=lambda _, __, count: tell(count, count)))
+        except LockTimeoutError:
+            found.busy.append((name, each))
+        except StorageError as error:
+            if alone:
+                raise
+            found.unreadable[each] = str(error)
+    return found
+
+
+def _show(carried: _Carried, disputed: int, as_json: bool) -> None:
+    done, busy, unreadable = carried
     if for_people(as_json):
         _show_pushed(done, busy)
+        if disputed:
+            Console().print(f"`sync conflicts` lists {disputed:,} in which two machines changed the same.", style="dim")
     else:
         items = [
-            {"target": name, "workspaceId": ws, "sent": each.confirmed, "refused": each.rejected, "why": each.compared}
+            {
+                "target": name,
+                "workspaceId": ws,
+                "sent": each.confirmed,
+                "fetched": each.fetched,
+                "refused": each.rejected,
+                "why": each.compared,
+            }
             for (name, ws), each in done.items()
         ]
-        write_json({"items": items, "busy": [{"target": name, "workspaceId": ws} for name, ws in busy]})
+        others = [{"target": name, "workspaceId": ws} for name, ws in busy]
+        write_json({"items": items, "busy": others, "conflicts": disputed})
     left_out = name_unreadable(unreadable.items())
     if left_out or any(each.rejected for each in done.values()):
         raise typer.Exit(Exit.PROBLEM)
@@ -144,8 +181,12 @@ def _pairs(
 
 def _show_pushed(done: dict[tuple[str, str], Pushed], busy: list[tuple[str, str]]) -> None:
     console = Console()
-    cells = [(*place, f"{each.confirmed:,}", f"{each.rejected:,}", each.compared) for place, each in done.items()]
-    console.print(table(("target", "workspace", "sent", "refused", "compared, for"), cells, right=("sent", "refused")))
+    cells = [
+        (*place, f"{each.confirmed:,}", f"{each.fetched:,}", f"{each.rejected:,}", each.compared)
+        for place, each in done.items()
+    ]
+    names = ("target", "workspace", "sent", "fetched", "refused", "compared, for")
+    console.print(table(names, cells, right=("sent", "fetched", "refused")))
     for name, ws in busy:
         console.print(plain(f"{ws}: another program is sending it to {name}"), style="dim")
     if any(each.rejected for each in done.values()):
@@ -164,7 +205,7 @@ def verify(
     One that was cut short, today, goes on where it was.
     """
     found: list[tuple[str, str, Difference]] = []
-    with working("Comparing") as tell, _opened(data_dir, workspace, tell) as (manager, sync):
+    with working("Comparing") as tell, opened(data_dir, workspace, tell) as (manager, sync):
         for name, each in _pairs(manager, sync, target, workspace):
             differences = sync.verify(each, target=name, repair=repair, progress=tell)
             found += [(name, each, difference) for difference in differences]
@@ -210,7 +251,7 @@ def restore(
     """Make a workspace again from a target: on a new machine, or after its folder was lost. What is here stays."""
     with NativeSessionManager(data_dir) as manager:
         ws = manager.workspace_for(here(), create=True) if workspace is None else validate_workspace_id(workspace)
-    with _opened(data_dir, None) as (_, sync), working("Restoring") as tell:
+    with opened(data_dir, None) as (_, sync), working("Restoring") as tell:
         done = sync.restore(ws, target=target, progress=tell)
     if for_people(as_json):
         said = ", ".join(f"{count:,} {name}" for name, count in done._asdict().items() if name not in _OTHER)
@@ -227,7 +268,7 @@ def dead(
     target: Target = None, workspace: AnyWorkspace = None, data_dir: DataDir = None, as_json: AsJson = False
 ) -> None:
     """List what targets have refused, and why."""
-    with _opened(data_dir, workspace) as (_, sync):
+    with opened(data_dir, workspace) as (_, sync):
         letters = sync.dead(workspace, target=target)
     if for_people(as_json):
         cells = [(name, ws, each.key.kind, each.key.id, when(each.at), each.reason) for name, ws, each in letters]
@@ -253,7 +294,7 @@ def retry(
     target: Target = None, workspace: AnyWorkspace = None, data_dir: DataDir = None, as_json: AsJson = False
 ) -> None:
     """Send what was refused once more, as it is now."""
-    with working("Sending") as tell, _opened(data_dir, workspace, tell) as (_, sync):
+    with working("Sending") as tell, opened(data_dir, workspace, tell) as (_, sync):
         done = sync.retry(workspace, target=target)
     if for_people(as_json):
         Console().print(f"{done.confirmed:,} taken, {done.rejected:,} refused again.")
@@ -265,7 +306,7 @@ def retry(
 
 def watch(data_dir: DataDir = None) -> None:
     """Keep targets up to date until Ctrl-C, and say what happens to them."""
-    with _opened(data_dir, None) as (_, sync):
+    with opened(data_dir, None) as (_, sync):
         sync.start()
         console = Console(stderr=True)
         console.print(plain(f"Sending to {', '.join(each.name for each in sync.targets)}. Ctrl-C ends."), style="dim")
@@ -287,6 +328,6 @@ def reset(
     data_dir: DataDir = None,
 ) -> None:
     """Forget how far a target has been told of a workspace: the next push compares the whole."""
-    with open_store(data_dir, workspace) as (_, ws), _opened(data_dir, ws) as (_, sync):
+    with open_store(data_dir, workspace) as (_, ws), opened(data_dir, ws) as (_, sync):
         sync.reset(ws, target=target)
     print(f"{target}: the next push compares {ws} as a whole")

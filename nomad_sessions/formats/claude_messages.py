@@ -49,7 +49,6 @@ def messages_of(nodes: Iterable[Node], read: Reader, source: str, path: str, rep
     time = 0
     names: dict[str, str] = {}
     for node in nodes:
-        place = f"{path} at byte {node.offset}"
         if node.message_id:
             if lines[node.message_id][0] is not node:
                 continue
@@ -59,11 +58,13 @@ def messages_of(nodes: Iterable[Node], read: Reader, source: str, path: str, rep
         if not records[0]:
             continue  # Gone from the file since it was indexed; the next import sees to it.
         time = milliseconds(records[0].get("timestamp")) or time
+        last = time if len(records) == 1 else milliseconds(records[-1].get("timestamp")) or time
+        key = node.message_id or str(node.uuid)
+        place = f"{path} at byte {node.offset}"
         for number, message in enumerate(_messages(records, names, report)):
-            key = node.message_id or str(node.uuid)
             message["id"] = derive_id(time, TOOL, source, key, str(number))
             message["createdAt"] = time
-            message["updatedAt"] = milliseconds(records[-1].get("timestamp")) or time
+            message["updatedAt"] = last
             message["imported"] = {"tool": TOOL, "messageId": key}
             report.messages.read += 1
             yield message, place

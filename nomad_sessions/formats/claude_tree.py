@@ -32,7 +32,6 @@ class Node:
     def __init__(self, line: Line, keep: bool) -> None:
         record = line.record
         message = mapping(record.get("message"))
-        blocks = objects(message.get("content"))
         self.offset = line.offset
         self.length = line.length
         self.kind = text(record.get("type")) or ""
@@ -40,8 +39,13 @@ class Node:
         self.parent = text(record.get("parentUuid")) or text(record.get("logicalParentUuid"))
         self.side = record.get("isSidechain") is True or record.get("teamName") is not None
         self.message_id = text(message.get("id")) if self.kind == "assistant" else None
-        self.calls = tuple(each for block in blocks if (each := text(block.get("id"))) and "input" in block)
-        self.results = tuple(each for block in blocks if (each := text(block.get("tool_use_id"))))
+        self.calls: Sequence[str] = ()
+        self.results: Sequence[str] = ()
+        content = message.get("content")
+        if isinstance(content, list):
+            blocks = objects(content)
+            self.calls = [each for block in blocks if "input" in block and (each := text(block.get("id")))]
+            self.results = [each for block in blocks if (each := text(block.get("tool_use_id")))]
         self.record: dict[str, Any] | None = record if keep else None
 
     @property

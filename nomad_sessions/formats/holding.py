@@ -98,12 +98,12 @@ def like(held: Sequence[dict[str, Any]], messages: Iterable[dict[str, Any]]) -> 
 
 
 class _Apart(Written):
-    """A message whose JSON is in a file; of its fields it has those that a commit looks at."""
+    """A message whose JSON is in a file."""
 
     __slots__ = ("_at", "_file", "_size")
 
     def __init__(self, body: Body, file: _File, data: bytes) -> None:
-        super().__init__({key: body[key] for key in ("id", "createdAt", "updatedAt") if key in body}, b"")
+        super().__init__(body, b"")
         self._file = file
         self._at = file.add(data)
         self._size = len(data)

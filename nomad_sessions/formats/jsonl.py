@@ -17,6 +17,7 @@ __all__ = ["MAX_LINE", "Line", "first_record", "head", "lines", "lines_of"]
 
 MAX_LINE = 256 << 20
 _HEAD = 1 << 20
+_BUFFER = 256 << 10  # bytes; lines of many KB are read in far fewer calls than the default takes
 _TRIES = 32  # Each try reads the rest of the line: without a bound a long line of braces would take for ever.
 _TRIED = 256 << 20  # bytes; so in a line of many MiB fewer seams are tried
 _TORN = "a torn line"
@@ -36,7 +37,7 @@ def lines(path: Path, report: ImportReport | None, start: int = 0) -> Iterator[L
 
     Raises `OSError`. Cost: the bytes, once.
     """
-    with path.open("rb") as file:
+    with path.open("rb", _BUFFER) as file:
         file.seek(start)
         yield from lines_of(file, path, report, start)
 
@@ -49,8 +50,10 @@ def lines_of(file: BinaryIO, path: Path, report: ImportReport | None, offset: in
         if not whole and length == MAX_LINE:
             length += _rest_of_line(file)
             _skip(report, path, offset, f"a line of over {MAX_LINE >> 20} MiB")
+        elif (record := _object(raw)) is not None:
+            yield Line(record, offset, length)
         else:
-            yield from _records(raw, path, offset, whole, report)
+            yield from _found_in(raw, path, offset, whole, report)
         offset += length
 
 
@@ -60,7 +63,11 @@ def head(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open("rb") as file:
             while offset < _HEAD and (raw := file.readline(MAX_LINE)):
-                yield from (line.record for line in _records(raw, path, offset, raw.endswith(b"\n"), None))
+                record = _object(raw)
+                if record is not None:
+                    yield record
+                else:
+                    yield from (line.record for line in _found_in(raw, path, offset, raw.endswith(b"\n"), None))
                 offset += len(raw)
     except (OSError, ValueError):  # The second for a name that no file can have: a history may name another file.
         return
@@ -71,11 +78,8 @@ def first_record(path: Path) -> dict[str, Any] | None:
     return next(head(path), None)
 
 
-def _records(raw: bytes, path: Path, offset: int, whole: bool, report: ImportReport | None) -> Iterator[Line]:
-    record = _object(raw)
-    if record is not None:
-        yield Line(record, offset, len(raw))
-        return
+def _found_in(raw: bytes, path: Path, offset: int, whole: bool, report: ImportReport | None) -> Iterator[Line]:
+    """What there is in a line that is no record as it stands."""
     text = raw.strip(b"\0 \t\r\n")
     if not text:
         if b"\0" in raw:

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nomad_sessions.errors import ConflictError, StorageError
@@ -112,7 +113,7 @@ def _kept_anew(
         return None
     try:
         known = _lasting(kept_chunks(mark) or ())
-        chunks = list(_chunks(found.original, known, lambda data: manager._attach(workspace_id, data)))
+        chunks = list(_chunks(found.original, known, partial(manager._attach, workspace_id)))
     except StorageError:  # Ours, and some of ours are the system's too.
         raise
     except OSError as error:
@@ -139,9 +140,10 @@ def _lasting(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
     return chunks[:at]
 
 
-def _chunks(source: Original, known: Sequence[Chunk], keep: Callable[[bytes], str]) -> Iterator[Chunk]:
+def _chunks(source: Original, known: Sequence[Chunk], keep: Callable[[memoryview, str | None], str]) -> Iterator[Chunk]:
     """The chunks of a source, those that are `known` as far as it begins with them, the rest kept now."""
     reading, digest = _Reading(source.read()), hashlib.sha256()
+    done = False
     for chunk in known:
         reading.fill(chunk.size)
         after = digest.copy()
@@ -151,11 +153,14 @@ def _chunks(source: Original, known: Sequence[Chunk], keep: Callable[[bytes], st
             break
         digest = after
         reading.drop(chunk.size)
+        done = True
         yield chunk
     while size := reading.chunk():
         with memoryview(reading.data) as data, data[:size] as part:
             digest.update(part)
-            attachment = keep(bytes(part))
+            # Up to the end of the first chunk the original is that chunk, and its digest the attachment's name.
+            attachment = keep(part, None if done else digest.hexdigest())
+        done = True
         reading.drop(size)
         yield Chunk(attachment, size, digest.hexdigest())
 

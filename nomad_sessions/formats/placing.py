@@ -15,6 +15,7 @@ from nomad_sessions.formats.holding import Bodies
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.values import finite, objects
 from nomad_sessions.models import Message, canonical, dump, validate_new_message
+from nomad_sessions.models.settled import settled
 from nomad_sessions.operations import messages, sessions, whole
 from nomad_sessions.operations.reading import check_new_id
 from nomad_sessions.storage.codec import encode
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["as_encoded", "digest_of", "place_new"]
 
 _OURS = frozenset({"sessionId", "rev", "imported"})
-_NEEDED = ("id", "createdAt", "updatedAt")
+_NEEDED = {"id", "createdAt", "updatedAt"}
 
 
 def digest_of(plain: bytes) -> str:
@@ -35,10 +36,11 @@ def digest_of(plain: bytes) -> str:
     return hashlib.sha256(plain).hexdigest()[:16]
 
 
-def as_encoded(plain: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
-    """A record and its JSON. A number that no float holds, which JSON would not have, becomes text."""
+def as_encoded(plain: Mapping[str, Any], *, floats: bool = True) -> tuple[Mapping[str, Any], bytes]:
+    """A record and its JSON. A number that no float holds, which JSON would not have, becomes text; not `floats` says
+    that there is no float at all."""
     try:
-        return plain, encode(plain)
+        return plain, encode(plain, finite=not floats)
     except ValueError:
         made: Mapping[str, Any] = finite(plain)
         return made, encode(made)
@@ -89,17 +91,24 @@ def _body(
 ) -> Body:
     """A message to be stored, with the mark of this import."""
     mark = message.get("imported")
-    plain = {key: value for key, value in message.items() if key != "imported"} if mark else message
-    plain, encoded = as_encoded(plain)
+    plain = message
+    if mark:
+        plain = dict(message)
+        del plain["imported"]
+    more = settled(plain) if plain.keys() >= _NEEDED else None
+    plain, encoded = as_encoded(plain, floats=more is None)
     noted = {**(mark if isinstance(mark, dict) else {}), "format": form, "digest": digest_of(encoded)}
-    more = _more(plain, session_id) if not _is_special(plain) else None
+    if more is not None:
+        check_new_id(plain["id"])
+    elif not _is_special(plain):
+        more = _more(plain)
     if more is None:
         given = {**plain, "imported": noted}
         return messages.complete(
             messages.prepare(given, {}, lambda data: manager._attach(workspace_id, data)), session_id
         )
-    more["imported"] = noted
-    return Written({**plain, **more}, encoded[:-1] + b"," + encode(more)[1:])
+    added = encode({"sessionId": session_id, **more, "imported": noted})
+    return Written(plain, b"".join((encoded[:-1], b",", added[1:])))
 
 
 def _is_special(message: Mapping[str, Any]) -> bool:
@@ -110,18 +119,16 @@ def _is_special(message: Mapping[str, Any]) -> bool:
     return "_" in "".join(message) or any("file" in part for part in objects(get("parts")))
 
 
-def _more(message: Mapping[str, Any], session_id: str) -> Body | None:
+def _more(message: Mapping[str, Any]) -> Body | None:
     """What the store keeps beside a message's own fields; None where it says otherwise itself. Raises
     `InvalidInputError` for what is no message."""
     valid: Message = validate_new_message(message)
     check_new_id(message["id"])
-    settled = canonical(valid)
-    more: Body = {"sessionId": session_id}
-    if "status" not in message:
-        more["status"] = settled.status
-    if settled is not valid:
-        if settled.content != valid.content:
-            more["content"] = settled.content
-        if settled.tool_calls != valid.tool_calls:
-            more["toolCalls"] = [dump(call) for call in settled.tool_calls]
+    made = canonical(valid)
+    more: Body = {} if "status" in message else {"status": made.status}
+    if made is not valid:
+        if made.content != valid.content:
+            more["content"] = made.content
+        if made.tool_calls != valid.tool_calls:
+            more["toolCalls"] = [dump(call) for call in made.tool_calls]
     return None if any(key in message for key in more) else more

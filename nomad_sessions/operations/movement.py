@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from nomad_sessions.errors import AlreadyExistsError, ConflictError
 from nomad_sessions.models import Session
-from nomad_sessions.operations.plain import same
+from nomad_sessions.operations.plain import same, without
 from nomad_sessions.operations.reading import Looking, Stamping, check_rev, require_session, session_model
 from nomad_sessions.operations.task_rows import number, task_model, task_rows, text
 from nomad_sessions.operations.whole import records_of
@@ -111,9 +111,9 @@ def _tasks_arriving(view: Looking, tasks: list[Body], session_id: str, there: Se
     earlier = {
         key for key, row in _tasks(view, session_id).items() if there is not None and number(row, "rev") < there.created
     }
-    coming = {row["id"]: _without_rev(row) for row in tasks}
+    coming = {row["id"]: without(row, "rev") for row in tasks}
     for key, row in coming.items():
-        if key in known and key not in earlier and not same(_without_rev(known[key]), row):
+        if key in known and key not in earlier and not same(without(known[key], "rev"), row):
             raise AlreadyExistsError(kind="task", id=key, current=task_model(key, known[key]))
     changes = [_task_record("deleted", key, session_id) for key in sorted(earlier - coming.keys())]
     return changes + [_task_record("created", key, session_id, row=row) for key, row in coming.items()]
@@ -121,11 +121,7 @@ def _tasks_arriving(view: Looking, tasks: list[Body], session_id: str, there: Se
 
 def _bodies(session: SessionState, ids: list[str]) -> list[Body]:
     states = map(session.message, ids)
-    return [_without_rev(state.body()) for state in states if state is not None]
-
-
-def _without_rev(body: Body) -> Body:
-    return {key: value for key, value in body.items() if key != "rev"}
+    return [without(state.body(), "rev") for state in states if state is not None]
 
 
 def _check_copy(there: SessionState, origin: str, created_at: int) -> None:

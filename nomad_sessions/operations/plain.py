@@ -8,6 +8,7 @@ what a call returns is what a later read gives, whatever the caller does to its 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
@@ -15,7 +16,7 @@ from nomad_sessions.models import dump
 from nomad_sessions.models.base import Model
 from nomad_sessions.storage.codec import encode
 
-__all__ = ["MAX_DEPTH", "plain", "same", "text_of"]
+__all__ = ["MAX_DEPTH", "plain", "same", "text_of", "without"]
 
 MAX_DEPTH = 5_000
 """Deeper than this is taken for a list or dict that contains itself."""
@@ -48,6 +49,11 @@ def text_of(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     return text
+
+
+def without(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """A mapping, but for these of its keys."""
+    return {key: value for key, value in body.items() if key not in names}
 
 
 def same(one: Any, other: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nomad_sessions.forking import Mutex
 from nomad_sessions.models import dump
+from nomad_sessions.operations.plain import without
 from nomad_sessions.sources.source import Conversation, Record, matches
 from nomad_sessions.sync.target import Kind, SyncTarget
 
@@ -93,11 +94,11 @@ class TargetSource:
     def get_session(self, workspace_id: str, session_id: str) -> Record | None:
         """See `Source`."""
         found = self._fetch(workspace_id, "session", [session_id])
-        return _without(found[0], _SESSION) if found else None
+        return without(found[0], *_SESSION) if found else None
 
     def list_sessions(self, workspace_id: str) -> list[Record]:
         """See `Source`. Cost: all sessions, in pages."""
-        return [_without(each, _SESSION) for each in self._all(workspace_id, "session")]
+        return [without(each, *_SESSION) for each in self._all(workspace_id, "session")]
 
     def search_sessions(self, workspace_id: str, query: str) -> list[Record]:
         """See `Source`. Cost: as `list_sessions`."""
@@ -110,16 +111,16 @@ class TargetSource:
             return None
         shown, hidden = list(found[0].get("messageIds", ())), list(found[0].get("hiddenIds", ()))
         there = {str(each["id"]): each for each in self._fetch(workspace_id, "message", [*shown, *hidden])}
-        messages = [_without(there[each], _MESSAGE) for each in [*shown, *hidden] if each in there]
+        messages = [without(there[each], *_MESSAGE) for each in [*shown, *hidden] if each in there]
         visible, missing = sum(each in there for each in shown), len(shown) + len(hidden) - len(messages)
-        return Conversation(_without(found[0], _SESSION), messages, visible, missing)
+        return Conversation(without(found[0], *_SESSION), messages, visible, missing)
 
     def events(self, workspace_id: str, session_id: str) -> list[Record] | None:
         """See `Source`. Cost: all events, in pages."""
         if "event" not in self._target.kinds:
             return None
         found = self._all(workspace_id, "event")
-        return [_without(each, _EVENT) for each in found if each.get("sessionId") == session_id]
+        return [without(each, *_EVENT) for each in found if each.get("sessionId") == session_id]
 
     def tasks(self, workspace_id: str, session_id: str) -> list[Record] | None:
         """See `Source`. Cost: all tasks, in pages."""
@@ -151,7 +152,3 @@ class TargetSource:
         with self._one:
             found = self._target.fetch(workspace_id, kind, ids)
         return [{"id": name, **change.body} for name, change in found.items() if change.body is not None]
-
-
-def _without(record: Record, fields: frozenset[str]) -> Record:
-    return {key: value for key, value in record.items() if key not in fields}

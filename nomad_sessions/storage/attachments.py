@@ -13,28 +13,33 @@ import os
 import re
 
 from nomad_sessions.errors import AttachmentMissingError
-from nomad_sessions.storage._os import FileSystem
+from nomad_sessions.storage._os import Buffer, FileSystem
 from nomad_sessions.storage.files import read_whole
 
-__all__ = ["FOLDER", "is_kept", "read", "store"]
+__all__ = ["FOLDER", "is_kept", "name_of", "read", "store"]
 
 FOLDER = "attachments"
 _NAME = re.compile(r"[0-9a-f]{64}\Z")
 
 
-def is_kept(fs: FileSystem, workspace: str, data: bytes) -> bool:
-    """Whether a file of this name and size is there."""
-    known = fs.stat(f"{workspace}/{FOLDER}/{hashlib.sha256(data).hexdigest()}")
+def name_of(data: Buffer) -> str:
+    """What these bytes are called: their SHA-256 in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def is_kept(fs: FileSystem, workspace: str, data: Buffer, digest: str) -> bool:
+    """Whether a file of this name and size is there; `digest` is the `name_of` the bytes."""
+    known = fs.stat(f"{workspace}/{FOLDER}/{digest}")
     return known is not None and known.size == len(data)
 
 
-def store(fs: FileSystem, workspace: str, data: bytes) -> str:
-    """Keeps `data`; returns its SHA-256 in hex. Durable on return; one that is there costs the hash and two syncs.
+def store(fs: FileSystem, workspace: str, data: Buffer, digest: str) -> str:
+    """Keeps `data`, whose `name_of` is `digest`, and returns that. Durable on return; one that is there costs two
+    syncs.
 
     Where `is_kept` says that it is there, call it under the workspace's lock: else a sweep may find it old, and remove
     it just after this said that it is needed.
     """
-    digest = hashlib.sha256(data).hexdigest()
     folder = f"{workspace}/{FOLDER}"
     path = f"{folder}/{digest}"
     known = fs.stat(path)
@@ -71,6 +76,6 @@ def read(fs: FileSystem, workspace: str, digest: str) -> bytes:
         data = read_whole(fs, path)
     except FileNotFoundError as error:
         raise AttachmentMissingError(path=path, sha256=digest) from error
-    if hashlib.sha256(data).hexdigest() != digest:
+    if name_of(data) != digest:
         raise AttachmentMissingError(path=path, sha256=digest)
     return data

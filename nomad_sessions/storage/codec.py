@@ -30,6 +30,7 @@ __all__ = [
     "decode_text",
     "encode",
     "frame",
+    "frame_parts",
     "repeats_keys",
     "unframe",
 ]
@@ -43,14 +44,17 @@ _scanstring: Callable[[str, int, bool], tuple[str, int]] = vars(_decoder)["scans
 crc = zlib.crc32
 
 
-def encode(value: Any) -> bytes:
-    """One line of UTF-8 JSON, without a newline. Raises `ValueError` for NaN and infinities, which JSON has not."""
+def encode(value: Any, *, finite: bool = False) -> bytes:
+    """One line of UTF-8 JSON, without a newline. Raises `ValueError` for NaN and infinities, which JSON has not.
+
+    `finite` says that there is none, so that they are not looked for: in long texts that takes as long as encoding.
+    """
     try:
         data: bytes = to_json(value, inf_nan_mode="constants")
     except (PydanticSerializationError, RecursionError):
         return _encode_slow(value)
-    # The constants are cheap to look for, and nearly always absent; the strict encoder then decides.
-    if b"NaN" in data or b"Infinity" in data:
+    # The constants are nearly always absent; where they are not, the strict encoder decides.
+    if not finite and (b"NaN" in data or b"Infinity" in data):
         return _encode_slow(value)
     return data
 
@@ -95,16 +99,21 @@ def repeats_keys(data: bytes) -> bool:
 
 def frame(body: bytes) -> bytes:
     """The checksummed line of `body`, a JSON object with at least one key; the checksum covers all that follows it."""
-    rest = body[1:]
-    return b'{"crc":"%08x",%b\n' % (zlib.crc32(rest), rest)
+    return frame_parts(body[1:])
+
+
+def frame_parts(*rest: bytes) -> bytes:
+    """As `frame`, of what follows the brace that begins the object, given in pieces: they are copied once."""
+    crc = 0
+    for piece in rest:
+        crc = zlib.crc32(piece, crc)
+    return b"".join((b'{"crc":"%08x",' % crc, *rest, b"\n"))
 
 
 def unframe(line: bytes) -> bytes | None:
     """The body of a framed line (with or without its newline), or None when any byte of it is not as written."""
-    if line.endswith(b"\n"):
-        line = line[:-1]
-    rest = line[FRAME_PREFIX_LENGTH:]
-    if line[:FRAME_PREFIX_LENGTH] != b'{"crc":"%08x",' % zlib.crc32(rest) or not rest:
+    rest = line[FRAME_PREFIX_LENGTH : -1 if line.endswith(b"\n") else None]
+    if not rest or not line.startswith(b'{"crc":"%08x",' % zlib.crc32(rest)):
         return None
     return b"{" + rest
 

@@ -112,9 +112,13 @@ class Segment:
 
     def raw(self, offset: int, length: int) -> bytes:
         """The same as JSON, not decoded."""
-        body = unframe(self.fs.pread(self.fd, length, offset))
+        return self.body_of(self.fs.pread(self.fd, length, offset), offset)
+
+    def body_of(self, line: bytes, offset: int) -> bytes:
+        """The record in a line that was read from an offset, as JSON. Raises as `record` does."""
+        body = unframe(line)
         if body is None:
-            raise JournalCorruptError(path=self.path, offset=offset, length=length, reason="checksum")
+            raise JournalCorruptError(path=self.path, offset=offset, length=len(line), reason="checksum")
         return body
 
     def seal(self) -> Seal | None:

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import encode
 from nomad_sessions.storage.snapshot import FORMAT_VERSION, TRAILER, TRAILER_LENGTH
-from nomad_sessions.storage.table import Region, row
+from nomad_sessions.storage.table import Region, checked, row
 
 __all__ = ["BLOCK_BYTES", "BLOCK_ITEMS", "Item", "SnapshotWriter", "line_of"]
 
 BLOCK_ITEMS = 32
 BLOCK_BYTES = 64 * 1024
 _BUFFER = 1 << 20
+_SEPARATOR = b",\n"
 
 
 class Item(NamedTuple):
@@ -33,7 +34,7 @@ class Item(NamedTuple):
 
 def line_of(identifier: str, body: bytes) -> bytes:
     """The line `"<id>":<json>` of a record."""
-    return encode(identifier) + b":" + body
+    return b"%b:%b" % (encode(identifier, finite=True), body)
 
 
 class SnapshotWriter:
@@ -70,21 +71,21 @@ class SnapshotWriter:
         """Writes a group's run of items."""
         self._enter_items()
         record, info = self._groups.pop(group)
-        blocks: list[str] = []
+        name, blocks = encode(group), list[str]()
         start = self._position() + len(self._separator)
-        lines: list[bytes] = []
-        size = 0
-        for item in items:
-            place = self._line(item.line)
-            fields = [item.id, group, place.offset, place.length, place.crc, item.created]
-            self._item_rows.append((item.id, row(fields)))
-            lines.append(item.line)
+        count = size = crc = 0
+        for identifier, line, created in items:
+            place = self._line(line)
+            fields = b"%b,%b,%d,%d,%d,%d]" % (encode(identifier, finite=True), name, *place, created)
+            self._item_rows.append((identifier, checked(fields)))
+            crc = zlib.crc32(line, zlib.crc32(_SEPARATOR, crc) if count else 0)
+            count += 1
             size += place.length
-            if len(lines) >= BLOCK_ITEMS or size >= BLOCK_BYTES:
-                blocks.append(_block(lines))
-                lines, size = [], 0
-        if lines:
-            blocks.append(_block(lines))
+            if count >= BLOCK_ITEMS or size >= BLOCK_BYTES:
+                blocks.append(_block(count, size, crc))
+                count = size = crc = 0
+        if count:
+            blocks.append(_block(count, size, crc))
         # Numbers in one string: a list of all groups is parsed often, the blocks of one rarely.
         self._group_rows.append((group, row([group, *info, *record, start, " ".join(blocks)])))
 
@@ -131,10 +132,9 @@ class SnapshotWriter:
         return place
 
     def _line(self, line: bytes) -> Region:
-        self._put(self._separator)
-        self._separator = b",\n"
-        place = self._place(line)
-        self._put(line)
+        place = Region(self._position() + len(self._separator), len(line), zlib.crc32(line))
+        self._put(self._separator, line)
+        self._separator = _SEPARATOR
         return place
 
     def _enter_items(self) -> None:
@@ -157,9 +157,9 @@ class SnapshotWriter:
     def _position(self) -> int:
         return self._flushed + self._buffered
 
-    def _put(self, data: bytes) -> None:
-        self._buffer.append(data)
-        self._buffered += len(data)
+    def _put(self, *pieces: bytes) -> None:
+        self._buffer += pieces
+        self._buffered += sum(map(len, pieces))
         if self._buffered >= _BUFFER:
             self._flush()
 
@@ -170,6 +170,6 @@ class SnapshotWriter:
         self._buffer, self._buffered = [], 0
 
 
-def _block(lines: list[bytes]) -> str:
-    data = b",\n".join(lines)
-    return f"{len(data)} {zlib.crc32(data)} {len(lines)}"
+def _block(count: int, size: int, crc: int) -> str:
+    """What the index says of a block of so many lines, of so many bytes without what stands between them."""
+    return f"{size + (count - 1) * len(_SEPARATOR)} {crc} {count}"

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, encode
 
-__all__ = ["Keys", "Region", "TableDamaged", "crc", "lookup", "lookup_many", "row", "rows"]
+__all__ = ["Keys", "Region", "TableDamaged", "checked", "crc", "lookup", "lookup_many", "row", "rows"]
 
 crc = zlib.crc32
 
@@ -41,7 +41,11 @@ class Region(NamedTuple):
 
 def row(fields: list[Any]) -> bytes:
     """The line of a row, without separator; `fields[0]` is the key, a `str`."""
-    rest = encode(fields)[1:]
+    return checked(encode(fields)[1:])
+
+
+def checked(rest: bytes) -> bytes:
+    """The same of a row's JSON without the bracket that begins it."""
     return b'["%08x",%b' % (zlib.crc32(rest), rest)
 
 

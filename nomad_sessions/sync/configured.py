@@ -23,7 +23,8 @@ def configured_targets(
     if settings.mongo_uri is not None:
         from nomad_sessions.sync.mongo import MongoTarget
 
-        targets.append(MongoTarget(settings.mongo_uri, database=settings.mongo_database, agent=settings.agent))
+        uri, two_way = settings.mongo_uri, settings.is_two_way()
+        targets.append(MongoTarget(uri, database=settings.mongo_database, agent=settings.agent, two_way=two_way))
     if settings.chroma_url is not None and settings.chroma_path is not None:
         raise InvalidInputError(field="chroma", value="url, path", reason="is either a server or a folder")
     if any((settings.chroma_url, settings.chroma_path, settings.embedding_driver)):

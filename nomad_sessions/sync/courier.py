@@ -115,6 +115,13 @@ class Courier:
         """What the target refused."""
         return list(DeadLetters(self._host._fs, self._folder(workspace_id), self.target.name))
 
+    def all_workspaces(self) -> list[str]:
+        """Those that are here, and those that other machines have in common. Raises what the target does."""
+        place = self.target.place
+        with self._busy:
+            shared = [] if place is None else place.shared()
+        return sorted({*shared, *self._host.list_workspaces()})
+
     def conflicts(self, workspace_id: str) -> Conflicts:
         """Where machines changed the same."""
         return Conflicts(self._host._fs, self._folder(workspace_id), self.target.name)

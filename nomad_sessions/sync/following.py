@@ -10,7 +10,7 @@ from functools import partial
 
 from nomad_sessions.events.cursors import Cursor
 from nomad_sessions.sync.host import Host, looked
-from nomad_sessions.workspace.log import LogPosition, LogReader
+from nomad_sessions.workspace.log import LogPosition, LogReader, end_of
 from nomad_sessions.workspace.state import Body
 
 __all__ = ["Following"]
@@ -37,7 +37,7 @@ class Following:
 
     def now(self) -> LogPosition:
         """Where the log ends."""
-        return looked(self._host, self.workspace_id, lambda view: LogPosition(view.journal.last_seq, view.last_id))
+        return looked(self._host, self.workspace_id, end_of)
 
     def behind(self) -> int:
         """How many records lie ahead."""

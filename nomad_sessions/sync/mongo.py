@@ -178,7 +178,8 @@ class MongoTarget:
     def describe(self) -> TargetInfo:
         """See `SyncTarget`."""
         names = {kind: f"{self._agent}_{name}" for kind, name in NAMES.items()}
-        return TargetInfo("mongo", self._place, {"agent": self._agent, "collections": names})
+        details = {"agent": self._agent, "collections": names, "twoWay": self.place is not None}
+        return TargetInfo("mongo", self._place, details)
 
     def close(self) -> None:
         """See `SyncTarget`."""

@@ -66,6 +66,11 @@ class MongoPlace:
         assert found is not None, "it is made where it is not there"
         return str(found["place"])
 
+    def shared(self) -> list[str]:
+        """See `Place`."""
+        with self._server.asked():
+            return sorted(str(each["_id"]) for each in self._server.shared().find({}, {"_id": 1}))
+
     def read(self, workspace_id: str, kind: Kind, ids: Collection[str]) -> dict[str, Version]:
         """See `Place`."""
         wanted = {"_id": {"$in": [key_of(workspace_id, each) for each in ids]}, "rev": {"$type": "number"}}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nomad_sessions.errors import AlreadyExistsError
-from nomad_sessions.operations.plain import plain
+from nomad_sessions.operations.plain import plain, without
 from nomad_sessions.operations.recording import record
 from nomad_sessions.operations.whole import place
 from nomad_sessions.sync.host import Host, all_recorded, looked
@@ -74,9 +74,9 @@ def _session(host: Host, workspace_id: str, target: SyncTarget, session_id: str)
     if found is None or found.body is None:
         return None, []
     lists = [[str(each) for each in found.body.get(name) or ()] for name in _LISTS]
-    fields = _without(found.body, *_LISTS, "rev")
+    fields = without(found.body, *_LISTS, "rev")
     bodies = _fetched(target, workspace_id, "message", [each for ids in lists for each in ids])
-    kept, hidden, detached = ([_without(bodies[each], "rev") for each in ids if each in bodies] for ids in lists)
+    kept, hidden, detached = ([without(bodies[each], "rev") for each in ids if each in bodies] for ids in lists)
     missing = [each for ids in lists for each in ids if each not in bodies]
     done = host._use(workspace_id, lambda each: each.commit(place(fields, [*kept, *hidden], len(kept), detached)))
     return (len(bodies) if done else None), missing
@@ -98,7 +98,7 @@ def _rows(host: Host, workspace_id: str, target: SyncTarget, kind: Kind) -> int:
                 "sessionId": WORKSPACE,
                 "rowId": name,
                 "about": row.get("sessionId"),
-                "row": _without(row, "rev"),
+                "row": without(row, "rev"),
             }
             for name, row in new.items()
         ]
@@ -137,7 +137,7 @@ def _events(host: Host, workspace_id: str, target: SyncTarget) -> int:
     bodies = _fetched(target, workspace_id, "event", [each.id for each in rows])
     known = {each.body["id"] for each in all_recorded(host, workspace_id) if each.body is not None}
     found = (bodies[each.id] for each in rows if each.id in bodies)
-    items = [_without(body, "seq") for body in found if body["id"] not in known]
+    items = [without(body, "seq") for body in found if body["id"] not in known]
     return len(host._use(workspace_id, lambda each: each.commit(record(items)))) if items else 0
 
 
@@ -153,7 +153,3 @@ def _fetched(target: SyncTarget, workspace_id: str, kind: Kind, ids: Sequence[st
     for begin in range(0, len(ids), _AT_ONCE):
         found |= target.fetch(workspace_id, kind, ids[begin : begin + _AT_ONCE])
     return {name: change.body for name, change in found.items() if change.body is not None}
-
-
-def _without(body: Mapping[str, Any], *names: str) -> Body:
-    return {key: value for key, value in body.items() if key not in names}

@@ -4,6 +4,7 @@
 |---|---|---|
 | `MONGODB_URI` | `[sync.mongo] uri` | a MongoDB; with a password it is a secret, and is never shown |
 | `MONGODB_DATABASE` | `[sync.mongo] database` | default `database`, as the original's |
+| `MONGODB_TWO_WAY` | `[sync.mongo] two_way` | whether several machines have their workspaces in common there |
 | `CHROMA_URL` | `[sync.chroma] url` | a Chroma server |
 | `CHROMA_PATH` | `[sync.chroma] path` | or a folder of Chroma's own |
 | `AGENT_NAME` | `[sync] agent` | what collections are called by, default `duck` |
@@ -28,6 +29,7 @@ CONFIG_VARIABLE = "NOMAD_SESSIONS_CONFIG"
 _SOURCES = {
     ("sync", "mongo", "uri"): ("mongo_uri", "MONGODB_URI"),
     ("sync", "mongo", "database"): ("mongo_database", "MONGODB_DATABASE"),
+    ("sync", "mongo", "two_way"): ("mongo_two_way", "MONGODB_TWO_WAY"),
     ("sync", "chroma", "url"): ("chroma_url", "CHROMA_URL"),
     ("sync", "chroma", "path"): ("chroma_path", "CHROMA_PATH"),
     ("sync", "agent"): ("agent", "AGENT_NAME"),
@@ -35,17 +37,28 @@ _SOURCES = {
     ("embedding", "function"): ("embedding_function", "EMBEDDING_FUNCTION"),
 }
 
+_TRUTHS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
 
 class SyncSettings(NamedTuple):
     """What is said of targets; None for what is not."""
 
     mongo_uri: str | None = None
     mongo_database: str = "database"
+    mongo_two_way: str = "false"
     chroma_url: str | None = None
     chroma_path: str | None = None
     agent: str = "duck"
     embedding_driver: str | None = None
     embedding_function: str | None = None
+
+    def is_two_way(self) -> bool:
+        """Whether several machines have their workspaces in common in MongoDB. Raises `InvalidInputError` for what is
+        neither true nor false."""
+        said = self.mongo_two_way.strip().lower()
+        if said not in _TRUTHS:
+            raise InvalidInputError(field="MONGODB_TWO_WAY", value=said, reason="must be true or false")
+        return _TRUTHS[said]
 
     def environment(self) -> dict[str, str]:
         """The environment of this process, with what these settings say in it."""
@@ -95,9 +108,12 @@ def _of_file(path: Path) -> dict[str, str]:
         if keys not in _SOURCES:
             known = ", ".join(".".join(each) for each in _SOURCES)
             raise InvalidInputError(field=name, value=path.name, reason=f"is no setting: {known}")
-        if not isinstance(text, str):
+        if keys[-1] == "two_way" and isinstance(text, bool):
+            found[_SOURCES[keys][0]] = str(text).lower()
+        elif isinstance(text, str):
+            found[_SOURCES[keys][0]] = text
+        else:
             raise InvalidInputError(field=name, value=path.name, reason="must be text")
-        found[_SOURCES[keys][0]] = text
     return found
 
 

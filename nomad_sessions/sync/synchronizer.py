@@ -85,6 +85,42 @@ class Synchronizer:
                 done[courier.target.name, each] = courier.with_carrier(each, partial(_pushed, tell))
         return done
 
+    def pull(
+        self,
+        workspace_id: str | None = None,
+        *,
+        target: str | None = None,
+        progress: Callable[[str, str, int], None] | None = None,
+    ) -> dict[tuple[str, str], Pushed]:
+        """Brings what other machines did, from targets that several have in common, after telling them what was done
+        here; without a `workspace_id`, of workspaces that are not here yet, too.
+
+        Raises what `push` does, and `InvalidInputError` for a target that is a copy of this store alone.
+        """
+        done = {}
+        for name in self.two_way(target):
+            (courier,) = self._of(name)
+            for each in courier.all_workspaces() if workspace_id is None else [workspace_id]:
+                tell = None if progress is None else partial(progress, name, each)
+                done[name, each] = courier.with_carrier(each, partial(_pushed, tell))
+        return done
+
+    def two_way(self, target: str | None = None) -> list[str]:
+        """The names of the targets that several machines have in common, or of this one, if it is one of them. Raises
+        `InvalidInputError` where there is none."""
+        found = [each.target.name for each in self._of(target) if each.target.place is not None]
+        if not found:
+            name = target if target is not None else ", ".join(self._couriers)
+            reason = "is a copy of this store alone: set two_way for it (MONGODB_TWO_WAY), or use restore"
+            raise InvalidInputError(field="target", value=name, reason=reason)
+        return found
+
+    def shared(self, target: str) -> list[str]:
+        """The workspaces that are here, and those that other machines have in common there. Raises
+        `TargetUnavailableError`."""
+        (courier,) = self._of(target)
+        return courier.all_workspaces()
+
     def verify(
         self,
         workspace_id: str,
@@ -160,6 +196,15 @@ class Synchronizer:
             for each in self._workspaces(workspace_id)
             for conflict in courier.conflicts(each).all()
         ]
+
+    def forget_conflicts(self, workspace_id: str | None = None, *, target: str | None = None) -> int:
+        """Takes out what `conflicts` lists: somebody has looked at it. Returns how many. Durable on return."""
+        count = 0
+        for courier in self._of(target):
+            for each in self._workspaces(workspace_id):
+                with courier.asking():
+                    count += courier.conflicts(each).forget_all()
+        return count
 
     def status(self, workspace_id: str | None = None) -> list[TargetStatus]:
         """How each target stands in each workspace. Asks no target."""

@@ -10,14 +10,13 @@ A file of `events/` is named as the segment it comes from, and holds those of it
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterable, Iterator
 
 from nomad_sessions.storage import quarantine
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import encode, frame, unframe
-from nomad_sessions.storage.files import make_folder, read_whole
+from nomad_sessions.storage.files import make_folder, read_whole, replace_whole
 from nomad_sessions.storage.segment import Entry, Segment, name_of
 from nomad_sessions.workspace.archive_file import Archive, build, parse
 from nomad_sessions.workspace.state import RECORDED, Body
@@ -92,24 +91,10 @@ def _add(fs: FileSystem, folder: str, first: int, lines: dict[int, bytes], *, sa
 
 
 def _replace(fs: FileSystem, folder: str, first: int, data: bytes, rejected: bytes) -> str | None:
-    """Writes a file anew, once what it will have no more is in quarantine; where that is. The name is not synced."""
+    """Writes a file anew, once what it will have no more is in quarantine; where that is. Durable on return."""
     name = name_of(first)
     kept = quarantine.keep(fs, folder, f"{name}.events", rejected) if rejected else None
-    path = f"{folder}/{FOLDER}/{name}"
-    temporary = f"{path}.tmp"
-    fs.unlink(temporary)
-    try:
-        fd = fs.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            fs.pwrite_all(fd, data, 0)
-            fs.sync(fd)
-        finally:
-            fs.close(fd)
-        fs.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            fs.unlink(temporary)
-        raise
+    replace_whole(fs, f"{folder}/{FOLDER}/{name}", data)
     return kept
 
 

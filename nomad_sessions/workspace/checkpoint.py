@@ -44,6 +44,7 @@ __all__ = [
 PREPARED = f"{{}}/{PREVIOUS}{TEMPORARY[0]}"
 """Where a `.prev` of a folder is made, before it has its name."""
 _CHUNK = 1 << 20
+_AHEAD = 256 << 10
 
 
 class Replaced(NamedTuple):
@@ -56,7 +57,9 @@ class Replaced(NamedTuple):
 
 
 def write_snapshot(fs: FileSystem, path: str, view: View, now: int) -> int:
-    """Writes everything in `view` to a new file at `path`, synced; returns its size. `now` in ms goes into the head."""
+    """Writes everything in `view` to a new file at `path`, synced; returns its size. `now` in ms goes into the head.
+    Under the lock: what is read is read ahead."""
+    view.ahead.most = _AHEAD
     created = {row.id: row.created for row in view.base.items()} if view.base is not None else {}
     writer = SnapshotWriter(fs, path)
     try:
@@ -98,8 +101,8 @@ def _items(state: SessionState, created: dict[str, int]) -> Iterator[Item]:
         message = state.message(message_id)
         assert message is not None, "an order names messages that are there"
         since = message.created if message.created is not None else created[message_id]
-        raw = message.json()
-        yield Item(message_id, line_of(message_id, encode(message.body()) if raw is None else raw), since)
+        line = message.json(line_of(message_id, b""))
+        yield Item(message_id, line_of(message_id, encode(message.body())) if line is None else line, since)
 
 
 def refuse_target(fs: FileSystem, folder: str) -> None:

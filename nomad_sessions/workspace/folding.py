@@ -35,8 +35,10 @@ _LOG = logging.getLogger("nomad_sessions")
 FRACTION = 0.75
 FLOOR = 1 << 20
 BULK = 64 << 20
+BULK_SEGMENT = 16 << 20
 SMALL = 1 << 20
 _ROTATE_ABOVE = 32 * 1024
+_OUTGROWN = 1 << 20
 _ATTEMPTS = 5
 _PATIENCE = 10.0
 _STEP = 0.01
@@ -52,6 +54,7 @@ class Folding:
         self.displaced = Displaced(workspace.fs, workspace.folder)
         self._postponed_to = 0
         self._bulks = 0
+        self.segment_bytes = 0
 
     def after_fork(self) -> None:
         """In a forked child: the descriptors of displaced files are the parent's to watch."""
@@ -86,18 +89,37 @@ class Folding:
 
     @contextlib.contextmanager
     def bulk(self) -> Iterator[None]:
-        """While it lasts, much is written at once: folding waits until `BULK` bytes have come, and is made up for at
-        the end."""
-        with self._workspace.guarded():
-            self._bulks += 1
+        """While it lasts, much is written at once: folding waits until `BULK` bytes have come, sealing a segment until
+        `BULK_SEGMENT` have, and both are made up for at the end."""
+        self._count_bulk(1)
         try:
             yield
         finally:
-            with self._workspace.guarded():
-                self._bulks -= 1
+            self._count_bulk(-1)
         # Closed by another thread meanwhile: what was committed stands.
         with contextlib.suppress(StoreClosedError):
             self.after_commit()
+            self._seal_large()
+
+    def _count_bulk(self, more: int) -> None:
+        with self._workspace.guarded():
+            self._bulks += more
+            self.segment_bytes = BULK_SEGMENT if self._bulks else 0
+
+    def _seal_large(self) -> None:
+        """Seals a live segment that has outgrown what one is outside of a bulk: who opens the workspace reads it. Where
+        that fails the next commit does it."""
+        workspace = self._workspace
+        opened = workspace.opened
+        if opened is None or opened.view.journal.end < _OUTGROWN:
+            return
+        try:
+            with workspace.locked(), workspace.guarded():
+                view = workspace.current_to_write()
+                if view.journal.end >= _OUTGROWN:
+                    self._rotate(view)
+        except (StorageError, OSError, SnapshotChanged) as error:
+            _LOG.warning("%s: sealing postponed: %s", workspace.folder, error)
 
     def at_close(self, *, demanded: bool) -> None:
         """The checkpoint of a clean close: on demand, or of a small workspace."""
@@ -188,8 +210,11 @@ class Folding:
         workspace.flush()
         if view.journal.end > _ROTATE_ABOVE:
             with workspace.guarded():
-                view.prepare(view.live.places)  # A seal tells of each of them.
-                workspace.rotate(view)
+                self._rotate(view)
+
+    def _rotate(self, view: View) -> None:
+        view.prepare(view.live.places)  # A seal tells of each of them.
+        self._workspace.rotate(view)
 
     def _fold(self, view: View, opened: Opened, ours: bool) -> bool:
         """One attempt; False when the file to be replaced was no longer the one that was read."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.ids import IdSource
-from nomad_sessions.storage.codec import decode, encode, frame
+from nomad_sessions.storage.codec import decode, encode, frame, frame_parts
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
@@ -20,12 +20,13 @@ _COARSE = 1_000
 
 
 class Written(dict[str, Any]):
-    """A message to be added, with its JSON at hand: it is not encoded again."""
+    """A message to be added, with its JSON at hand: it is not encoded again. As a dict it has its id and its times,
+    which is all that a commit looks at."""
 
     __slots__ = ("_json",)
 
-    def __init__(self, fields: Body, json: bytes) -> None:
-        super().__init__(fields)
+    def __init__(self, fields: Mapping[str, Any], json: bytes) -> None:
+        super().__init__(id=fields["id"], createdAt=fields["createdAt"], updatedAt=fields["updatedAt"])
         self._json = json
 
     def json(self) -> bytes:
@@ -92,8 +93,13 @@ class Group:
                 if len(changes) > 1:
                     record["until"] = until
                 record |= change  # A message comes last: so its JSON is found in the line without decoding it.
+            message = record.get("message")
+            if isinstance(message, Written):
+                self.records.append(record)
+                yield _framed(record, message)
+                continue
             try:
-                body = _encoded(record)
+                body = encode(record)
             except ValueError as error:
                 raise InvalidInputError(field="value", value=change, reason=str(error)) from error
             # The caller keeps what it handed in, and may change it: what the view keeps comes from the bytes.
@@ -101,12 +107,11 @@ class Group:
             yield frame(body)
 
 
-def _encoded(record: Body) -> bytes:
-    message = record.get("message")
-    if not isinstance(message, Written):
-        return encode(record)
-    head = encode({key: value for key, value in record.items() if key != "message"})
-    return b'%b,"message":%b}' % (head[:-1], message.json())
+def _framed(record: Body, message: Written) -> bytes:
+    """The line of a record whose message, the last thing in it, is not encoded again."""
+    head = record.copy()
+    del head["message"]
+    return frame_parts(encode(head, finite=True)[1:-1], b',"message":', message.json(), b"}")
 
 
 def _delta(view: View, seq: int, change: Body, stamp: Stamp) -> Body:

@@ -61,6 +61,12 @@ def mark_after(mark: str, record: Body) -> str:
     return f"{name}~{zlib.crc32(said, int(chain or '0', 16)):08x}"
 
 
+def end_of(view: View) -> LogPosition:
+    """Where the log of a view ends."""
+    seq, name = view.journal.last_seq, view.last_id
+    return LogPosition(seq, name if view.named_at == seq or not name else f"{name}~?")
+
+
 def agree(one: str, other: str) -> bool:
     """Whether two marks may be of the same record, as far as they are known."""
     (name, _, chain), (other_name, _, other_chain) = one.partition("~"), other.partition("~")
@@ -122,8 +128,8 @@ class LogReader:
 
     def end(self) -> LogPosition:
         """Where the log is."""
-        seq, name, named = self._look(lambda view: (view.journal.last_seq, view.last_id, view.named_at))
-        return LogPosition(seq, name if named == seq or not name else f"{name}~?")
+        position: LogPosition = self._look(end_of)
+        return position
 
     def read(self) -> list[Entry]:
         """The next records, those of one segment at most; none when there is nothing new.

@@ -14,7 +14,7 @@ __all__ = ["interleaved"]
 def interleaved(skeleton: list[str], fresh: Iterable[str], other: list[str]) -> list[str]:
     """`skeleton` with each of `fresh` after the id that it follows in `other`; what stands at the end there comes after
     everything: a chat goes on after what was added meanwhile."""
-    present, wanted, elsewhere = set(skeleton), set(fresh), set(other)
+    present, wanted = set(skeleton), set(fresh)
     followers: dict[str | None, list[str]] = {}
     anchor: str | None = None
     for each in other:
@@ -22,7 +22,7 @@ def interleaved(skeleton: list[str], fresh: Iterable[str], other: list[str]) -> 
             anchor = each
         elif each in wanted:
             followers.setdefault(anchor, []).append(each)
-    tail = followers.pop(next((each for each in reversed(skeleton) if each in elsewhere), None), [])
+    tail = followers.pop(anchor, [])
     result = followers.pop(None, [])
     for each in skeleton:
         result.append(each)

@@ -8,7 +8,10 @@ from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.segment import Entry, Segment
 from nomad_sessions.workspace.state import SessionState, added_at
 
-__all__ = ["LazySegment", "Place", "Summary", "place_of", "trimmed"]
+__all__ = ["Ahead", "LazySegment", "Place", "Summary", "place_of", "trimmed"]
+
+
+_LEAST_AHEAD = 8 << 10
 
 
 class Place(NamedTuple):
@@ -60,14 +63,43 @@ class Summary(NamedTuple):
         )
 
 
+class Ahead:
+    """What of a journal was read ahead: for who reads much of it while nobody writes. Nothing, unless `most` (bytes)
+    says how much at a time; then twice as much each time, as long as one record is read after the other. So of records
+    that lie apart hardly more is read than they are long. Verified by `tests/unit/test_read_ahead.py`."""
+
+    __slots__ = ("_data", "_end", "_segment", "_size", "_start", "most")
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._size = 0
+        self._segment: Segment | None = None
+        self._start = self._end = 0
+        self._data = b""
+
+    def raw(self, segment: Segment, offset: int, length: int) -> bytes:
+        """As `Segment.raw`."""
+        if not self.most:
+            return segment.raw(offset, length)
+        at = offset - self._start
+        if segment is not self._segment or not 0 <= at <= len(self._data) - length:
+            goes_on = segment is self._segment and offset == self._end
+            self._size = min(self.most, max(_LEAST_AHEAD, 2 * self._size)) if goes_on else 0
+            self._segment, self._start, at = segment, offset, 0
+            self._data = segment.fs.pread(segment.fd, max(length, self._size), offset)
+        self._end = offset + length
+        return segment.body_of(self._data[at : at + length], offset)
+
+
 class LazySegment:
     """A segment of the journal, opened when something in it is first read."""
 
-    __slots__ = ("_first_seq", "_journal", "_segment")
+    __slots__ = ("_ahead", "_first_seq", "_journal", "_segment")
 
-    def __init__(self, journal: Journal, first_seq: int) -> None:
+    def __init__(self, journal: Journal, first_seq: int, ahead: Ahead) -> None:
         self._journal = journal
         self._first_seq = first_seq
+        self._ahead = ahead
         self._segment: Segment | None = None
 
     def record(self, offset: int, length: int) -> dict[str, Any]:
@@ -76,7 +108,7 @@ class LazySegment:
 
     def raw(self, offset: int, length: int) -> bytes:
         """The same as JSON, not decoded."""
-        return self._opened().raw(offset, length)
+        return self._ahead.raw(self._opened(), offset, length)
 
     def _opened(self) -> Segment:
         if self._segment is None:

@@ -18,12 +18,12 @@ class StoredMessage(MessageState):
 
     __slots__ = ()
 
-    def json(self) -> bytes | None:
+    def json(self, before: bytes = b"") -> bytes | None:
         """The snapshot's bytes, while no record says more."""
         run = self.ref.source
         if self.patches or self.copied or self.rev is not None or not isinstance(run, SnapshotRun):
             return None
-        return run.json(self.ref.offset)
+        return before + run.json(self.ref.offset)
 
 
 class SnapshotRun:

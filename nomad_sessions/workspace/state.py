@@ -98,12 +98,13 @@ class MessageState:
             body["rev"] = self.rev
         return body
 
-    def json(self) -> bytes | None:
-        """The message as JSON, not decoded, where it lies somewhere whole; else None."""
+    def json(self, before: bytes = b"") -> bytes | None:
+        """The message as JSON, not decoded, where it lies somewhere whole, behind what shall stand before it; else
+        None."""
         if self.patches or self.copied is not None or self.rev is None:
             return None
         record = self.ref.source.raw(self.ref.offset, self.ref.length)
-        return None if record is None else _message_in(record, self.rev)
+        return None if record is None else _message_in(record, self.rev, before)
 
     def copy(self) -> MessageState:
         """One that can be patched without this one noticing."""
@@ -200,19 +201,21 @@ class SessionState:
             self.changed[each] = None
 
 
-def _message_in(record: bytes, rev: int) -> bytes | None:
-    """The message in a `message.added` record, as JSON with its `rev`; None where it is not the last thing in it, as we
-    write it. No quotation mark stands unescaped in a text, so what looks like a key before the message is one."""
-    head, found, message = record.partition(b',"message":{')
+def _message_in(record: bytes, rev: int, before: bytes) -> bytes | None:
+    """The message in a `message.added` record, as JSON with its `rev`, behind `before`; None where it is not the last
+    thing in it, as we write it. No quotation mark stands unescaped in a text, so what looks like a key before the
+    message is one."""
+    key = record.find(_MESSAGE)
+    begin = key + len(_MESSAGE)
     if (
-        not found
-        or len(message) < 3
-        or not message.endswith(b"}}")
-        or b'"type":"message.added"' not in head
-        or b'"rev":' in message
+        key < 0
+        or len(record) - begin < 3
+        or not record.endswith(b"}}")
+        or record.find(b'"type":"message.added"', 0, key) < 0
+        or record.find(b'"rev":', begin) >= 0
     ):
         return None
-    return b'{%b,"rev":%d}' % (message[:-2], rev)
+    return b"".join((before, b"{", record[begin:-2], b',"rev":%d}' % rev))
 
 
 def copy_message(source: MessageState, message_id: str, session_id: str, origin: str, seq: int) -> MessageState:
@@ -220,6 +223,7 @@ def copy_message(source: MessageState, message_id: str, session_id: str, origin:
     return MessageState(source.ref, seq, seq, tuple(source.patches), (message_id, session_id, origin))
 
 
+_MESSAGE = b',"message":{'
 RECORDED = "event.recorded"
 """The type of a record that changes nothing: somebody told the store what happened. It is of no session's history."""
 

@@ -262,7 +262,7 @@ class Workspace(Reader):
             offset += length
         self._applying = False
         self._wrote = True
-        if journal.end >= SEGMENT_BYTES:
+        if journal.end >= max(SEGMENT_BYTES, self._folding.segment_bytes):
             try:
                 self.rotate(view)
             except SnapshotChanged:  # Somebody rewrites the snapshot: sealing reads it, and can wait.

@@ -17,7 +17,7 @@ from nomad_sessions.storage.snapshot import GroupRow, Snapshot
 from nomad_sessions.storage.table import Region
 from nomad_sessions.workspace.cache import BodyCache
 from nomad_sessions.workspace.live import Live
-from nomad_sessions.workspace.places import LazySegment, Place, Summary
+from nomad_sessions.workspace.places import Ahead, LazySegment, Place, Summary
 from nomad_sessions.workspace.replay import History, replay
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body, MessageState, Ref, SessionState, apply
 from nomad_sessions.workspace.stored import stored_session, stored_workspace
@@ -56,6 +56,7 @@ class View:
         self._sealed_ids: set[str] = set()
         self._listed: set[str] = set()
         self._sources: dict[int, LazySegment] = {}
+        self.ahead = Ahead()
         self.pending_bytes = 0
         for part in sealed:
             self.pending_bytes += part.seal.note["bytes"]
@@ -270,7 +271,7 @@ class View:
         """A segment that is opened when something in it is read."""
         source = self._sources.get(first_seq)
         if source is None:
-            source = self._sources[first_seq] = LazySegment(self.journal, first_seq)
+            source = self._sources[first_seq] = LazySegment(self.journal, first_seq, self.ahead)
         return source
 
     def stored(self, session_id: str) -> SessionState | None:

@@ -15,6 +15,7 @@ from nomad_sessions.sync.two_way.memory_place import MemoryPlace
 from nomad_sessions.sync.two_way.place import Numbered, Place
 from nomad_sessions.sync.two_way.versions import Stamp, Stamps, Version
 from tests.support.mongod import Mongod, running_mongod
+from tests.support.subscribers import until
 
 AT = Stamp(1_000, "here", 1)
 ODD = ["a", "Zürich", "\ud800half", "$set", "x.y", "\U0001f600"]
@@ -192,3 +193,30 @@ def test_a_copy_becomes_common(mongod: Mongod, tmp_path: object, ws: str) -> Non
 
 def test_memory_target_without_a_place_is_a_copy() -> None:
     assert MemoryTarget().place is None
+
+
+def test_in_the_background_while_the_server_is_killed_and_comes_back(tmp_path: object) -> None:
+    """Two machines write all the time; the server is killed in the middle. In the end both have everything."""
+    ws = "ws"
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(running_mongod())
+        managers = [stack.enter_context(NativeSessionManager(f"{tmp_path}/{n}", durability="os")) for n in range(2)]
+        managers[0].create_session(ws, id="s")
+        syncs = [each.start_sync(MongoTarget(server.uri, two_way=True, connect_timeout=0.5)) for each in managers]
+        until(lambda: ws in managers[0].list_workspaces() and syncs[0].status(ws)[0].behind == 0)
+        syncs[1].pull(ws)
+        for n in range(10):
+            for each in managers:
+                each.add_message(ws, "s", role="user", content=f"{n}")
+            if n == 3:
+                server.kill()
+            elif n == 6:
+                server.start()
+
+        def said(manager: NativeSessionManager) -> list[str]:
+            return [each.id for each in manager.get_session_messages(ws, "s")]
+
+        until(lambda: len(said(managers[0])) == len(said(managers[1])) == 20)
+        until(lambda: said(managers[0]) == said(managers[1]))
+        assert [each.verify(ws, target="mongo") for each in syncs] == [[], []]
+        assert [each.conflicts() for each in syncs] == [[], []]

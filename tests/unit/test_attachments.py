@@ -19,21 +19,21 @@ NAME = hashlib.sha256(DATA).hexdigest()
 
 def test_bytes_are_kept_once_under_the_name_that_they_have(tmp_path: Path) -> None:
     workspace = f"{tmp_path}/ws"
-    assert not attachments.is_kept(REAL, workspace, DATA)
-    assert [attachments.store(REAL, workspace, DATA) for _ in range(2)] == [NAME, NAME]
-    assert attachments.is_kept(REAL, workspace, DATA)
+    assert not attachments.is_kept(REAL, workspace, DATA, NAME)
+    assert [attachments.store(REAL, workspace, DATA, NAME) for _ in range(2)] == [NAME, NAME]
+    assert attachments.is_kept(REAL, workspace, DATA, NAME)
     assert os.listdir(f"{workspace}/attachments") == [NAME]
     assert attachments.read(REAL, workspace, NAME) == DATA
 
 
 def test_a_file_of_another_size_is_no_attachment_and_is_replaced(tmp_path: Path) -> None:
-    attachments.store(REAL, str(tmp_path), DATA)
+    attachments.store(REAL, str(tmp_path), DATA, NAME)
     path = tmp_path / "attachments" / NAME
     path.write_bytes(DATA[:-1])
-    assert not attachments.is_kept(REAL, str(tmp_path), DATA)
+    assert not attachments.is_kept(REAL, str(tmp_path), DATA, NAME)
     with pytest.raises(AttachmentMissingError):
         attachments.read(REAL, str(tmp_path), NAME)
-    attachments.store(REAL, str(tmp_path), DATA)
+    attachments.store(REAL, str(tmp_path), DATA, NAME)
     assert attachments.read(REAL, str(tmp_path), NAME) == DATA
 
 

@@ -193,7 +193,7 @@ def test_a_source_that_cannot_be_read_again_is_a_warning(m: NativeSessionManager
 def test_an_error_of_the_store_is_not_taken_for_one_of_the_source(
     m: NativeSessionManager, history: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(workspace_id: str, data: bytes) -> str:
+    def full(workspace_id: str, data: bytes, digest: str) -> str:
         raise DiskFullError(path="attachments")
 
     monkeypatch.setattr(m, "_attach", full)

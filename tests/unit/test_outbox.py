@@ -205,6 +205,17 @@ def test_a_refused_record_that_is_deleted_is_no_dead_letter_any_more(m: NativeSe
         assert sync.dead() == []
 
 
+def test_a_log_that_ends_with_a_stream_is_followed_from_there(m: NativeSessionManager) -> None:
+    """The pieces of a stream have no ids of their own: the place is not taken for that of another log."""
+    (message,) = add(m, 1)
+    m.append_to_message(WS, message, "more")
+    m.append_to_message(WS, message, "and more")
+    with Synchronizer(m, [MemoryTarget()]) as sync:
+        assert sync.push()["memory", WS].compared == "it is new"
+        m.append_to_message(WS, message, "and more")
+        assert sync.push()["memory", WS] == Pushed(2, 0, "")
+
+
 def test_where_the_retention_has_overtaken_it_the_whole_is_compared_and_said(
     m: NativeSessionManager, caplog: pytest.LogCaptureFixture
 ) -> None:

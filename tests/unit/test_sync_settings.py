@@ -14,6 +14,7 @@ FILE = """
 agent = "owl"
 [sync.mongo]
 uri = "mongodb://me:secret@there/"
+two_way = true
 [sync.chroma]
 path = "vectors"
 [embedding]
@@ -32,7 +33,7 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(FILE)
     assert read_settings(path, {}) == SyncSettings(
-        "mongodb://me:secret@there/", "database", None, "vectors", "owl", "openai", "small"
+        "mongodb://me:secret@there/", "database", "true", None, "vectors", "owl", "openai", "small"
     )
     given = {"MONGODB_URI": "mongodb://here", "MONGODB_DATABASE": "mine", "CHROMA_URL": "http://c", "OTHER": "x"}
     found = read_settings(path, given)
@@ -54,6 +55,8 @@ def test_a_secret_is_not_shown(tmp_path: Path) -> None:
         ("\udc80", "no TOML"),
         ("[sync.mongo]\nurl = 'x'", r"sync\.mongo\.url"),
         ("[sync]\nagent = 3", "agent"),
+        ("[sync]\nagent = true", "agent"),
+        ("[sync.mongo]\ntwo_way = 2", "two_way"),
         ("loose = 1", "loose"),
     ],
 )

@@ -7,7 +7,7 @@ Verified by `tests/unit/test_conflicts.py`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from nomad_sessions.errors import CorruptionError
@@ -68,10 +68,12 @@ class Conflicts:
             there = {_identity(each) for each in before}
             self._write([*before, *(each for each in fresh if _identity(each) not in there)])
 
-    def forget(self, found: Collection[Conflict]) -> None:
-        """Takes these out: somebody has looked at them. Durable on return."""
-        gone = {_identity(each) for each in found}
-        self._write([each for each in self.all() if _identity(each) not in gone])
+    def forget_all(self) -> int:
+        """Takes them out: somebody has looked at them. Returns how many. Durable on return."""
+        count = len(self.all())
+        if count:
+            self._write([])
+        return count
 
     def _write(self, conflicts: list[Conflict]) -> None:
         rows = [[*each.key, *each[1:]] for each in conflicts]

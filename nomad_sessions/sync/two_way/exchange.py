@@ -32,7 +32,7 @@ from nomad_sessions.sync.two_way.fetching import Fetcher
 from nomad_sessions.sync.two_way.glance import Glance
 from nomad_sessions.sync.two_way.joining import Loss
 from nomad_sessions.sync.two_way.place import Numbered, Place
-from nomad_sessions.sync.two_way.sending import Sender, Sent, plain_body, write_of
+from nomad_sessions.sync.two_way.sending import ORDER, Sender, Sent, plain_body, write_of
 from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, machine_of, open_shadow
 from nomad_sessions.sync.two_way.versions import Stamp, Write
 from nomad_sessions.sync.two_way.writes import Deeds
@@ -104,6 +104,8 @@ class Exchange:
                     why = "the log is another one"
                 else:
                     why = "the log has been pruned since"
+                if done.compared:
+                    raise  # Whoever changes the log so fast is to be told of.
                 done = done.plus(self._compare_all(why, progress))
                 continue
             except BaseException:
@@ -268,7 +270,7 @@ class Exchange:
             _LOG.warning("%s: %s is compared as a whole: %s", self.workspace_id, self.name, why)
         begin = self._log.now()
         done = Pushed(compared=why)
-        for kind in KINDS:
+        for kind in ORDER:
             known = self._shadow.numbers(kind)
             there = {each.id: each for each in self._place.numbers(self.workspace_id, kind, None)[0]}
             here: set[str] = set()
@@ -309,20 +311,25 @@ class Exchange:
         if kind == "event":
             found: Iterator[Change] = all_recorded(self._host, self.workspace_id)
         else:
-            found = iter(self._look(lambda view: list(everything(view, self.workspace_id, kind))))
+            here = self._look(lambda view: list(everything(view, self.workspace_id, kind)))
+            found = (each for each in here if kind != "workspace" or plain_body(each))
         while batch := list(islice(found, _AT_ONCE)):
             yield batch
 
     def _stored(self, kind: Kind) -> Iterator[Stored]:
         """What the store has of a kind, each with the number of the version that is the same; 0 where none is."""
         known = self._shadow.numbers(kind)
+        if (
+            kind == "workspace"
+        ):  # Its rev is that of its tasks and its mail, too; without keys of its own it is nowhere.
+            number, rev, _ = known.get(self.workspace_id, (0, OTHERWISE, True))
+            if number or any(self._all(kind)):
+                yield Stored(self.workspace_id, number if rev != OTHERWISE else 0)
+            return
         for changes in self._all(kind):
             for each in changes:
-                if kind == "workspace" and each.key.id not in known and not plain_body(each):
-                    continue  # It has nothing that anybody would have in common.
                 number, rev, gone = known.get(each.key.id, (0, OTHERWISE, True))
-                # The rev of a workspace is that of its tasks and its mail, too.
-                same = rev != OTHERWISE and (rev == each.rev or kind in ("event", "workspace"))
+                same = rev != OTHERWISE and (rev == each.rev or kind == "event")
                 yield Stored(each.key.id, number if same and not gone else 0)
 
     def _look(self, look: Callable[[View], T]) -> T:

@@ -118,13 +118,11 @@ class Fetcher:
             return
         ids = [] if version.body is None else arrangement_of(version.body).ids()
         here = self._look(lambda view: view.session(session_id))
-        known = self._shadow.known("message", ids)
-        wanted = [
-            each
-            for each in dict.fromkeys([*ids, *(() if here is None else here.ids())])
-            if each in changed
-            or ((here is None or here.message(each) is None) and not (each in known and known[each].gone))
-        ]
+        absent = [each for each in ids if here is None or here.message(each) is None]
+        gone = {name for name, known in self._shadow.known("message", absent).items() if known.gone}
+        others = [] if here is None else here.ids()
+        wanted = [each for each in absent if each in changed or each not in gone]
+        wanted += [each for each in others if each in changed]
         messages: dict[str, Version] = {}
         for some in self._read("message", wanted):
             messages |= some

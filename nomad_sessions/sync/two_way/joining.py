@@ -112,7 +112,10 @@ def _changing(there: Version, write: Write, seen: Stamps | None, gone: Collectio
         members = _TOGETHER.get(there.key.kind, {}).get(name, (name,))
         mine, other = _of(write.body, members), _of(body, members)
         differs = not same(mine, other)
-        unseen = (seen is None or seen.of(name) != theirs) and theirs.machine != ours.machine
+        unknown = seen is None or seen.of(name) != theirs
+        if unknown and not write.certain and not mine:
+            continue  # It may be new there: what is not here has hardly been taken away.
+        unseen = unknown and theirs.machine != ours.machine
         if ours < theirs:
             if differs:
                 losses.append(Loss(name, other, mine, theirs))

@@ -30,6 +30,11 @@ class MemoryPlace:
             self._announced.setdefault(workspace_id, 0)
         return self.name
 
+    def shared(self) -> list[str]:
+        """See `Place`."""
+        with self._told:
+            return sorted(self._announced)
+
     def read(self, workspace_id: str, kind: Kind, ids: Collection[str]) -> dict[str, Version]:
         """See `Place`."""
         with self._told:

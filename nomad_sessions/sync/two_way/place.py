@@ -40,6 +40,10 @@ class Place(Protocol):
         stays the same as long as what is there does."""
         ...
 
+    def shared(self) -> list[str]:
+        """The ids of the workspaces that are, sorted."""
+        ...
+
     def read(self, workspace_id: str, kind: Kind, ids: Collection[str]) -> dict[str, Version]:
         """These as they are, and those of them that are gone; without those that never were."""
         ...

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from nomad_sessions.operations.plain import plain
+from nomad_sessions.operations.plain import plain, without
 from nomad_sessions.operations.whole import records_of
 from nomad_sessions.storage.codec import decode
 from nomad_sessions.sync.changes import FETCHED
@@ -78,7 +78,7 @@ def _made(view: View, version: Version, messages: Mapping[str, Version]) -> list
     if any(view.message(each) is not None for each in view.owners(order.ids())):
         return None
     kept, hidden, detached = ([_body(messages[each]) for each in part] for part in order)
-    fields = {key: value for key, value in version.body.items() if key not in LISTS}
+    fields = without(version.body, *LISTS)
     return records_of(fields, [*kept, *hidden], len(kept), detached)
 
 
@@ -132,7 +132,7 @@ def _message(kind: str, session_id: str, body: Body) -> Body:
 
 def _fields(state: SessionState, body: Mapping[str, Any], *, touched: bool) -> list[Body]:
     """The fields of a session, its time among them; those that the other changes touch are set in any case."""
-    wanted = {key: value for key, value in body.items() if key not in LISTS}
+    wanted = without(body, *LISTS)
     always = ("updatedAt", "revert") if touched else ()
     put = {
         key: value for key, value in wanted.items() if key in always or not same(state.fields.get(key, ABSENT), value)
@@ -213,7 +213,7 @@ def top_level(place: str, version: Version, sent: int) -> Operation[Revs]:
         state = view.workspace()
         if state.rev > sent:
             return [], lambda _: {}
-        fields = {key: value for key, value in state.fields.items() if key not in TABLES.values()}
+        fields = without(state.fields, *TABLES.values())
         wanted = version.body or {}
         put = {key: value for key, value in wanted.items() if not same(fields.get(key, ABSENT), value)}
         unset = [key for key in fields if key not in wanted]
