@@ -43,6 +43,10 @@ class Following:
         """How many records lie ahead."""
         return self.now().seq - (self.position.seq if self.position is not None else 0)
 
+    def is_before(self, seq: int) -> bool:
+        """Whether the place lies before this seq."""
+        return self.position is None or self.position.seq < seq
+
     def next(self) -> list[Body]:
         """The next records, some 2,000, or none. Raises `EventsPrunedError` where the log begins later, or is another;
         it is for who has a position."""

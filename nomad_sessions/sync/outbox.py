@@ -107,7 +107,7 @@ class Outbox:
             done = done.plus(pushed)
             if progress is not None:
                 progress(done.confirmed)
-            if self._log.position.seq >= end:
+            if not self._log.is_before(end):
                 return done
 
     def behind(self) -> int:

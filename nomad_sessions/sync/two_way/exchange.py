@@ -94,6 +94,7 @@ class Exchange:
         is, a look at the files and one question.
         """
         done = Pushed() if self._share() else self._compare_all(self._why(), progress)
+        end = self._log.now().seq  # What comes after is of the next push: run after a writer, it would go on for good.
         while True:
             try:
                 pushed = self._step()
@@ -116,6 +117,8 @@ class Exchange:
             done = done.plus(pushed)
             if progress is not None:
                 progress(done.confirmed)
+            if not self._log.is_before(end):
+                break
         if self._sender.wrote:
             self._place.announce(self.workspace_id)
         return done._replace(fetched=self._fetch())
