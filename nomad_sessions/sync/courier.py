@@ -135,7 +135,8 @@ class Courier:
     def _behind(self, workspace_id: str) -> int:
         name = (CURSOR if self.target.place is None else TWO_WAY) + self.target.name
         cursors = {each.name: each.seq for each in list_cursors(self._host._fs, self._folder(workspace_id))}
-        return max(0, self._last_seq(workspace_id) - cursors.get(name, 0))
+        last: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.journal.last_seq))
+        return max(0, last - cursors.get(name, 0))
 
     def _folder(self, workspace_id: str) -> str:
         return self._host._use(workspace_id, lambda workspace: workspace.folder)
@@ -211,13 +212,10 @@ class Courier:
     def _is_quiet(self, workspace_id: str) -> bool:
         glance = self._glances.get(workspace_id)
         try:
-            return glance is not None and glance.is_quiet(self._last_seq(workspace_id))
+            seq: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.seq))
+            return glance is not None and glance.is_quiet(seq)
         except StorageError:
             return False  # Who tries to send says so.
-
-    def _last_seq(self, workspace_id: str) -> int:
-        seq: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.journal.last_seq))
-        return seq
 
     def _workspaces(self) -> list[str]:
         try:

@@ -1,5 +1,5 @@
-"""Workspaces that several machines have in common: `versions.py` is what they agree on, `joining.py` how, `place.py` where;
-`exchange.py` brings one workspace there and back. `docs/sync-machines.md` says what may be relied on.
+"""Workspaces that several machines have in common: `versions.py` is what they agree on, `joining.py` how, `place.py`
+where; `exchange.py` brings one workspace there and back. `docs/sync-machines.md` says what may be relied on.
 """
 
 from __future__ import annotations

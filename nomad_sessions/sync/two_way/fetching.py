@@ -95,13 +95,13 @@ class Fetcher:
                 yield found
 
     def _take(self, versions: Mapping[str, Version], operation: Operation[Revs]) -> None:
-        revs = dict(self._use(partial(Workspace.commit, operation=operation)))
+        revs = self._use(partial(Workspace.commit, operation=operation))
         self._use(Workspace.flush)  # Before it is noted that it is here.
-        done = {each.key: _known(each, revs.pop(each.key)) for each in versions.values() if each.key in revs}
-        for key, rev in revs.items():  # Of whose messages some were brought: it is as it was there, under another rev.
+        done = {each.key: _known(each, revs.now[each.key]) for each in versions.values() if each.key in revs.now}
+        for key, (before, now) in revs.beside.items():  # Where it was as it is there, it is so under another rev.
             known = self._shadow.known(key.kind, [key.id]).get(key.id)
-            if known is not None and known.rev != OTHERWISE:
-                done[key] = known._replace(rev=rev)
+            if known is not None and known.rev == before:
+                done[key] = known._replace(rev=now)
         self._shadow.note(done)
         self._count += len(done)
         self._complete &= all(each.key in done for each in versions.values())
