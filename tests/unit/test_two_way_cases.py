@@ -216,3 +216,21 @@ def test_two_messages_of_one_id_become_one_and_the_other_is_listed(two: tuple[Ma
     texts = [*one.texts("first"), *one.texts("second")]
     (content,) = [fields["content"] for name, fields in [*one.lost(), *other.lost()] if name == "content"]
     assert sorted([*texts, content]) == ["after first", "after second", "first", "second"]
+
+
+def test_what_was_said_in_a_session_that_others_deleted_goes_with_it_also_when_the_whole_is_compared(
+    tmp_path: Path,
+) -> None:
+    place, clock = MemoryPlace(), ManualClock(NOW)
+    one, other = (Machine(tmp_path / name, place, clock) for name in "ab")
+    one.manager.create_session(WS, id="s")
+    settle(one, other)
+    other.say("s", "Not known to who deletes")
+    other.sync.reset(WS, target="it")
+    clock.advance(1_000)
+    one.manager.delete_session(WS, "s")
+    settled((one, other))
+    assert one.manager.get_session(WS, "s") is None
+    assert "Not known to who deletes" in [(fields or {}).get("content") for _, fields in other.lost()]
+    one.close()
+    other.close()

@@ -32,7 +32,7 @@ from nomad_sessions.sync.two_way.fetching import Fetcher
 from nomad_sessions.sync.two_way.glance import Glance
 from nomad_sessions.sync.two_way.joining import Loss
 from nomad_sessions.sync.two_way.place import Numbered, Place
-from nomad_sessions.sync.two_way.sending import Sender, Sent, plain_body, write_of
+from nomad_sessions.sync.two_way.sending import ORDER, Sender, Sent, plain_body, write_of
 from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, machine_of, open_shadow
 from nomad_sessions.sync.two_way.versions import Stamp, Write
 from nomad_sessions.sync.two_way.writes import Deeds
@@ -276,7 +276,7 @@ class Exchange:
             _LOG.warning("%s: %s is compared as a whole: %s", self.workspace_id, self.name, why)
         begin = self._log.now()
         done = Pushed(compared=why)
-        for kind in KINDS:
+        for kind in ORDER:  # What was said in a session that others deleted goes with it, so it has to be there.
             known = self._shadow.numbers(kind)
             there = {each.id: each for each in self._place.numbers(self.workspace_id, kind, None)[0]}
             here: set[str] = set()

@@ -24,13 +24,13 @@ from nomad_sessions.sync.two_way.versions import Stamp, Stamps, Version, Write
 from nomad_sessions.sync.two_way.writes import Deed
 from nomad_sessions.workspace.state import Body
 
-__all__ = ["Sender", "Sent", "plain_body", "write_of"]
+__all__ = ["ORDER", "Sender", "Sent", "plain_body", "write_of"]
 
 _AT_ONCE = 500
 _ATTEMPTS = 50
 _LONGEST_PAUSE = 0.5
 """Seconds between two attempts at a record that others write at the same time."""
-_ORDER: Sequence[Kind] = ("message", "task", "mail", "event", "workspace", "session")
+ORDER: Sequence[Kind] = ("message", "task", "mail", "event", "workspace", "session")
 """Sessions last: who finds one there finds its messages, too."""
 
 
@@ -68,7 +68,7 @@ class Sender:
         """Sends these, each with the rev of what is here. Raises what the place does; what was sent stays."""
         count, rejected, taken = 0, list[Rejected](), list[Key]()
         revived: dict[str, tuple[Stamp, Stamp]] = {}
-        for kind in _ORDER:
+        for kind in ORDER:
             mine = [each for each in writes if each[0].key.kind == kind]
             for begin in range(0, len(mine), _AT_ONCE):
                 done = self._batch(kind, mine[begin : begin + _AT_ONCE])
