@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nomad_sessions import NativeSessionManager
+from nomad_sessions import NativeSessionManager, WorkspaceNotFoundError
 from nomad_sessions.clock import Clock, ManualClock
 from nomad_sessions.models import dump
 from nomad_sessions.sync import MemoryTarget, Synchronizer
@@ -234,3 +234,30 @@ def test_what_was_said_in_a_session_that_others_deleted_goes_with_it_also_when_t
     assert "Not known to who deletes" in [(fields or {}).get("content") for _, fields in other.lost()]
     one.close()
     other.close()
+
+
+def test_a_message_that_two_gave_to_two_sessions_is_settled_by_two_pushes_of_each(tmp_path: Path) -> None:
+    place = MemoryPlace()
+    machines = [Machine(tmp_path / name, place) for name in "abc"]
+    for session in ("s", "t"):
+        machines[0].manager.create_session(WS, id=session)
+    settle(*machines)
+    machines[1].say("t", "In the one", id="m")
+    machines[2].say("s", "In the other", id="m")
+    machines[2].say("t", "More")
+    settled(machines)
+    assert sorted([*machines[0].texts("s"), *machines[0].texts("t")]) in (
+        ["In the one", "More"],
+        ["In the other", "More"],
+    )
+    for each in machines:
+        each.close()
+
+
+def test_a_workspace_that_nobody_has_is_not_made_one_of_all_machines(two: tuple[Machine, Machine]) -> None:
+    one, other = two
+    one.manager.create_session(WS, id="s")
+    one.sync.push()
+    with pytest.raises(WorkspaceNotFoundError):
+        other.sync.pull("misspelt")
+    assert set(other.sync.pull()) == {("it", WS)}

@@ -26,7 +26,7 @@ from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body, MessageSta
 from nomad_sessions.workspace.store import Operation
 from nomad_sessions.workspace.view import View
 
-__all__ = ["Revs", "events", "loose_messages", "rows", "session", "top_level"]
+__all__ = ["Revs", "Told", "events", "loose_messages", "rows", "session", "top_level"]
 
 
 class Revs(NamedTuple):
@@ -40,6 +40,17 @@ class Revs(NamedTuple):
 _WAITS = Revs({}, {})
 
 
+class Told(NamedTuple):
+    """What of ours the place has been told: up to a seq; beyond that it has what this fetch itself made, the revs."""
+
+    seq: int
+    fetched: set[int]
+
+    def knows(self, rev: int) -> bool:
+        """Whether a record with this rev is no news."""
+        return rev <= self.seq or rev in self.fetched
+
+
 class _Mark(NamedTuple):
     """Which place it is from."""
 
@@ -51,19 +62,18 @@ class _Mark(NamedTuple):
         return [{**plain(each), FETCHED: fetched_mark(self.place, time)} for each in changes]
 
 
-def session(place: str, version: Version, messages: Mapping[str, Version], sent: int) -> Operation[Revs]:
-    """Makes a session what it is in the place, with these of its messages. `sent` is the seq up to which the place has
-    been told."""
+def session(place: str, version: Version, messages: Mapping[str, Version], told: Told) -> Operation[Revs]:
+    """Makes a session what it is in the place, with these of its messages; what the place was not told of waits."""
 
     def operation(view: View, stamp: Any) -> tuple[list[Body], Callable[[View], Revs]]:
         state = view.session(version.key.id)
-        if _is_newer(view, version.key.id, None if state is None else state.rev, sent):
+        if _is_newer(view, version.key.id, None if state is None else state.rev, told):
             return [], lambda _: _WAITS
         beside: dict[str, int] = {}
         if version.body is None:
             changes: list[Body] = [] if state is None else [{"type": "session.deleted", "sessionId": version.key.id}]
         else:
-            moved = _moved(view, version.key.id, messages, sent, beside)
+            moved = _moved(view, version.key.id, messages, told, beside)
             if moved is None:
                 return [], lambda _: _WAITS
             made = _made(version, messages) if state is None else _changed(view, state, version, messages)
@@ -74,14 +84,14 @@ def session(place: str, version: Version, messages: Mapping[str, Version], sent:
     return operation
 
 
-def _is_newer(view: View, identifier: str, rev: int | None, sent: int) -> bool:
+def _is_newer(view: View, identifier: str, rev: int | None, told: Told) -> bool:
     """Whether a record was changed, or deleted, here since the place was told."""
     last = view.tombstones().get(identifier, 0) if rev is None else rev
-    return last > sent
+    return not told.knows(last)
 
 
 def _moved(
-    view: View, session_id: str, messages: Mapping[str, Version], sent: int, beside: dict[str, int]
+    view: View, session_id: str, messages: Mapping[str, Version], told: Told, beside: dict[str, int]
 ) -> list[Body] | None:
     """Takes those that another session has here out of it, which `beside` is told of with its rev; None where one of
     them was changed since the place was told. A message belongs to one session, and the place says to which."""
@@ -91,7 +101,7 @@ def _moved(
     for name in view.owners(names):
         found = view.message(name)
         if found is not None and found[0].id != session_id:
-            if _rev(view, found[1]) > sent:
+            if not told.knows(_rev(view, found[1])):
                 return None
             owners[found[0].id] = found[0]
             changes.append({"type": "message.deleted", "sessionId": found[0].id, "messageId": name})
@@ -179,7 +189,7 @@ def _as_it_was(state: SessionState) -> Body:
     return _fields_set(state, {"updatedAt": state.fields.get("updatedAt", 0)})
 
 
-def loose_messages(place: str, session_id: str, messages: Mapping[str, Version], sent: int) -> Operation[Revs]:
+def loose_messages(place: str, session_id: str, messages: Mapping[str, Version], told: Told) -> Operation[Revs]:
     """Makes messages what they are in the place, those of a session that is here (`WORKSPACE` for those of none); what
     that has not yet comes with the session."""
 
@@ -191,7 +201,7 @@ def loose_messages(place: str, session_id: str, messages: Mapping[str, Version],
         done: list[Version] = []
         for name, each in messages.items():
             ours = state.message(name)
-            if _is_newer(view, name, None if ours is None else _rev(view, ours), sent):
+            if _is_newer(view, name, None if ours is None else _rev(view, ours), told):
                 continue
             if ours is None and each.body is not None and (session_id != WORKSPACE or view.message(name) is not None):
                 continue
@@ -209,7 +219,7 @@ def loose_messages(place: str, session_id: str, messages: Mapping[str, Version],
     return operation
 
 
-def rows(place: str, versions: Sequence[Version], sent: int) -> Operation[Revs]:
+def rows(place: str, versions: Sequence[Version], told: Told) -> Operation[Revs]:
     """Makes tasks, or mail, what they are in the place."""
 
     def operation(view: View, stamp: Any) -> tuple[list[Body], Callable[[View], Revs]]:
@@ -219,7 +229,7 @@ def rows(place: str, versions: Sequence[Version], sent: int) -> Operation[Revs]:
             kind, name = each.key
             ours = (rows_in(view.workspace().fields, TABLES[kind]) or {}).get(name)
             rev = None if ours is None else ours.get("rev")
-            if _is_newer(view, name, rev if isinstance(rev, int) else None, sent):
+            if _is_newer(view, name, rev if isinstance(rev, int) else None, told):
                 continue
             done.append(each)
             about = (each.body or ours or {}).get("sessionId")
@@ -233,12 +243,12 @@ def rows(place: str, versions: Sequence[Version], sent: int) -> Operation[Revs]:
     return operation
 
 
-def top_level(place: str, version: Version, sent: int) -> Operation[Revs]:
+def top_level(place: str, version: Version, told: Told) -> Operation[Revs]:
     """Makes the further top-level keys of a workspace what they are in the place."""
 
     def operation(view: View, stamp: Any) -> tuple[list[Body], Callable[[View], Revs]]:
         state = view.workspace()
-        if state.rev > sent:
+        if not told.knows(state.rev):
             return [], lambda _: _WAITS
         fields = {key: value for key, value in state.fields.items() if key not in TABLES.values()}
         wanted = version.body or {}
