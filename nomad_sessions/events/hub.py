@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from nomad_sessions.events.subscription import Subscription
     from nomad_sessions.events_api import EventCalls
 
-__all__ = ["POLL_EVERY", "Hub"]
+__all__ = ["POLL_EVERY", "Hub", "take_over"]
 
 _LOG = logging.getLogger("nomad_sessions")
 POLL_EVERY = 0.25
@@ -181,7 +181,7 @@ class Hub:
         if not feed.lags():
             return False
         with contextlib.suppress(StoreReadOnlyError, LockTimeoutError):
-            self._manager._use(feed.workspace_id, _merge)
+            self._manager._use(feed.workspace_id, take_over)
         return not feed.lags()
 
     def after_fork(self) -> None:
@@ -306,6 +306,8 @@ def _open(missing: list[Subscription], there: list[str]) -> None:
         each.look_for_workspaces(there)
 
 
-def _merge(workspace: Workspace) -> None:
+def take_over(workspace: Workspace) -> None:
+    """Makes what another program wrote into the snapshot a part of the log, as the next write would. Raises
+    `LockTimeoutError` where somebody writes just now, and what writing does."""
     with workspace.locked(waiting=False), workspace.guarded():
         workspace.current_to_write()

@@ -141,6 +141,10 @@ class Courier:
         cursors = {each.name: each.seq for each in list_cursors(self._host._fs, self._folder(workspace_id))}
         return max(0, self._last_seq(workspace_id) - cursors.get(name, 0))
 
+    def _last_seq(self, workspace_id: str) -> int:
+        seq: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.journal.last_seq))
+        return seq
+
     def _folder(self, workspace_id: str) -> str:
         return self._host._use(workspace_id, lambda workspace: workspace.folder)
 
@@ -219,13 +223,10 @@ class Courier:
     def _is_quiet(self, workspace_id: str) -> bool:
         glance = self._glances.get(workspace_id)
         try:
-            return glance is not None and glance.is_quiet(self._last_seq(workspace_id))
+            seq: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.seq))
+            return glance is not None and glance.is_quiet(seq)
         except StorageError:
             return False  # Who tries to send says so.
-
-    def _last_seq(self, workspace_id: str) -> int:
-        seq: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.journal.last_seq))
-        return seq
 
     def _workspaces(self) -> list[str]:
         try:

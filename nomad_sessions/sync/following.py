@@ -6,9 +6,12 @@ a time. Verified by `tests/unit/test_outbox.py`.
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 
+from nomad_sessions.errors import LockTimeoutError, StoreReadOnlyError
 from nomad_sessions.events.cursors import Cursor
+from nomad_sessions.events.hub import take_over
 from nomad_sessions.sync.host import Host, looked
 from nomad_sessions.workspace.log import LogPosition, LogReader, end_of
 from nomad_sessions.workspace.state import Body
@@ -51,6 +54,9 @@ class Following:
         """The next records, some 2,000, or none. Raises `EventsPrunedError` where the log begins later, or is another;
         it is for who has a position."""
         reader = self._reader = self._reader or self._new_reader()
+        if reader.lags():  # What another program wrote is in no record yet, and nobody here may ever write another.
+            with contextlib.suppress(LockTimeoutError, StoreReadOnlyError):
+                self._host._use(self.workspace_id, take_over)
         records: list[Body] = []
         while len(records) < _RECORDS and (entries := reader.read()):
             records += [entry.record for entry in entries]

@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
-from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.errors import InvalidInputError, WorkspaceNotFoundError
 from nomad_sessions.sync.comparing import Difference
 from nomad_sessions.sync.courier import Carrier, Courier, TargetStatus
 from nomad_sessions.sync.dead_letters import DeadLetter
@@ -95,15 +95,23 @@ class Synchronizer:
         """Brings what other machines did, from targets that several have in common, after telling them what was done
         here; without a `workspace_id`, of workspaces that are not here yet, too.
 
-        Raises what `push` does, and `InvalidInputError` for a target that is a copy of this store alone.
+        Raises what `push` does, `WorkspaceNotFoundError` for one that is neither here nor there, and
+        `InvalidInputError` for a target that is a copy of this store alone.
         """
         done = {}
         for name in self.two_way(target):
             (courier,) = self._of(name)
+            if workspace_id is not None and workspace_id not in self._host.list_workspaces():
+                self._check_shared(courier, workspace_id)
             for each in courier.all_workspaces() if workspace_id is None else [workspace_id]:
                 tell = None if progress is None else partial(progress, name, each)
                 done[name, each] = courier.with_carrier(each, partial(_pushed, tell))
         return done
+
+    def _check_shared(self, courier: Courier, workspace_id: str) -> None:
+        """A name that was misspelt must not become a workspace of all machines."""
+        if workspace_id not in courier.all_workspaces():
+            raise WorkspaceNotFoundError(workspace_id=workspace_id)
 
     def two_way(self, target: str | None = None) -> list[str]:
         """The names of the targets that several machines have in common, or of this one, if it is one of them. Raises

@@ -141,10 +141,10 @@ class Machines(RuleBasedStateMachine):
 
         return self.managers[machine]._use(WS, lambda each: each.read(look))
 
-    def add(self, machine: int, session: str) -> None:
+    def add(self, machine: int, session: str, **options: Any) -> None:
         shown = {each.id for each in self.managers[machine].get_session_messages(WS, session)}
         self.removed.update(text for name, text in self.known(machine, session).items() if name not in shown)
-        self.managers[machine].add_message(WS, session, role="user", content=self.text())
+        self.managers[machine].add_message(WS, session, role="user", content=self.text(), **options)
 
     def forget(self, machine: int, message: str) -> None:
         found = self.managers[machine].get_message(WS, message)
@@ -175,6 +175,18 @@ class Machines(RuleBasedStateMachine):
         if session := self.pick(machine, number):
             for _ in range(count):
                 self.add(machine, session)
+
+    @rule(machine=machines, number=numbers, name=st.sampled_from(["x", "y"]))
+    def append_under_an_id(self, machine: int, number: int, name: str) -> None:
+        """Perhaps one that was deleted, or that another machine gives to a message of another session."""
+        if (session := self.pick(machine, number)) and self.managers[machine].get_message(WS, name) is None:
+            self.add(machine, session, id=name)
+
+    @rule(machine=machines, number=st.integers(0, 1))
+    def create_again(self, machine: int, number: int) -> None:
+        """A session, under an id that may have been another's."""
+        if f"named-{number}" not in self.sessions(machine):
+            self.managers[machine].create_session(WS, id=f"named-{number}")
 
     @rule(machine=machines)
     def create(self, machine: int) -> None:

@@ -43,22 +43,22 @@ def test_more_than_sqlite_takes_at_once(tmp_path: Path) -> None:
 
 def test_clearing_keeps_the_machine_s_name_and_its_clock(tmp_path: Path) -> None:
     with contextlib.closing(Shadow(f"{tmp_path}/it.sqlite")) as shadow:
-        name = machine_of(shadow)
-        assert machine_of(shadow) == name
+        name = machine_of(REAL, shadow)
+        assert machine_of(REAL, shadow) == name
         for key in ("floor", "place", "since-message"):
             shadow.tell(key, "5")
         shadow.note({Key("session", "s"): Known(1, 1, False, STAMPS)})
         shadow.clear()
         assert shadow.numbers("session") == {}
         assert [shadow.told(key) for key in ("floor", "place", "since-message")] == ["5", None, None]
-        assert machine_of(shadow) == name
+        assert machine_of(REAL, shadow) == name
 
 
 def test_two_stores_have_two_names(tmp_path: Path) -> None:
     names = set()
     for n in range(3):
         with contextlib.closing(Shadow(f"{tmp_path}/{n}.sqlite")) as shadow:
-            names.add(machine_of(shadow))
+            names.add(machine_of(REAL, shadow))
     assert len(names) == 3
 
 

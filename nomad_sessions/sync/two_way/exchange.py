@@ -82,7 +82,7 @@ class Exchange:
         except BaseException:
             self._log.close()
             raise
-        self._machine = machine_of(self._shadow)
+        self._machine = machine_of(host._fs, self._shadow)
         self._sender = Sender(workspace_id, name, place, self._shadow, self._note)
         self._place_id = ""
 
@@ -121,7 +121,15 @@ class Exchange:
                 break
         if self._sender.wrote:
             self._place.announce(self.workspace_id)
-        return done._replace(fetched=self._fetch())
+        done = done._replace(fetched=self._fetch())
+        self._keep_up()
+        return done
+
+    def _keep_up(self) -> None:
+        """What is written from now on is later than all that has been seen, also where nothing had to be fetched."""
+        latest, floor = self._shadow.latest, int(self._shadow.told("floor") or 0)
+        if latest is not None and latest.time >= floor:
+            self._shadow.tell("floor", str(latest.time + 1))
 
     def behind(self) -> int:
         """How many records of the log the place has not been told of."""
@@ -273,7 +281,7 @@ class Exchange:
             _LOG.warning("%s: %s is compared as a whole: %s", self.workspace_id, self.name, why)
         begin = self._log.now()
         done = Pushed(compared=why)
-        for kind in ORDER:
+        for kind in ORDER:  # What was said in a session that others deleted goes with it, so it has to be there.
             known = self._shadow.numbers(kind)
             there = {each.id: each for each in self._place.numbers(self.workspace_id, kind, None)[0]}
             here: set[str] = set()

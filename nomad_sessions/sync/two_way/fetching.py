@@ -16,7 +16,7 @@ from nomad_sessions.sync.target import Kind
 from nomad_sessions.sync.two_way import receiving
 from nomad_sessions.sync.two_way.arrangement import arrangement_of
 from nomad_sessions.sync.two_way.place import Place
-from nomad_sessions.sync.two_way.receiving import Revs
+from nomad_sessions.sync.two_way.receiving import Revs, Told
 from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, Shadow
 from nomad_sessions.sync.two_way.versions import Version
 from nomad_sessions.workspace.state import WORKSPACE
@@ -49,21 +49,23 @@ class Fetcher:
         self._shadow = shadow
         self._count = 0
         self._complete = True
+        self._told = Told(0, set())
 
     def fetch(self, sent: int, *, whole: bool) -> Fetched:
         """Brings what others did. `sent` is the seq up to which the place has been told of what was done here; with
         `whole`, all of it is looked at, not only what changed since the last time. Durable on return."""
         self._count, self._complete = 0, True
+        self._told = Told(sent, set())
         changed, moments = self._changed(whole)
-        self._top_level(changed["workspace"], sent)
+        self._top_level(changed["workspace"])
         for kind in _ROWS:
             for versions in self._read(kind, changed[kind]):
-                self._take(versions, receiving.rows(self._place_id, list(versions.values()), sent))
+                self._take(versions, receiving.rows(self._place_id, list(versions.values()), self._told))
         messages = dict.fromkeys(changed["message"])
         for session_id in changed["session"]:
-            self._session(session_id, messages, sent)
+            self._session(session_id, messages)
         for versions in self._read("message", list(messages)):
-            self._loose(versions, sent)
+            self._loose(versions)
         for versions in self._read("event", changed["event"]):
             self._take(versions, receiving.events(self._place_id, _in_order(versions)))
         if self._complete:
@@ -95,23 +97,24 @@ class Fetcher:
                 yield found
 
     def _take(self, versions: Mapping[str, Version], operation: Operation[Revs]) -> None:
-        revs = dict(self._use(partial(Workspace.commit, operation=operation)))
+        revs = self._use(partial(Workspace.commit, operation=operation))
+        self._told.fetched.update(revs.now.values(), (now for _, now in revs.beside.values()))
         self._use(Workspace.flush)  # Before it is noted that it is here.
-        done = {each.key: _known(each, revs.pop(each.key)) for each in versions.values() if each.key in revs}
-        for key, rev in revs.items():  # Of whose messages some were brought: it is as it was there, under another rev.
+        done = {each.key: _known(each, revs.now[each.key]) for each in versions.values() if each.key in revs.now}
+        for key, (before, now) in revs.beside.items():  # Where it was as it is there, it is so under another rev.
             known = self._shadow.known(key.kind, [key.id]).get(key.id)
-            if known is not None and known.rev != OTHERWISE:
-                done[key] = known._replace(rev=rev)
+            if known is not None and known.rev == before:
+                done[key] = known._replace(rev=now)
         self._shadow.note(done)
         self._count += len(done)
         self._complete &= all(each.key in done for each in versions.values())
 
-    def _top_level(self, changed: Collection[str], sent: int) -> None:
+    def _top_level(self, changed: Collection[str]) -> None:
         for versions in self._read("workspace", list(changed)):
             for each in versions.values():
-                self._take({each.key.id: each}, receiving.top_level(self._place_id, each, sent))
+                self._take({each.key.id: each}, receiving.top_level(self._place_id, each, self._told))
 
-    def _session(self, session_id: str, changed: dict[str, None], sent: int) -> None:
+    def _session(self, session_id: str, changed: dict[str, None]) -> None:
         """One session, with those of its messages that are otherwise there, or not here. They are changed no more."""
         version = self._place.read(self._workspace_id, "session", [session_id]).get(session_id)
         if version is None:
@@ -127,11 +130,11 @@ class Fetcher:
         for some in self._read("message", wanted):
             messages |= some
         mine = {name: each for name, each in messages.items() if each.session_id in (None, session_id)}
-        self._take({**mine, session_id: version}, receiving.session(self._place_id, version, mine, sent))
+        self._take({**mine, session_id: version}, receiving.session(self._place_id, version, mine, self._told))
         for each in mine:
             changed.pop(each, None)
 
-    def _loose(self, versions: Mapping[str, Version], sent: int) -> None:
+    def _loose(self, versions: Mapping[str, Version]) -> None:
         """Messages of sessions that have not changed otherwise."""
         owners = self._look(lambda view: view.owners(list(versions)))
         groups: dict[str, dict[str, Version]] = {}
@@ -144,13 +147,13 @@ class Fetcher:
         for session_id, mine in groups.items():
             state = self._look(partial(View.session, session_id=session_id))
             if session_id == WORKSPACE:
-                self._take(mine, receiving.loose_messages(self._place_id, session_id, mine, sent))
+                self._take(mine, receiving.loose_messages(self._place_id, session_id, mine, self._told))
             elif state is not None:
                 left = dict.fromkeys(mine)
                 if any(each.body is not None and state.message(name) is None for name, each in mine.items()):
-                    self._session(session_id, left, sent)  # Deleted, and there again; else they come with the session.
+                    self._session(session_id, left)  # Deleted, and there again; else they come with the session.
                 here = {name: mine[name] for name in left if mine[name].body is None or state.message(name) is not None}
-                self._take(here, receiving.loose_messages(self._place_id, session_id, here, sent))
+                self._take(here, receiving.loose_messages(self._place_id, session_id, here, self._told))
             else:
                 self._shadow.note({each.key: _known(each, 0) for each in mine.values() if each.body is None})
 

@@ -103,7 +103,7 @@ def _reviving(there: Version, write: Write) -> Joined:
 def _changing(there: Version, write: Write, seen: Stamps | None, gone: Collection[str]) -> Joined:
     assert there.body is not None
     assert write.body is not None
-    body, stamps = dict(there.body), dict(there.stamps.fields)
+    body, stamps, owner = dict(there.body), dict(there.stamps.fields), there.session_id
     losses = []
     for name, ours in _written(there, write):
         theirs = there.stamps.of(name)
@@ -124,6 +124,7 @@ def _changing(there: Version, write: Write, seen: Stamps | None, gone: Collectio
             for member in members:
                 body.pop(member, None)
             body |= mine
+            owner = write.session_id if name == "sessionId" else owner
             if differs and unseen:
                 losses.append(Loss(name, mine, other, theirs))
     if there.key.kind != "workspace":
@@ -137,7 +138,7 @@ def _changing(there: Version, write: Write, seen: Stamps | None, gone: Collectio
     fits = same(body, dict(write.body))
     if after == there.stamps and same(body, there.body):
         return Joined(None, losses, fits)
-    return Joined(there._replace(number=there.number + 1, body=body, stamps=after), losses, fits)
+    return Joined(there._replace(number=there.number + 1, body=body, session_id=owner, stamps=after), losses, fits)
 
 
 def _written(there: Version, write: Write) -> Iterator[tuple[str, Stamp]]:

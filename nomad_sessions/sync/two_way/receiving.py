@@ -8,7 +8,8 @@ brought is marked in the log, so that it is not sent back. Verified by `tests/pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from nomad_sessions.operations.plain import plain, without
@@ -25,10 +26,29 @@ from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body, MessageSta
 from nomad_sessions.workspace.store import Operation
 from nomad_sessions.workspace.view import View
 
-__all__ = ["Revs", "events", "loose_messages", "rows", "session", "top_level"]
+__all__ = ["Revs", "Told", "events", "loose_messages", "rows", "session", "top_level"]
 
-Revs = dict[Key, int]
-"""The revs here of what is now as it is in the place; what is not among them has to wait."""
+
+class Revs(NamedTuple):
+    """The revs here of what is now as it is in the place; what is not among them has to wait. And of the sessions that
+    were touched for it, and are otherwise as they were: their revs before, and now."""
+
+    now: dict[Key, int]
+    beside: dict[Key, tuple[int, int]]
+
+
+_WAITS = Revs({}, {})
+
+
+class Told(NamedTuple):
+    """What of ours the place has been told: up to a seq; beyond that it has what this fetch itself made, the revs."""
+
+    seq: int
+    fetched: set[int]
+
+    def knows(self, rev: int) -> bool:
+        """Whether a record with this rev is no news."""
+        return rev <= self.seq or rev in self.fetched
 
 
 class _Mark(NamedTuple):
@@ -42,41 +62,57 @@ class _Mark(NamedTuple):
         return [{**plain(each), FETCHED: fetched_mark(self.place, time)} for each in changes]
 
 
-def session(place: str, version: Version, messages: Mapping[str, Version], sent: int) -> Operation[Revs]:
-    """Makes a session what it is in the place, with these of its messages. `sent` is the seq up to which the place has
-    been told."""
+def session(place: str, version: Version, messages: Mapping[str, Version], told: Told) -> Operation[Revs]:
+    """Makes a session what it is in the place, with these of its messages; what the place was not told of waits."""
 
     def operation(view: View, stamp: Any) -> tuple[list[Body], Callable[[View], Revs]]:
         state = view.session(version.key.id)
-        if _is_newer(view, version.key.id, None if state is None else state.rev, sent):
-            return [], lambda _: {}
+        if _is_newer(view, version.key.id, None if state is None else state.rev, told):
+            return [], lambda _: _WAITS
+        beside: dict[str, int] = {}
         if version.body is None:
             changes: list[Body] = [] if state is None else [{"type": "session.deleted", "sessionId": version.key.id}]
-        elif state is None:
-            found = _made(view, version, messages)
-            if found is None:
-                return [], lambda _: {}
-            changes = found
         else:
-            changes = _changed(view, state, version, messages)
+            moved = _moved(view, version.key.id, messages, told, beside)
+            if moved is None:
+                return [], lambda _: _WAITS
+            made = _made(version, messages) if state is None else _changed(view, state, version, messages)
+            changes = [*moved, *made]
         marked = _Mark(place).on(changes, [version, *messages.values()])
-        return marked, lambda after: _revs(after, [version.key, *(each.key for each in messages.values())])
+        return marked, lambda after: _revs(after, [version.key, *(each.key for each in messages.values())], beside)
 
     return operation
 
 
-def _is_newer(view: View, identifier: str, rev: int | None, sent: int) -> bool:
+def _is_newer(view: View, identifier: str, rev: int | None, told: Told) -> bool:
     """Whether a record was changed, or deleted, here since the place was told."""
     last = view.tombstones().get(identifier, 0) if rev is None else rev
-    return last > sent
+    return not told.knows(last)
 
 
-def _made(view: View, version: Version, messages: Mapping[str, Version]) -> list[Body] | None:
-    """A session that is not here; None where another has one of its messages."""
+def _moved(
+    view: View, session_id: str, messages: Mapping[str, Version], told: Told, beside: dict[str, int]
+) -> list[Body] | None:
+    """Takes those that another session has here out of it, which `beside` is told of with its rev; None where one of
+    them was changed since the place was told. A message belongs to one session, and the place says to which."""
+    changes: list[Body] = []
+    owners: dict[str, SessionState] = {}
+    names = [name for name, each in messages.items() if each.body is not None]
+    for name in view.owners(names):
+        found = view.message(name)
+        if found is not None and found[0].id != session_id:
+            if not told.knows(_rev(view, found[1])):
+                return None
+            owners[found[0].id] = found[0]
+            changes.append({"type": "message.deleted", "sessionId": found[0].id, "messageId": name})
+    beside.update((name, each.rev) for name, each in owners.items() if name != WORKSPACE)
+    return [*changes, *(_as_it_was(each) for name, each in owners.items() if name != WORKSPACE)]
+
+
+def _made(version: Version, messages: Mapping[str, Version]) -> list[Body]:
+    """A session that is not here."""
     assert version.body is not None
     order = arrangement_of(version.body).only({name for name, each in messages.items() if each.body is not None})
-    if any(view.message(each) is not None for each in view.owners(order.ids())):
-        return None
     kept, hidden, detached = ([_body(messages[each]) for each in part] for part in order)
     fields = without(version.body, *LISTS)
     return records_of(fields, [*kept, *hidden], len(kept), detached)
@@ -95,8 +131,7 @@ def _changed(view: View, state: SessionState, version: Version, messages: Mappin
                 gone.add(name)
                 changes.append({"type": "message.deleted", "sessionId": state.id, "messageId": name})
         elif ours is None:
-            if view.message(name) is None:
-                fresh[name] = _body(each)
+            fresh[name] = _body(each)
         elif not same(_plain_message(view, ours), _body(each)):
             change = {"type": "message.merged", "sessionId": state.id, "messageId": name, "message": _body(each)}
             changes.append(change)
@@ -150,19 +185,23 @@ def _fields_set(state: SessionState, fields: Body) -> Body:
     return {"type": "session.updated", "sessionId": state.id, "set": fields}
 
 
-def loose_messages(place: str, session_id: str, messages: Mapping[str, Version], sent: int) -> Operation[Revs]:
+def _as_it_was(state: SessionState) -> Body:
+    return _fields_set(state, {"updatedAt": state.fields.get("updatedAt", 0)})
+
+
+def loose_messages(place: str, session_id: str, messages: Mapping[str, Version], told: Told) -> Operation[Revs]:
     """Makes messages what they are in the place, those of a session that is here (`WORKSPACE` for those of none); what
     that has not yet comes with the session."""
 
     def operation(view: View, stamp: Any) -> tuple[list[Body], Callable[[View], Revs]]:
         state = view.workspace() if session_id == WORKSPACE else view.session(session_id)
         if state is None:
-            return [], lambda _: {}
+            return [], lambda _: _WAITS
         changes: list[Body] = []
         done: list[Version] = []
         for name, each in messages.items():
             ours = state.message(name)
-            if _is_newer(view, name, None if ours is None else _rev(view, ours), sent):
+            if _is_newer(view, name, None if ours is None else _rev(view, ours), told):
                 continue
             if ours is None and each.body is not None and (session_id != WORKSPACE or view.message(name) is not None):
                 continue
@@ -173,16 +212,14 @@ def loose_messages(place: str, session_id: str, messages: Mapping[str, Version],
             elif ours is None or not same(_plain_message(view, ours), _body(each)):
                 changes.append(_message("message.merged", session_id, _body(each)))
         if any(each["type"] == "message.deleted" for each in changes) and session_id != WORKSPACE:
-            changes.append(_fields_set(state, {"updatedAt": state.fields.get("updatedAt", 0)}))  # As it was.
-        keys = [each.key for each in done]
-        if changes and state.rev <= sent:  # The session has another rev for it, and is no other.
-            keys.append(Key("session", session_id))
-        return _Mark(place).on(changes, done), lambda after: _revs(after, keys)
+            changes.append(_as_it_was(state))
+        beside = {session_id: state.rev} if changes and session_id != WORKSPACE else {}
+        return _Mark(place).on(changes, done), lambda after: _revs(after, [each.key for each in done], beside)
 
     return operation
 
 
-def rows(place: str, versions: Sequence[Version], sent: int) -> Operation[Revs]:
+def rows(place: str, versions: Sequence[Version], told: Told) -> Operation[Revs]:
     """Makes tasks, or mail, what they are in the place."""
 
     def operation(view: View, stamp: Any) -> tuple[list[Body], Callable[[View], Revs]]:
@@ -192,7 +229,7 @@ def rows(place: str, versions: Sequence[Version], sent: int) -> Operation[Revs]:
             kind, name = each.key
             ours = (rows_in(view.workspace().fields, TABLES[kind]) or {}).get(name)
             rev = None if ours is None else ours.get("rev")
-            if _is_newer(view, name, rev if isinstance(rev, int) else None, sent):
+            if _is_newer(view, name, rev if isinstance(rev, int) else None, told):
                 continue
             done.append(each)
             about = (each.body or ours or {}).get("sessionId")
@@ -206,13 +243,13 @@ def rows(place: str, versions: Sequence[Version], sent: int) -> Operation[Revs]:
     return operation
 
 
-def top_level(place: str, version: Version, sent: int) -> Operation[Revs]:
+def top_level(place: str, version: Version, told: Told) -> Operation[Revs]:
     """Makes the further top-level keys of a workspace what they are in the place."""
 
     def operation(view: View, stamp: Any) -> tuple[list[Body], Callable[[View], Revs]]:
         state = view.workspace()
-        if state.rev > sent:
-            return [], lambda _: {}
+        if not told.knows(state.rev):
+            return [], lambda _: _WAITS
         fields = without(state.fields, *TABLES.values())
         wanted = version.body or {}
         put = {key: value for key, value in wanted.items() if not same(fields.get(key, ABSENT), value)}
@@ -237,7 +274,7 @@ def events(place: str, versions: Sequence[Version]) -> Operation[Revs]:
             }
             for each in versions
         ]
-        return changes, lambda _: {each.key: 1 for each in versions}
+        return changes, lambda _: Revs({each.key: 1 for each in versions}, {})
 
     return operation
 
@@ -260,21 +297,22 @@ def _rev(view: View, state: MessageState) -> int:
     return rev
 
 
-def _revs(view: View, keys: Collection[Key]) -> Revs:
-    """The revs that these have now; 0 for what is gone."""
-    return {key: found for key in keys for found in _rev_of(view, key)}
+def _revs(view: View, keys: Collection[Key], beside: Mapping[str, int] = MappingProxyType({})) -> Revs:
+    """The revs that these have now; 0 for what is gone. `beside` are sessions, with the revs that they had."""
+    touched = {Key("session", name): rev for name, rev in beside.items()}
+    return Revs(
+        {key: _rev_of(view, key) for key in keys}, {key: (rev, _rev_of(view, key)) for key, rev in touched.items()}
+    )
 
 
-def _rev_of(view: View, key: Key) -> Iterator[int]:
+def _rev_of(view: View, key: Key) -> int:
     if key.kind == "session":
         state = view.session(key.id)
-        yield 0 if state is None else state.rev
-    elif key.kind == "message":
+        return 0 if state is None else state.rev
+    if key.kind == "message":
         found = view.message(key.id)
-        yield 0 if found is None else _rev(view, found[1])
-    elif key.kind == "workspace":
-        yield view.workspace().rev
-    else:
-        row = (rows_in(view.workspace().fields, TABLES[key.kind]) or {}).get(key.id) or {}
-        rev = row.get("rev")
-        yield rev if isinstance(rev, int) else 0
+        return 0 if found is None else _rev(view, found[1])
+    if key.kind == "workspace":
+        return view.workspace().rev
+    rev = ((rows_in(view.workspace().fields, TABLES[key.kind]) or {}).get(key.id) or {}).get("rev")
+    return rev if isinstance(rev, int) else 0

@@ -34,10 +34,10 @@ OTHERWISE = -1
 """In place of a rev: the record here is another than the one there."""
 _VERSION = "1"
 _AT_ONCE = 500
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+_FACTS = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+_RECORDS = (
     "CREATE TABLE IF NOT EXISTS record (kind TEXT, id BLOB, number INTEGER NOT NULL, rev INTEGER NOT NULL,"
-    " gone INTEGER NOT NULL, stamps BLOB, PRIMARY KEY (kind, id)) WITHOUT ROWID",
+    " gone INTEGER NOT NULL, stamps BLOB, PRIMARY KEY (kind, id)) WITHOUT ROWID"
 )
 
 
@@ -57,16 +57,19 @@ class Shadow:
     def __init__(self, path: str) -> None:
         """Raises `sqlite3.DatabaseError` for a file that is none of SQLite's, or that cannot be written; everything
         else raises `CorruptionError` for one that is damaged or has no room."""
-        self._path = path
+        self.path = path
+        self.latest: Stamp | None = None
+        """The highest stamp among those that were noted since this was opened."""
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             # What a power cut takes of it is found out by the numbers; the file itself stays whole.
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            for each in _SCHEMA:
-                self._db.execute(each)
+            self._db.execute(_FACTS)
             if self.told("version") not in (None, _VERSION):
-                self.clear()
+                self._db.execute("DROP TABLE IF EXISTS record")  # Another version's, with other columns.
+                self._forget_facts()
+            self._db.execute(_RECORDS)
             self.tell("version", _VERSION)
         except BaseException:
             self._db.close()
@@ -99,6 +102,8 @@ class Shadow:
 
     def note(self, rows: Mapping[Key, Known]) -> None:
         """Keeps these from now on, all or none."""
+        stamps = [row.stamps.alive for row in rows.values() if row.stamps is not None]
+        self.latest = max(stamps if self.latest is None else [*stamps, self.latest], default=None)
         values = [
             (key.kind, _bytes(key.id), row.number, row.rev, row.gone, _packed(row.stamps)) for key, row in rows.items()
         ]
@@ -129,12 +134,15 @@ class Shadow:
             yield
         except sqlite3.Error as error:
             hint = "delete it: it is made anew, and nothing is lost"
-            raise CorruptionError(path=self._path, reason=str(error), hint=hint) from error
+            raise CorruptionError(path=self.path, reason=str(error), hint=hint) from error
 
     def clear(self) -> None:
         """Knows nothing any more, but the facts that are this machine's own: its name, and what clocks it has seen."""
         self._rows("DELETE FROM record")
-        self._rows("DELETE FROM meta WHERE key NOT IN ('machine', 'floor', 'version')")
+        self._forget_facts()
+
+    def _forget_facts(self) -> None:
+        self._rows("DELETE FROM meta WHERE key NOT IN ('machine', 'self', 'floor', 'version')")
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -174,13 +182,20 @@ def _stamp(value: Any) -> Stamp:
     return Stamp(int(time), str(machine), int(seq))
 
 
-def machine_of(shadow: Shadow) -> str:
-    """What this store is called among those that share the workspace: the name of the machine, and who it is on it."""
+def machine_of(fs: FileSystem, shadow: Shadow) -> str:
+    """What this store is called among those that share the workspace: the name of the machine, and who it is on it.
+
+    A copy of a store, on another machine or as a backup that was put back, is another one, and has another name: what
+    the two wrote under one would look like one's own.
+    """
+    facts = fs.stat(shadow.path)
+    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40] or "machine"
+    itself = f"{host} {facts.ino if facts is not None else 0}"
     name = shadow.told("machine")
-    if name is None:
-        host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40] or "machine"
+    if name is None or shadow.told("self") != itself:
         name = f"{host}-{random.SystemRandom().getrandbits(32):08x}"
         shadow.tell("machine", name)
+        shadow.tell("self", itself)
     return name
 
 
