@@ -40,7 +40,7 @@ class Following:
 
     def now(self) -> LogPosition:
         """Where the log ends."""
-        return looked(self._host, self.workspace_id, lambda view: LogPosition(view.journal.last_seq, view.last_id))
+        return LogReader(self._host._fs, self.folder, partial(looked, self._host, self.workspace_id), 0).end()
 
     def behind(self) -> int:
         """How many records lie ahead."""
