@@ -261,3 +261,15 @@ def test_a_workspace_that_nobody_has_is_not_made_one_of_all_machines(two: tuple[
     with pytest.raises(WorkspaceNotFoundError):
         other.sync.pull("misspelt")
     assert set(other.sync.pull()) == {("it", WS)}
+
+
+def test_a_comparison_of_the_whole_while_a_message_streams_ends(two: tuple[Machine, Machine]) -> None:
+    one, other = two
+    one.manager.create_session(WS, id="s")
+    message = one.say("s", "Once")
+    settle(one, other)
+    one.manager.append_to_message(WS, message, " upon")
+    one.sync.reset(WS, target="it")
+    settled(two)
+    assert other.texts("s") == ["Once upon"]
+    assert [each.compared for each in one.sync.push(WS).values()] == [""]
