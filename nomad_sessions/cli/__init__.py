@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 
 __all__ = ["main"]
@@ -23,6 +24,8 @@ def main() -> None:
     from nomad_sessions.cli.app import app
 
     _allow_many_files()
+    # What it says of files that go away while it is being stopped is nothing for people.
+    logging.getLogger("watchdog").addHandler(logging.NullHandler())
     app(prog_name="nomad-sessions")
 
 

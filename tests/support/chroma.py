@@ -47,8 +47,11 @@ class ChromaServer:
             time.sleep(0.02)
 
     def send(self, number: signal.Signals) -> None:
+        """Sends it a signal. One that stops it has done so on return."""
         assert self._process is not None
         os.kill(self._process.pid, number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def kill(self) -> None:
         """With -9, if it runs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import signal
 import socket
 import subprocess
@@ -67,9 +68,11 @@ class Mongod:
         return pymongo.MongoClient(self.uri, directConnection=True, serverSelectionTimeoutMS=5000)
 
     def signal(self, number: int) -> None:
-        """Sends it a signal (SIGSTOP, SIGCONT, …)."""
+        """Sends it a signal (SIGSTOP, SIGCONT, …). One that stops it has done so on return."""
         assert self.process is not None
         self.process.send_signal(number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
     def kill(self) -> None:
         """kill -9, and waits for the end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection, Iterable, Sequence
 
@@ -22,28 +23,37 @@ class MemoryPlace:
         self._changed: dict[tuple[str, Key], int] = {}
         self._moment = 0
         self._announced: dict[str, int] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._owner = os.getpid()
         self._told = threading.Condition()
+
+    def _turn(self) -> threading.Condition:
+        if self._owner != os.getpid():  # A forked child has a copy of its own, and not the threads that may be in it.
+            self._forget()
+        return self._told
 
     def share(self, workspace_id: str) -> str:
         """See `Place`."""
-        with self._told:
+        with self._turn():
             self._announced.setdefault(workspace_id, 0)
         return self.name
 
     def shared(self) -> list[str]:
         """See `Place`."""
-        with self._told:
+        with self._turn():
             return sorted(self._announced)
 
     def read(self, workspace_id: str, kind: Kind, ids: Collection[str]) -> dict[str, Version]:
         """See `Place`."""
-        with self._told:
+        with self._turn():
             found = ((each, self.versions.get((workspace_id, Key(kind, each)))) for each in ids)
             return {name: version for name, version in found if version is not None}
 
     def messages_of(self, workspace_id: str, session_id: str) -> list[str]:
         """See `Place`."""
-        with self._told:
+        with self._turn():
             return sorted(
                 key.id
                 for (workspace, key), version in self.versions.items()
@@ -54,7 +64,7 @@ class MemoryPlace:
     def write(self, workspace_id: str, versions: Sequence[Version]) -> Settled:
         """See `Place`."""
         overtaken = set()
-        with self._told:
+        with self._turn():
             for version in versions:
                 there = self.versions.get((workspace_id, version.key))
                 if version.number == (0 if there is None else there.number) + 1:
@@ -67,7 +77,7 @@ class MemoryPlace:
 
     def numbers(self, workspace_id: str, kind: Kind, since: int | None) -> tuple[list[Numbered], int]:
         """See `Place`."""
-        with self._told:
+        with self._turn():
             found = [
                 Numbered(key.id, version.number, version.body is None)
                 for (workspace, key), version in self.versions.items()
@@ -78,18 +88,18 @@ class MemoryPlace:
 
     def announce(self, workspace_id: str) -> None:
         """See `Place`."""
-        with self._told:
+        with self._turn():
             self._announced[workspace_id] += 1
             self._told.notify_all()
 
     def announced(self, workspace_ids: Iterable[str]) -> dict[str, int]:
         """See `Place`."""
-        with self._told:
+        with self._turn():
             return {each: self._announced[each] for each in workspace_ids if each in self._announced}
 
     def wait(self, seconds: float) -> bool:
         """See `Place`."""
-        with self._told:
+        with self._turn():
             before = dict(self._announced)
             return self._told.wait_for(lambda: self._announced != before, seconds)
 
