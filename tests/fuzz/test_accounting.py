@@ -24,7 +24,8 @@ _TEXT_ALONE = ("aider", "llm")
 def test_what_is_said_in_any_shape_is_stored_or_accounted_for(target: str, tmp_path: Path) -> None:
     numbers, looked = range(FIRST, FIRST + CASES), 0
     for begin in range(0, CASES, _AT_ONCE):
-        with NativeSessionManager(tmp_path / "data", durability="os") as m:
-            accounting = Accounting(m, target, tmp_path)
+        folder = tmp_path / str(begin)
+        with NativeSessionManager(folder / "data", durability="os") as m:
+            accounting = Accounting(m, target, folder)
             looked += sum(accounting.run(number) for number in numbers[begin : begin + _AT_ONCE])
     assert looked > CASES // 4, "the word found its place"
