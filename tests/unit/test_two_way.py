@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from nomad_sessions import InvalidInputError, LockTimeoutError, NativeSessionManager
+from nomad_sessions import InvalidInputError, LockTimeoutError, NativeSessionManager, TargetUnavailableError
 from nomad_sessions.clock import ManualClock
 from nomad_sessions.sync import Key, MemoryTarget, Synchronizer
 from nomad_sessions.sync.two_way import MemoryPlace
-from tests.properties.test_two_way import content
+from tests.properties.test_two_way import Flaky, content
 from tests.support.subscribers import until
 
 WS = "ws"
@@ -181,6 +181,24 @@ def test_a_session_that_somebody_went_on_in_is_not_deleted(two: tuple[Machine, M
     settle(*two)
     assert one.said() == ["a", "b", "c"]
     assert [each.kept is not None for each in (*one.sync.conflicts(), *other.sync.conflicts())] == [True] * 3
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2])
+def test_a_deletion_that_is_cut_short_is_undone_by_who_goes_on(two: tuple[Machine, Machine], calls: int) -> None:
+    one, other = two
+    target = one.sync.targets[0]
+    assert isinstance(target, MemoryTarget)
+    flaky = Flaky(one.place)
+    target.place = flaky
+    one.store.delete_session(WS, "s")
+    flaky.fail_in = calls, False
+    with pytest.raises(TargetUnavailableError):
+        one.push()
+    one.clock.advance(10)
+    other.say("c")
+    other.push()
+    settle(*two)
+    assert one.said() == ["a", "b", "c"]
 
 
 def test_a_deletion_takes_what_is_older_and_names_what_nobody_had_seen(two: tuple[Machine, Machine]) -> None:

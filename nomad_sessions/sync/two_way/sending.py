@@ -120,8 +120,8 @@ class Sender:
             done = {key: each for key, each in results.items() if key not in settled.overtaken and key not in refused}
             self._keep(done, there, left, known)
             for key in done:
-                if kind == "session" and left[key][0].body is not None and (gone := _deletion(there, results, key)):
-                    self._bury(key.id, gone)
+                if kind == "session":
+                    self._follow_up(key.id, left[key][0], there.get(key.id), results[key])
             count += sum(each.version is not None for each in done.values())
             taken += done
             ended = {key: there[key.id].stamps.alive for key, each in done.items() if each.revived}
@@ -138,9 +138,9 @@ class Sender:
         seen = None if known is None else known.stamps
         at = write.gone
         if write.key.kind == "session" and at is not None and there is not None and there.stamps.alive < at:
-            survivor = self.end(write.key.id, at)
-            if survivor is not None:  # Somebody went on in it, later than it was deleted: his session says so soon.
-                there = there._replace(stamps=there.stamps._replace(alive=max(there.stamps.alive, survivor)))
+            newest = max((each.stamps.alive for each in self._messages(write.key.id)), default=at)
+            if newest > at:  # Somebody went on in it, later than it was deleted: his session says so soon.
+                there = there._replace(stamps=there.stamps._replace(alive=max(there.stamps.alive, newest)))
         return joined(there, write, seen, self._gone(there, write))
 
     def _gone(self, there: Version | None, write: Write) -> set[str]:
@@ -151,30 +151,31 @@ class Sender:
         found = self._place.read(self._workspace_id, "message", list(ids)) if ids else {}
         return {name for name, each in found.items() if each.body is None}
 
-    def _bury(self, session_id: str, gone: Stamp) -> None:
-        """What was said in a session after somebody else had deleted it, and before it was known, goes with it; it is
-        among what was lost."""
-        ids = self._place.messages_of(self._workspace_id, session_id)
-        for begin in range(0, len(ids), _AT_ONCE):
-            there = self._place.read(self._workspace_id, "message", ids[begin : begin + _AT_ONCE])
-            self._note((each.key, Loss(WHOLE, None, each.body, gone)) for each in there.values() if each.body)
+    def _follow_up(self, session_id: str, write: Write, there: Version | None, result: Joined) -> None:
+        """With a session its messages go, after it: who is cut short in between comes to it again."""
+        now = result.version or there
+        if now is None or now.body is not None:
+            return
+        gone = now.stamps.alive
+        if write.body is not None:  # Said after somebody else had deleted it, and before it was known: that is lost.
+            self._note((each.key, Loss(WHOLE, None, each.body, gone)) for each in self._messages(session_id))
         self.end(session_id, gone)
 
-    def end(self, session_id: str, at: Stamp) -> Stamp | None:
-        """Deletes the messages of a session that is to be deleted; or, where one is newer than that, says when it was
-        written, and deletes none."""
+    def end(self, session_id: str, at: Stamp) -> None:
+        """Deletes the messages of a session that was deleted; none, where one is newer than that."""
+        messages = self._messages(session_id)
+        if any(each.stamps.alive > at for each in messages):
+            return
+        gone = {each.key: (Write(each.key, None, None, at, {}, gone=at), OTHERWISE) for each in messages}
+        self._joined("message", gone, self._shadow.known("message", [each.key.id for each in messages]))
+
+    def _messages(self, session_id: str) -> list[Version]:
+        """The messages of a session that are not gone."""
         ids = self._place.messages_of(self._workspace_id, session_id)
-        versions: dict[str, Version] = {}
+        found: dict[str, Version] = {}
         for begin in range(0, len(ids), _AT_ONCE):
-            versions |= self._place.read(self._workspace_id, "message", ids[begin : begin + _AT_ONCE])
-        newest = max((each.stamps.alive for each in versions.values() if each.body is not None), default=None)
-        if newest is not None and newest > at:
-            return newest
-        keys = [each.key for each in versions.values() if each.body is not None]
-        gone = {key: (Write(key, None, None, at, {}, gone=at), OTHERWISE) for key in keys}
-        known = self._shadow.known("message", [key.id for key in keys])
-        self._joined("message", gone, known)
-        return None
+            found |= self._place.read(self._workspace_id, "message", ids[begin : begin + _AT_ONCE])
+        return [each for each in found.values() if each.body is not None]
 
     def lost_with(self, gone: Stamp, ids: Sequence[str]) -> set[str]:
         """Which of these messages were deleted with their session, then."""
@@ -210,13 +211,6 @@ def plain_body(change: Change) -> Body | None:
     if change.key.kind == "workspace":
         return dict(change.body["fields"])
     return without(change.body, "seq" if change.key.kind == "event" else "rev")
-
-
-def _deletion(there: Mapping[str, Version], results: Mapping[Key, Joined], key: Key) -> Stamp | None:
-    """When a record was deleted that stays so, whatever was written to it."""
-    before = there.get(key.id)
-    stays = before is not None and before.body is None and results[key].version is None
-    return before.stamps.alive if before is not None and stays else None
 
 
 def write_of(change: Change, deed: Deed) -> Write:
