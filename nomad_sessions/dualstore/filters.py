@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
@@ -73,8 +74,12 @@ def ordered(entries: Iterable[Mapping[str, Any]], order: Sequence[tuple[str, int
     """Entries in a checked order; equals as they came."""
     found = list(entries)
     for path, direction in reversed(order):
-        found.sort(key=lambda entry, path=path: _rank(_at(entry, path)), reverse=direction < 0)  # type: ignore[misc]
+        found.sort(key=partial(_rank_at, path), reverse=direction < 0)
     return found
+
+
+def _rank_at(path: str, entry: Mapping[str, Any]) -> tuple[int, Any]:
+    return _rank(_at(entry, path))
 
 
 def _rank(value: Any) -> tuple[int, Any]:

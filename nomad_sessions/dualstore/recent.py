@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from nomad_sessions.dualstore.entries import Entry, event_entry, message_entry, session_entry
@@ -44,7 +45,7 @@ def newest(batches: Iterable[Batch], limit: int, passes: Callable[[Entry], bool]
 def recent_sessions(manager: NativeSessionManager, workspace_id: str) -> Iterator[Batch]:
     """All sessions, by their last change."""
     for page in _sessions(manager, workspace_id):
-        yield Batch(page[0].updated_at, lambda page=page: map(session_entry, page))  # type: ignore[misc]
+        yield Batch(page[0].updated_at, partial(map, session_entry, page))
 
 
 def recent_messages(manager: NativeSessionManager, workspace_id: str) -> Iterator[Batch]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Protocol, TypeVar
 
 from nomad_sessions.storage._os import FileSystem
-from nomad_sessions.sync.changes import recorded
-from nomad_sessions.sync.target import Change
+from nomad_sessions.sync.changes import current, messages_of, recorded
+from nomad_sessions.sync.target import Change, Key
 from nomad_sessions.workspace.log import LogReader
 from nomad_sessions.workspace.options import Options
-from nomad_sessions.workspace.state import RECORDED
+from nomad_sessions.workspace.state import RECORDED, WORKSPACE
 from nomad_sessions.workspace.store import Workspace
 from nomad_sessions.workspace.view import View
 
-__all__ = ["Host", "all_recorded", "looked"]
+__all__ = ["Host", "all_messages", "all_recorded", "looked", "now"]
 
 T = TypeVar("T")
+_SESSIONS = 20
 
 
 class Host(Protocol):
@@ -50,3 +52,21 @@ def all_recorded(host: Host, workspace_id: str) -> Iterator[Change]:
             yield from (recorded(workspace_id, each) for each in records if each["type"] == RECORDED)
     finally:
         reader.close()
+
+
+def now(host: Host, workspace_id: str, keys: Collection[Key]) -> list[Change]:
+    """What these are now, what was recorded among them. Cost: the log, read, where something was."""
+    events = {key for key in keys if key.kind == "event"}
+    others = [key for key in keys if key not in events]
+    changes = looked(host, workspace_id, lambda view: current(view, workspace_id, others))
+    if events:
+        changes += [each for each in all_recorded(host, workspace_id) if each.key in events]
+    return changes
+
+
+def all_messages(host: Host, workspace_id: str) -> Iterator[list[Change]]:
+    """All messages, those of some sessions at a time: looked up singly, one by one, they cost several times as much."""
+    sessions = looked(host, workspace_id, lambda view: [*view.summaries(), WORKSPACE])
+    while sessions:
+        some, sessions = sessions[:_SESSIONS], sessions[_SESSIONS:]
+        yield looked(host, workspace_id, partial(messages_of, workspace_id=workspace_id, session_ids=some))

@@ -36,13 +36,12 @@ from nomad_sessions.sync.mongo_server import MongoServer
 from nomad_sessions.sync.target import Change, Key, Kind, Rejected
 from nomad_sessions.sync.two_way.place import Numbered, Settled
 from nomad_sessions.sync.two_way.shadow import stamps_from_json, stamps_to_json
-from nomad_sessions.sync.two_way.versions import Stamp, Stamps, Version
+from nomad_sessions.sync.two_way.versions import Stamp, Stamps, Version, moment_of
 
 __all__ = ["MongoPlace"]
 
 _LATE = 60
 """Seconds: what a server has written with an older time than what it had shown by then is found all the same."""
-_TIMES = ("updatedAt", "lastActivity", "createdAt", "timestamp")
 _NO_STREAMS = (40573, 136, 115)
 """What a server says that stands alone, or that has no change streams."""
 
@@ -189,6 +188,5 @@ def _version(kind: Kind, workspace_id: str, document: Mapping[str, Any]) -> Vers
 def _stamps_of(document: Mapping[str, Any], body: Mapping[str, Any]) -> Stamps:
     if "stamps" in document:
         return stamps_from_json(decode(document["stamps"].encode("utf-8")))
-    moment = next((each for name in _TIMES if type(each := body.get(name)) is int), 0)
-    stamp = Stamp(moment, "", int(document["rev"]))
+    stamp = Stamp(moment_of(body), "", int(document["rev"]))
     return Stamps(stamp, {}, stamp)

@@ -14,19 +14,18 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from nomad_sessions.errors import EventsPrunedError
-from nomad_sessions.sync.changes import current, everything, messages_of, recorded, touched
+from nomad_sessions.sync.changes import current, everything, recorded, touched
 from nomad_sessions.sync.comparing import Difference, compared
 from nomad_sessions.sync.dead_letters import DeadLetters
 from nomad_sessions.sync.following import Following
-from nomad_sessions.sync.host import Host, all_recorded, looked
+from nomad_sessions.sync.host import Host, all_messages, all_recorded, looked, now
 from nomad_sessions.sync.target import Applied, Change, Key, Kind, Renewable, Stored, SyncTarget
 from nomad_sessions.sync.verifying import Verifying
-from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
+from nomad_sessions.workspace.state import RECORDED, Body
 from nomad_sessions.workspace.store import Workspace
 from nomad_sessions.workspace.view import View
 
@@ -38,7 +37,6 @@ CURSOR = "sync-"
 """What a target's cursor is called, before its name."""
 _AT_ONCE = 500
 _KNOWN = 50_000
-_SESSIONS = 20
 
 
 class Pushed(NamedTuple):
@@ -117,12 +115,9 @@ class Outbox:
     def retry(self) -> Pushed:
         """Sends what the target refused, as it is now. Raises `TargetUnavailableError`."""
         keys = [letter.key for letter in self.dead]
-        events = {key for key in keys if key.kind == "event"}
-        changes = self._look(lambda view: current(view, self.workspace_id, [key for key in keys if key not in events]))
+        changes = now(self._host, self.workspace_id, keys)
         if keys:
             self._verifying.forget()
-        if events:
-            changes += [each for each in self._recorded() if each.key in events]
         return self._send(changes, force=False)
 
     def differences(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Difference]:
@@ -242,10 +237,7 @@ class Outbox:
 
     def _all_messages(self) -> Iterator[Pushed]:
         """Sends all of them, some sessions at a time: looked up singly, one by one, they cost several times as much."""
-        sessions = self._look(lambda view: [*view.summaries(), WORKSPACE])
-        while sessions:
-            some, sessions = sessions[:_SESSIONS], sessions[_SESSIONS:]
-            changes = self._look(partial(messages_of, workspace_id=self.workspace_id, session_ids=some))
+        for changes in all_messages(self._host, self.workspace_id):
             # By force: it may have marks of what was deleted in another past, which no scan lists.
             yield self._send(changes, force=True)
 

@@ -81,8 +81,7 @@ class Synchronizer:
         done = {}
         for courier in self._of(target):
             for each in self._workspaces(workspace_id):
-                tell = None if progress is None else partial(progress, courier.target.name, each)
-                done[courier.target.name, each] = courier.with_carrier(each, partial(_pushed, tell))
+                done[courier.target.name, each] = _pushed(courier, each, progress)
         return done
 
     def pull(
@@ -104,8 +103,7 @@ class Synchronizer:
             if workspace_id is not None and workspace_id not in self._host.list_workspaces():
                 self._check_shared(courier, workspace_id)
             for each in courier.all_workspaces() if workspace_id is None else [workspace_id]:
-                tell = None if progress is None else partial(progress, name, each)
-                done[name, each] = courier.with_carrier(each, partial(_pushed, tell))
+                done[name, each] = _pushed(courier, each, progress)
         return done
 
     def _check_shared(self, courier: Courier, workspace_id: str) -> None:
@@ -244,8 +242,9 @@ class Synchronizer:
         self.close()
 
 
-def _pushed(progress: Callable[[int], None] | None, carrier: Carrier) -> Pushed:
-    return carrier.push(progress)
+def _pushed(courier: Courier, workspace_id: str, progress: Callable[[str, str, int], None] | None) -> Pushed:
+    tell = None if progress is None else partial(progress, courier.target.name, workspace_id)
+    return courier.with_carrier(workspace_id, lambda carrier: carrier.push(tell))
 
 
 def _after_fork_in_child() -> None:

@@ -2,7 +2,7 @@
 
 Invariant: the state of a session is a function of its base (a snapshot's record, or nothing) and the records that name
 it, in the order of their seq; nothing else enters, no clock, no random number, no file. So every process that reads the
-same bytes has the same state. Verified by `tests/unit/test_state.py` and `tests/properties/`.
+same bytes has the same state. Verified by `tests/properties/test_state_machine.py`.
 
 A session's messages are held as places (file, offset, length), never as bodies; `body` reads one when it is asked for.
 """

@@ -24,7 +24,7 @@ from nomad_sessions.sync.changes import FETCHED, current, everything, messages_o
 from nomad_sessions.sync.comparing import Difference, compared
 from nomad_sessions.sync.dead_letters import DeadLetters
 from nomad_sessions.sync.following import Following
-from nomad_sessions.sync.host import Host, all_recorded, looked
+from nomad_sessions.sync.host import Host, all_messages, all_recorded, looked, now
 from nomad_sessions.sync.outbox import Pushed
 from nomad_sessions.sync.target import KINDS, Change, Key, Kind, Stored
 from nomad_sessions.sync.two_way.conflicts import Conflicts
@@ -34,9 +34,9 @@ from nomad_sessions.sync.two_way.joining import Loss
 from nomad_sessions.sync.two_way.place import Numbered, Place
 from nomad_sessions.sync.two_way.sending import ORDER, Sender, Sent, plain_body, write_of
 from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, machine_of, open_shadow
-from nomad_sessions.sync.two_way.versions import Stamp, Write
+from nomad_sessions.sync.two_way.versions import Stamp, Write, moment_of
 from nomad_sessions.sync.two_way.writes import Deeds
-from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body
+from nomad_sessions.workspace.state import RECORDED, Body
 from nomad_sessions.workspace.store import Workspace
 from nomad_sessions.workspace.view import View
 
@@ -46,12 +46,10 @@ _LOG = logging.getLogger("nomad_sessions")
 T = TypeVar("T")
 TWO_WAY = "two-way-"
 """What the place in the log is called, before the target's name."""
-_TIMES = ("updatedAt", "lastActivity", "createdAt", "timestamp")
 _AT_ONCE = 500
-_SESSIONS = 20
 
 
-class Listed:
+class _Listed:
     """The records of a kind that are in a place, to be compared with ours."""
 
     def __init__(self, numbers: Sequence[Numbered]) -> None:
@@ -146,7 +144,7 @@ class Exchange:
         for kind in KINDS:
             ours = sorted(self._stored(kind))
             done = 0
-            there = Listed(self._place.numbers(self.workspace_id, kind, None)[0])
+            there = _Listed(self._place.numbers(self.workspace_id, kind, None)[0])
             for found in compared(ours, there, self.workspace_id, kind):
                 yield from found.differences
                 done += found.records
@@ -244,8 +242,7 @@ class Exchange:
 
     def _as_is(self, change: Change, known: Known | None) -> tuple[Write, int]:
         """A write that says no more than how a record is now."""
-        body = change.body or {}
-        moment = next((each for name in _TIMES if type(each := body.get(name)) is int), 0)
+        moment = moment_of(change.body or {})
         if known is not None and known.stamps is not None and known.rev not in (change.rev, OTHERWISE):
             moment = max(moment, known.stamps.alive.time + 1)  # It has been changed here since that was so.
         stamp = Stamp(moment, self._machine, change.rev)
@@ -304,20 +301,13 @@ class Exchange:
 
     def _send_now(self, keys: Sequence[Key]) -> Pushed:
         """Sends these as they are now."""
-        events = {key for key in keys if key.kind == "event"}
-        others = [key for key in keys if key not in events]
-        changes = self._look(lambda view: current(view, self.workspace_id, others))
-        if events:
-            changes += [each for each in all_recorded(self._host, self.workspace_id) if each.key in events]
+        changes = now(self._host, self.workspace_id, keys)
         return self._send([self._as_is(each, None) for each in changes])
 
     def _all(self, kind: Kind) -> Iterator[list[Change]]:
         """All records of a kind, a piece at a time."""
         if kind == "message":
-            sessions = self._look(lambda view: [*view.summaries(), WORKSPACE])
-            while sessions:
-                some, sessions = sessions[:_SESSIONS], sessions[_SESSIONS:]
-                yield self._look(partial(messages_of, workspace_id=self.workspace_id, session_ids=some))
+            yield from all_messages(self._host, self.workspace_id)
             return
         if kind == "event":
             found: Iterator[Change] = all_recorded(self._host, self.workspace_id)
@@ -330,9 +320,7 @@ class Exchange:
     def _stored(self, kind: Kind) -> Iterator[Stored]:
         """What the store has of a kind, each with the number of the version that is the same; 0 where none is."""
         known = self._shadow.numbers(kind)
-        if (
-            kind == "workspace"
-        ):  # Its rev is that of its tasks and its mail, too; without keys of its own it is nowhere.
+        if kind == "workspace":  # Its rev is that of its rows, too; without keys of its own it is nowhere.
             number, rev, _ = known.get(self.workspace_id, (0, OTHERWISE, True))
             if number or any(self._all(kind)):
                 yield Stored(self.workspace_id, number if rev != OTHERWISE else 0)

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from nomad_sessions.sync.host import Host, looked
 from nomad_sessions.sync.target import Kind
 from nomad_sessions.sync.two_way import receiving
 from nomad_sessions.sync.two_way.arrangement import arrangement_of
-from nomad_sessions.sync.two_way.place import Place
+from nomad_sessions.sync.two_way.place import Place, pieces
 from nomad_sessions.sync.two_way.receiving import Revs, Told
-from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, Shadow
+from nomad_sessions.sync.two_way.shadow import OTHERWISE, Shadow, known_of
 from nomad_sessions.sync.two_way.versions import Version
 from nomad_sessions.workspace.state import WORKSPACE
 from nomad_sessions.workspace.store import Operation, Workspace
@@ -26,7 +25,6 @@ from nomad_sessions.workspace.view import View
 __all__ = ["Fetched", "Fetcher"]
 
 T = TypeVar("T")
-_AT_ONCE = 500
 _ROWS: tuple[Kind, ...] = ("task", "mail")
 
 
@@ -91,16 +89,13 @@ class Fetcher:
         return found, moments
 
     def _read(self, kind: Kind, ids: Sequence[str]) -> Iterator[dict[str, Version]]:
-        rest = iter(ids)
-        while some := list(islice(rest, _AT_ONCE)):
-            if found := self._place.read(self._workspace_id, kind, some):
-                yield found
+        return pieces(self._place, self._workspace_id, kind, ids)
 
     def _take(self, versions: Mapping[str, Version], operation: Operation[Revs]) -> None:
         revs = self._use(partial(Workspace.commit, operation=operation))
         self._told.fetched.update(revs.now.values(), (now for _, now in revs.beside.values()))
         self._use(Workspace.flush)  # Before it is noted that it is here.
-        done = {each.key: _known(each, revs.now[each.key]) for each in versions.values() if each.key in revs.now}
+        done = {each.key: known_of(each, revs.now[each.key]) for each in versions.values() if each.key in revs.now}
         for key, (before, now) in revs.beside.items():  # Where it was as it is there, it is so under another rev.
             known = self._shadow.known(key.kind, [key.id]).get(key.id)
             if known is not None and known.rev == before:
@@ -143,7 +138,7 @@ class Fetcher:
             if owner is not None:
                 groups.setdefault(owner, {})[name] = each
             else:  # Gone, and never here.
-                self._shadow.note({each.key: _known(each, 0)})
+                self._shadow.note({each.key: known_of(each, 0)})
         for session_id, mine in groups.items():
             state = self._look(partial(View.session, session_id=session_id))
             if session_id == WORKSPACE:
@@ -155,17 +150,13 @@ class Fetcher:
                 here = {name: mine[name] for name in left if mine[name].body is None or state.message(name) is not None}
                 self._take(here, receiving.loose_messages(self._place_id, session_id, here, self._told))
             else:
-                self._shadow.note({each.key: _known(each, 0) for each in mine.values() if each.body is None})
+                self._shadow.note({each.key: known_of(each, 0) for each in mine.values() if each.body is None})
 
     def _look(self, look: Callable[[View], T]) -> T:
         return looked(self._host, self._workspace_id, look)
 
     def _use(self, use: Callable[[Workspace], T]) -> T:
         return self._host._use(self._workspace_id, use)
-
-
-def _known(version: Version, rev: int) -> Known:
-    return Known(version.number, rev, version.body is None, None if version.key.kind == "event" else version.stamps)
 
 
 def _in_order(versions: Mapping[str, Version]) -> list[Version]:

@@ -7,13 +7,17 @@ machines see the same versions in the same order, and what they agree on is the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from nomad_sessions.sync.target import Key, Kind, Rejected
 from nomad_sessions.sync.two_way.versions import Version
 
-__all__ = ["Numbered", "Place", "Settled"]
+__all__ = ["AT_ONCE", "Numbered", "Place", "Settled", "pieces"]
+
+AT_ONCE = 500
+"""How many records are read, or written, at once."""
 
 
 class Numbered(NamedTuple):
@@ -77,3 +81,11 @@ class Place(Protocol):
     def stop_waiting(self) -> None:
         """Gives back what `wait` has open. For the thread that waits."""
         ...
+
+
+def pieces(place: Place, workspace_id: str, kind: Kind, ids: Iterable[str]) -> Iterator[dict[str, Version]]:
+    """These as `read` gives them, some at a time."""
+    rest = iter(ids)
+    while some := list(islice(rest, AT_ONCE)):
+        if found := place.read(workspace_id, kind, some):
+            yield found

@@ -3,7 +3,7 @@ is written over.
 
 Invariant: a record that was changed here since the last push is left alone; it is fetched after the next. What is
 brought is marked in the log, so that it is not sent back. Verified by `tests/properties/test_two_way.py` and
-`tests/unit/test_receiving.py`.
+`tests/unit/test_two_way.py`.
 """
 
 from __future__ import annotations
@@ -51,15 +51,10 @@ class Told(NamedTuple):
         return rev <= self.seq or rev in self.fetched
 
 
-class _Mark(NamedTuple):
-    """Which place it is from."""
-
-    place: str
-
-    def on(self, changes: Iterable[Body], versions: Iterable[Version]) -> list[Body]:
-        """The changes, marked."""
-        time = max((each.stamps.alive.time for each in versions), default=0)
-        return [{**plain(each), FETCHED: fetched_mark(self.place, time)} for each in changes]
+def _marked(place: str, changes: Iterable[Body], versions: Iterable[Version]) -> list[Body]:
+    """The changes, marked with the place that they are from."""
+    time = max((each.stamps.alive.time for each in versions), default=0)
+    return [{**plain(each), FETCHED: fetched_mark(place, time)} for each in changes]
 
 
 def session(place: str, version: Version, messages: Mapping[str, Version], told: Told) -> Operation[Revs]:
@@ -78,7 +73,7 @@ def session(place: str, version: Version, messages: Mapping[str, Version], told:
                 return [], lambda _: _WAITS
             made = _made(version, messages) if state is None else _changed(view, state, version, messages)
             changes = [*moved, *made]
-        marked = _Mark(place).on(changes, [version, *messages.values()])
+        marked = _marked(place, changes, [version, *messages.values()])
         return marked, lambda after: _revs(after, [version.key, *(each.key for each in messages.values())], beside)
 
     return operation
@@ -214,7 +209,7 @@ def loose_messages(place: str, session_id: str, messages: Mapping[str, Version],
         if any(each["type"] == "message.deleted" for each in changes) and session_id != WORKSPACE:
             changes.append(_as_it_was(state))
         beside = {session_id: state.rev} if changes and session_id != WORKSPACE else {}
-        return _Mark(place).on(changes, done), lambda after: _revs(after, [each.key for each in done], beside)
+        return _marked(place, changes, done), lambda after: _revs(after, [each.key for each in done], beside)
 
     return operation
 
@@ -238,7 +233,7 @@ def rows(place: str, versions: Sequence[Version], told: Told) -> Operation[Revs]
                 changes += [{"type": f"{kind}.deleted", **change}] if ours is not None else []
             elif ours is None or not same({**ours, "rev": 0}, {**each.body, "rev": 0}):
                 changes.append({"type": f"{kind}.merged", **change, "row": _body(each)})
-        return _Mark(place).on(changes, done), lambda after: _revs(after, [each.key for each in done])
+        return _marked(place, changes, done), lambda after: _revs(after, [each.key for each in done])
 
     return operation
 
@@ -255,7 +250,7 @@ def top_level(place: str, version: Version, told: Told) -> Operation[Revs]:
         put = {key: value for key, value in wanted.items() if not same(fields.get(key, ABSENT), value)}
         unset = [key for key in fields if key not in wanted]
         change: Body = {"type": "workspace.updated", "sessionId": WORKSPACE, "set": put, "unset": unset}
-        marked = _Mark(place).on([change] if put or unset else [], [version])
+        marked = _marked(place, [change] if put or unset else [], [version])
         return marked, lambda after: _revs(after, [version.key])
 
     return operation
@@ -285,9 +280,7 @@ def _body(version: Version) -> Body:
 
 
 def _plain_message(view: View, state: MessageState) -> Body:
-    body: Body = decode(view.message_json(state))
-    body.pop("rev", None)
-    return body
+    return without(decode(view.message_json(state)), "rev")
 
 
 def _rev(view: View, state: MessageState) -> int:

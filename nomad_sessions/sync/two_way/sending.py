@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from nomad_sessions.errors import TargetUnavailableError
@@ -19,15 +19,14 @@ from nomad_sessions.operations.plain import without
 from nomad_sessions.sync.target import Change, Key, Kind, Rejected
 from nomad_sessions.sync.two_way.arrangement import arrangement_of
 from nomad_sessions.sync.two_way.joining import WHOLE, Joined, Loss, by_unit, first_version, joined
-from nomad_sessions.sync.two_way.place import Place, Settled
-from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, Shadow
+from nomad_sessions.sync.two_way.place import AT_ONCE, Place, Settled, pieces
+from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, Shadow, known_of
 from nomad_sessions.sync.two_way.versions import Stamp, Stamps, Version, Write
 from nomad_sessions.sync.two_way.writes import Deed
 from nomad_sessions.workspace.state import Body
 
 __all__ = ["ORDER", "Sender", "Sent", "plain_body", "write_of"]
 
-_AT_ONCE = 500
 _ATTEMPTS = 50
 _LONGEST_PAUSE = 0.5
 """Seconds between two attempts at a record that others write at the same time."""
@@ -71,8 +70,8 @@ class Sender:
         revived: dict[str, tuple[Stamp, Stamp]] = {}
         for kind in ORDER:
             mine = [each for each in writes if each[0].key.kind == kind]
-            for begin in range(0, len(mine), _AT_ONCE):
-                done = self._batch(kind, mine[begin : begin + _AT_ONCE])
+            for begin in range(0, len(mine), AT_ONCE):
+                done = self._batch(kind, mine[begin : begin + AT_ONCE])
                 count += done.confirmed
                 rejected += done.rejected
                 taken += done.taken
@@ -96,7 +95,7 @@ class Sender:
         settled = self._write([version for version, _ in straight.values()])
         refused = {each.key for each in settled.rejected}
         done = {key: each for key, each in straight.items() if key not in settled.overtaken and key not in refused}
-        self._shadow.note({key: _known(version, rev) for key, (version, rev) in done.items()})
+        self._shadow.note({key: known_of(version, rev) for key, (version, rev) in done.items()})
         others |= {write.key: (write, rev) for write, rev in writes if write.key in settled.overtaken}
         rest = self._joined(kind, others, known)
         return Sent(len(done) + rest.confirmed, [*settled.rejected, *rest.rejected], [*done, *rest.taken], rest.revived)
@@ -148,8 +147,7 @@ class Sender:
         if write.key.kind != "session" or write.body is None or there is None or there.body is None:
             return set()
         ids = set(arrangement_of(there.body).ids()).difference(arrangement_of(write.body).ids())
-        found = self._place.read(self._workspace_id, "message", list(ids)) if ids else {}
-        return {name for name, each in found.items() if each.body is None}
+        return {name for some in self._read(list(ids)) for name, each in some.items() if each.body is None}
 
     def _follow_up(self, session_id: str, write: Write, there: Version | None, result: Joined) -> None:
         """With a session its messages go, after it: who is cut short in between comes to it again."""
@@ -172,18 +170,15 @@ class Sender:
     def _messages(self, session_id: str) -> list[Version]:
         """The messages of a session that are not gone."""
         ids = self._place.messages_of(self._workspace_id, session_id)
-        found: dict[str, Version] = {}
-        for begin in range(0, len(ids), _AT_ONCE):
-            found |= self._place.read(self._workspace_id, "message", ids[begin : begin + _AT_ONCE])
-        return [each for each in found.values() if each.body is not None]
+        return [each for some in self._read(ids) for each in some.values() if each.body is not None]
+
+    def _read(self, ids: Sequence[str]) -> Iterator[dict[str, Version]]:
+        return pieces(self._place, self._workspace_id, "message", ids)
 
     def lost_with(self, gone: Stamp, ids: Sequence[str]) -> set[str]:
         """Which of these messages were deleted with their session, then."""
-        found: set[str] = set()
-        for begin in range(0, len(ids), _AT_ONCE):
-            there = self._place.read(self._workspace_id, "message", ids[begin : begin + _AT_ONCE])
-            found.update(name for name, each in there.items() if each.body is None and each.stamps.alive == gone)
-        return found
+        found = (each for some in self._read(ids) for each in some.values())
+        return {each.key.id for each in found if each.body is None and each.stamps.alive == gone}
 
     def _keep(
         self,
@@ -197,7 +192,7 @@ class Sender:
             version = result.version or there.get(key.id)
             if version is None:
                 continue
-            rows[key] = _known(version, writes[key][1])
+            rows[key] = known_of(version, writes[key][1])
             if not result.fits:  # What is there has not been seen here yet.
                 seen = known[key.id].stamps if key.id in known else None
                 rows[key] = rows[key]._replace(rev=OTHERWISE, stamps=seen)
@@ -233,8 +228,3 @@ def _straight(write: Write, known: Known | None) -> Version | None:
         base, fields = write.whole, {}
     stamps = Stamps(base, {**fields, **write.fields}, max(alive, write.alive))
     return Version(write.key, known.number + 1, dict(write.body), write.session_id, stamps)
-
-
-def _known(version: Version, rev: int) -> Known:
-    stamps = None if version.key.kind == "event" else version.stamps
-    return Known(version.number, rev, version.body is None, stamps)

@@ -24,10 +24,19 @@ from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.storage.files import make_folder
 from nomad_sessions.sync.dead_letters import FOLDER
 from nomad_sessions.sync.target import Key, Kind
-from nomad_sessions.sync.two_way.versions import Stamp, Stamps
+from nomad_sessions.sync.two_way.versions import Stamp, Stamps, Version
 from nomad_sessions.workspace.faults import translated
 
-__all__ = ["OTHERWISE", "Known", "Shadow", "machine_of", "open_shadow", "stamps_from_json", "stamps_to_json"]
+__all__ = [
+    "OTHERWISE",
+    "Known",
+    "Shadow",
+    "known_of",
+    "machine_of",
+    "open_shadow",
+    "stamps_from_json",
+    "stamps_to_json",
+]
 
 _LOG = logging.getLogger("nomad_sessions")
 OTHERWISE = -1
@@ -49,6 +58,12 @@ class Known(NamedTuple):
     rev: int
     gone: bool
     stamps: Stamps | None
+
+
+def known_of(version: Version, rev: int) -> Known:
+    """What is known of a record, once the one here with this rev is as that version."""
+    stamps = None if version.key.kind == "event" else version.stamps
+    return Known(version.number, rev, version.body is None, stamps)
 
 
 class Shadow:

@@ -14,12 +14,20 @@ from typing import Any, NamedTuple
 from nomad_sessions.sync.target import Key
 from nomad_sessions.workspace.state import Body
 
-__all__ = ["ARRANGEMENT", "LISTS", "Stamp", "Stamps", "Version", "Write"]
+__all__ = ["ARRANGEMENT", "LISTS", "Stamp", "Stamps", "Version", "Write", "moment_of"]
 
 LISTS = ("messageIds", "hiddenIds", "detachedIds")
 """What of a session's body names its messages."""
 ARRANGEMENT = LISTS[0]
 """The name under which a session's stamps have that of its order and its revert. Who appends does not write it."""
+
+
+_TIMES = ("updatedAt", "lastActivity", "createdAt", "timestamp")
+
+
+def moment_of(body: Mapping[str, Any]) -> int:
+    """When a record was last changed, as far as it says so itself, in ms; else 0."""
+    return next((each for name in _TIMES if type(each := body.get(name)) is int), 0)
 
 
 class Stamp(NamedTuple):
