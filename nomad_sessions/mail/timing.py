@@ -8,8 +8,8 @@ it is now, so:
 - The clock that was set forward ends a span too early as well. For a retry that is an attempt made sooner. For a lease
   it would be a message handed out that somebody is at work on; so a lease names its holder, and while the holder lives
   the machine's own count of milliseconds decides alone, which no clock moves. (It began when the machine did: that of a
-  holder that lives is ours, for no process outlives its machine's restart.) Only what a dead process held is judged by
-  the clock.
+  holder that lives is ours, for no process outlives its machine's restart.) What a dead process held is over where the
+  clock and that count do not agree: nobody works on it any more.
 
 Verified by `tests/unit/test_mail_timing.py`.
 """
@@ -55,7 +55,7 @@ def lease_left(lease: Mapping[str, Any], moment: Moment) -> int | None:
     alive = moment.alive.get(lease["holder"])
     if alive is None:
         return None
-    return by_count if alive else by_clock
+    return by_count if alive else 0
 
 
 def backoff(first: int, attempts: int, token: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nomad_sessions.clock import Clock, ManualClock, SystemClock, monotonic_of
@@ -44,6 +44,8 @@ def test_what_a_dead_holder_had_comes_back_after_a_jump_in_either_direction(jump
 
 
 @given(passed=st.integers(0, 10 * MS), jumped=st.integers(-10 * HOUR, 10 * HOUR), alive=st.booleans())
+@example(passed=2 * MS, jumped=-MS - 1, alive=False)
+@example(passed=2 * MS, jumped=-2 * MS, alive=False)
 def test_no_lease_lasts_longer_than_twice_its_time(passed: int, jumped: int, alive: bool) -> None:
     now = left(passed, jumped, alive)
     assert now is not None
