@@ -25,6 +25,7 @@ from nomad_sessions.aio_mail import AsyncMailCalls
 from nomad_sessions.aio_tasks import AsyncTaskCalls
 from nomad_sessions.clock import Clock
 from nomad_sessions.errors import TransactionError
+from nomad_sessions.finishing import finished
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Message
 from nomad_sessions.storage._os import FileSystem
@@ -94,7 +95,7 @@ class AsyncSessionManager(AsyncCalls, AsyncEventCalls, AsyncTaskCalls, AsyncConn
         """As `NativeSessionManager.transaction`, for `async with`; nesting in one task raises `TransactionError`.
 
         Calls on the yielded object only buffer, and are plain calls: no `await`. The commit is awaited at the end of
-        the block; it finishes even when the task is cancelled meanwhile.
+        the block, to its end even when the task is cancelled meanwhile.
         """
         active = _IN_TRANSACTION.get()
         if id(self) in active:
@@ -107,7 +108,7 @@ class AsyncSessionManager(AsyncCalls, AsyncEventCalls, AsyncTaskCalls, AsyncConn
             transaction.rollback()
             raise
         else:
-            await asyncio.shield(self._run(transaction.commit))
+            await finished(self._run(transaction.commit))
         finally:
             _IN_TRANSACTION.set(active)
 
@@ -115,10 +116,12 @@ class AsyncSessionManager(AsyncCalls, AsyncEventCalls, AsyncTaskCalls, AsyncConn
         """As `NativeSessionManager.close`, after the calls that are under way."""
         if self._closed:
             return
-        if self._owned:
-            await asyncio.shield(self._run(self._manager.close, checkpoint=checkpoint))
-        self._closed = True
-        self._threads.shutdown(wait=False)
+        try:
+            if self._owned:
+                await finished(self._run(self._manager.close, checkpoint=checkpoint))
+        finally:
+            self._closed = True
+            self._threads.shutdown(wait=False)
 
     async def __aenter__(self) -> AsyncSessionManager:
         return self
@@ -165,16 +168,19 @@ class AsyncMessageStream:
         except asyncio.CancelledError as error:
             if not entering.cancel():  # It is being added, or was: nobody else will end it.
                 with contextlib.suppress(Exception):
-                    await asyncio.wrap_future(entering)
-                    await self.__aexit__(type(error), error, None)
+                    await finished(self._end_at_once(entering, error))
             raise
         return self
+
+    async def _end_at_once(self, entering: Future[MessageStream], why: asyncio.CancelledError) -> None:
+        await asyncio.wrap_future(entering)
+        await self.__aexit__(type(why), why, None)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The end must be written also when the task that streams is being cancelled.
-        await asyncio.shield(asyncio.wrap_future(self._submit(self._stream.__exit__, kind, error, trace)))
+        """As `MessageStream`. The message has ended when this has, also where the task is cancelled meanwhile."""
+        await finished(asyncio.wrap_future(self._submit(self._stream.__exit__, kind, error, trace)))
 
     async def text(self, delta: str) -> None:
         """More of the answer."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from nomad_sessions.connections.presence import ConnectionInfo, Presence
 from nomad_sessions.errors import ConnectionClosedError
 from nomad_sessions.events import Subscription
+from nomad_sessions.finishing import finished
 
 if TYPE_CHECKING:
     from nomad_sessions.events.delivery import Callback, Deliver
@@ -185,8 +186,8 @@ class Connection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        """Closes it, on a thread of its own; also where the task is cancelled meanwhile."""
-        await asyncio.shield(asyncio.to_thread(self.close))
+        """Closes it, on a thread of its own; it is closed then, also where the task is cancelled meanwhile."""
+        await finished(asyncio.to_thread(self.close))
 
     def __repr__(self) -> str:
         info = self.info

@@ -242,6 +242,28 @@ def test_a_transaction_commits_at_its_end_and_rolls_back_on_cancellation(tmp_pat
     run(tmp_path, body)
 
 
+def test_a_transaction_that_is_cancelled_while_it_commits_is_committed_when_the_task_has_ended(tmp_path: Path) -> None:
+    async def body(m: AsyncSessionManager) -> None:
+        await m.create_session(WS, id="s")
+
+        async def work() -> None:
+            async with m.transaction(WS) as tx:
+                tx.add_message(WS, "s", role="user", content="whole")
+                await asyncio.sleep(0.05)
+
+        task = asyncio.ensure_future(work())
+        await asyncio.sleep(0.02)
+        with m._manager.workspace(WS).locked():  # Holds up the commit.
+            await asyncio.sleep(0.1)
+            task.cancel()
+            await asyncio.sleep(0.05)
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(result, asyncio.CancelledError)
+        assert [each.content for each in await m.get_session_messages(WS, "s")] == ["whole"]
+
+    run(tmp_path, body)
+
+
 def test_the_loop_is_not_blocked_while_a_call_waits_for_the_lock(tmp_path: Path) -> None:
     async def body(m: AsyncSessionManager) -> None:
         await m.create_session(WS, id="s")

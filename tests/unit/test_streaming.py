@@ -355,6 +355,38 @@ def test_cancelling_at_any_moment_leaves_no_message_streaming(tmp_path: Path) ->
     assert not any((tmp_path / WS / "streams").iterdir())
 
 
+@pytest.mark.parametrize("when", ["begin", "end"])
+def test_a_task_cancelled_while_its_stream_begins_or_ends_leaves_an_ended_message(tmp_path: Path, when: str) -> None:
+    async def body(m: AsyncSessionManager) -> str:
+        at_end = asyncio.Event()
+
+        async def write() -> None:
+            async with m.stream_message(WS, "s") as s:
+                await s.text("all")
+                at_end.set()
+                await asyncio.sleep(0.05 if when == "end" else 60)
+
+        if when == "end":
+            task = asyncio.create_task(write())
+            await at_end.wait()
+        with m._manager.workspace(WS).locked():  # Holds up the thread that adds the message, or ends it.
+            if when == "begin":
+                task = asyncio.create_task(write())
+            for _ in range(2):
+                await asyncio.sleep(0.1)
+                task.cancel()
+            await asyncio.sleep(0.05)
+            assert not task.done()
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(result, asyncio.CancelledError)
+        (message,) = await m.get_session_messages(WS, "s")
+        return message.id
+
+    found = run(tmp_path, body)
+    expected = ("completed", "all") if when == "end" else ("error", "")
+    assert (found.status, found.content) == expected
+
+
 def test_a_stream_that_has_ended_takes_no_more(m: NativeSessionManager) -> None:
     m.create_session("ended", id="e")
     with m.stream_message("ended", "e") as stream:
