@@ -23,7 +23,7 @@ OPTIONAL = {"typer", "rich", "watchdog", "chromadb", "pymongo", "openai", "fasta
 # The layers of the design, and inside the third the order in which its modules build on each other.
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"clock", "config", "forking", "models"},
+    {"clock", "config", "finishing", "forking", "models"},
     {"ids"},
     {"storage"},
     {"workspace"},
