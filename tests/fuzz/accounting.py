@@ -1,7 +1,8 @@
 """Whether what a record says arrives: a word is put where a source says something, in whatever shape, and looked for.
 
-It has to be in the store, or the report has to have one thing more that was left out or ignored, or the import is
-refused. Looked at are the places that an import takes: a word that is put behind theirs is in the store.
+It has to be in the store, or the report has to have one thing more that was left out, ignored or updated (another file
+of the source tells the same message otherwise), or the import is refused. Looked at are the places that an import
+takes: a word that is put behind theirs is in the store.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class _Import(NamedTuple):
 
     @property
     def left(self) -> int:
-        return sum(self.report.skipped.values()) + sum(self.report.ignored.values())
+        report = self.report
+        return sum(report.skipped.values()) + sum(report.ignored.values()) + report.messages.updated
 
 
 class Accounting:
