@@ -25,16 +25,17 @@ _SEPARATOR = b",\n"
 
 
 class Item(NamedTuple):
-    """One item to write: its id, its whole line (`line_of`), the number at which it was created."""
+    """One item to write: its id, that as JSON, its whole line (`line_of`), the number at which it was created."""
 
     id: str
+    name: bytes
     line: bytes
     created: int
 
 
-def line_of(identifier: str, body: bytes) -> bytes:
-    """The line `"<id>":<json>` of a record."""
-    return b"%b:%b" % (encode(identifier, finite=True), body)
+def line_of(name: bytes, body: bytes) -> bytes:
+    """The line `"<id>":<json>` of a record; `name` is its id as JSON."""
+    return b"%b:%b" % (name, body)
 
 
 class SnapshotWriter:
@@ -61,7 +62,11 @@ class SnapshotWriter:
 
     def group(self, identifier: str, body: bytes, info: list[Any]) -> None:
         """Writes a group's record; `info` is any JSON list to keep beside its place in the index."""
-        self._groups[identifier] = (self._line(line_of(identifier, body)), info)
+        line = line_of(encode(identifier, finite=True), body)
+        place = Region(self._position() + len(self._separator), len(line), zlib.crc32(line))
+        self._put(self._separator, line)
+        self._separator = _SEPARATOR
+        self._groups[identifier] = (place, info)
 
     def group_without_record(self, identifier: str, info: list[Any]) -> None:
         """Announces a run of items that belong to no group; the id must not be one of a group."""
@@ -71,28 +76,28 @@ class SnapshotWriter:
         """Writes a group's run of items."""
         self._enter_items()
         record, info = self._groups.pop(group)
-        name, blocks = encode(group), list[str]()
-        start = self._position() + len(self._separator)
-        count = size = crc = 0
-        for identifier, line, created in items:
-            place = self._line(line)
-            fields = b"%b,%b,%d,%d,%d,%d]" % (encode(identifier, finite=True), name, *place, created)
+        of, blocks = encode(group), list[str]()
+        start = at = self._position() + len(self._separator)
+        lines, size = list[bytes](), 0
+        for identifier, name, line, created in items:
+            length = len(line)
+            fields = b"%b,%b,%d,%d,%d,%d]" % (name, of, at, length, zlib.crc32(line), created)
             self._item_rows.append((identifier, checked(fields)))
-            crc = zlib.crc32(line, zlib.crc32(_SEPARATOR, crc) if count else 0)
-            count += 1
-            size += place.length
-            if count >= BLOCK_ITEMS or size >= BLOCK_BYTES:
-                blocks.append(_block(count, size, crc))
-                count = size = crc = 0
-        if count:
-            blocks.append(_block(count, size, crc))
+            lines.append(line)
+            at += length + len(_SEPARATOR)
+            size += length
+            if len(lines) >= BLOCK_ITEMS or size >= BLOCK_BYTES:
+                blocks.append(self._block(lines))
+                lines, size = [], 0
+        if lines:
+            blocks.append(self._block(lines))
         # Numbers in one string: a list of all groups is parsed often, the blocks of one rarely.
         self._group_rows.append((group, row([group, *info, *record, start, " ".join(blocks)])))
 
     def extra(self, key: str, body: bytes) -> None:
         """Writes a further top-level key with its JSON value."""
         self._enter_extras()
-        line = line_of(key, body)
+        line = line_of(encode(key, finite=True), body)
         self._extras[key] = self._place(line)
         self._put(line + b",\n")
 
@@ -131,11 +136,12 @@ class SnapshotWriter:
         self._put(data + b"\n],\n")
         return place
 
-    def _line(self, line: bytes) -> Region:
-        place = Region(self._position() + len(self._separator), len(line), zlib.crc32(line))
-        self._put(self._separator, line)
+    def _block(self, lines: list[bytes]) -> str:
+        """Writes a block of lines; gives what the index says of it: bytes with what stands between them, CRC, lines."""
+        data = _SEPARATOR.join(lines)
+        self._put(self._separator, data)
         self._separator = _SEPARATOR
-        return place
+        return f"{len(data)} {zlib.crc32(data)} {len(lines)}"
 
     def _enter_items(self) -> None:
         if self._section == 0:
@@ -168,8 +174,3 @@ class SnapshotWriter:
         self._fs.pwrite_all(self._fd, data, self._flushed)
         self._flushed += len(data)
         self._buffer, self._buffered = [], 0
-
-
-def _block(count: int, size: int, crc: int) -> str:
-    """What the index says of a block of so many lines, of so many bytes without what stands between them."""
-    return f"{size + (count - 1) * len(_SEPARATOR)} {crc} {count}"

@@ -33,6 +33,7 @@ __all__ = [
     "PREPARED",
     "Replaced",
     "ensure_previous",
+    "is_first",
     "prepare_previous",
     "refuse_target",
     "remove_stale",
@@ -95,14 +96,15 @@ def _items(state: SessionState, created: dict[str, int]) -> Iterator[Item]:
     run = state.run
     untouched = run.ids if run is not None else []
     for number, message_id in enumerate(state.ids()):
+        name = encode(message_id, finite=True)
         if message_id not in state.changed and run is not None and untouched[number : number + 1] == [message_id]:
-            yield Item(message_id, run.line(number), created[message_id])
+            yield Item(message_id, name, run.line(number), created[message_id])
             continue
         message = state.message(message_id)
         assert message is not None, "an order names messages that are there"
         since = message.created if message.created is not None else created[message_id]
-        line = message.json(line_of(message_id, b""))
-        yield Item(message_id, line_of(message_id, encode(message.body())) if line is None else line, since)
+        line = message.json(line_of(name, b""))
+        yield Item(message_id, name, line_of(name, encode(message.body())) if line is None else line, since)
 
 
 def refuse_target(fs: FileSystem, folder: str) -> None:
@@ -218,6 +220,12 @@ def _keep(fs: FileSystem, folder: str, displaced: str, *, ours: bool, kept: bool
     if not kept:
         quarantine.keep(fs, folder, f"{SNAPSHOT}.foreign", read_whole(fs, displaced))
     fs.unlink(displaced)
+
+
+def is_first(fs: FileSystem, folder: str, view: View) -> bool:
+    """Whether no snapshot was there before, and the journal has everything from its beginning: then a `.prev` would
+    only be a third copy. No segment goes until there is one (`retention.py`), and the next checkpoint makes it."""
+    return view.journal.first_seqs()[:1] == [1] and fs.stat(f"{folder}/{PREVIOUS}") is None
 
 
 def prepare_previous(fs: FileSystem, folder: str, made: str) -> None:

@@ -121,12 +121,19 @@ class Folding:
         except (StorageError, OSError, SnapshotChanged) as error:
             _LOG.warning("%s: sealing postponed: %s", workspace.folder, error)
 
+    def holds_on(self) -> bool:
+        """Whether the workspace must stay open: for a bulk, or to look at a file that was displaced a moment ago."""
+        return self._bulks > 0 or self.displaced.touched() or bool(self.displaced)
+
     def at_close(self, *, demanded: bool) -> None:
         """The checkpoint of a clean close: on demand, or of a small workspace."""
-        opened = self._workspace.opened
         if demanded:
             self.checkpoint()
-        elif opened is not None and opened.unreadable is None and opened.view.pending_bytes < SMALL:
+            return
+        with contextlib.suppress(StorageError, OSError):  # It may have been at rest.
+            self._workspace.look()
+        opened = self._workspace.opened
+        if opened is not None and opened.unreadable is None and opened.view.pending_bytes < SMALL:
             size = opened.seen[2] if opened.seen is not None else 0
             if size < SMALL:
                 # The journal has everything; the next close tries again.
@@ -223,16 +230,18 @@ class Folding:
             raise SnapshotUnreadableError(path=f"{folder}/{SNAPSHOT}", reason=opened.unreadable)
         checkpoint.remove_stale(fs, folder)
         made = [f"{folder}/{SNAPSHOT}.{os.getpid()}.tmp"]
-        if not ours:
+        first = opened.seen is None and checkpoint.is_first(fs, folder, view)
+        if not (ours or first):
             made.append(checkpoint.PREPARED.format(folder))
         with translated(folder):
             try:
                 checkpoint.write_snapshot(fs, made[0], view, workspace.now())
-                if not ours:
+                if not (ours or first):
                     checkpoint.prepare_previous(fs, folder, made[0])
                 if not self._put_in_place(made[0], opened, ours):
                     return False
-                self._ensure_previous()
+                if not first:
+                    self._ensure_previous()
             except OSError as error:
                 if error.errno == errno.EXDEV:  # The same device, mounted twice.
                     raise CrossDeviceError(path=f"{folder}/{SNAPSHOT}") from error

@@ -327,3 +327,29 @@ def test_an_emptied_journal_beside_unreadable_snapshots_is_no_empty_store(left: 
     remove(SNAPSHOT)(disk)
     with pytest.raises(SnapshotUnreadableError):
         contents(manager_on(disk.process()))
+
+
+def test_the_first_snapshot_has_no_copy_beside_it_and_the_journal_stays_whole_until_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retention, "BUDGET_BYTES", 0)
+    disk, state = stored(folds=1, after=6)
+    assert disk.process().stat(PREVIOUS) is None
+    for damage in (remove(SNAPSHOT), holding(SNAPSHOT, NULS)):
+        damaged, _ = stored(folds=1, after=6)
+        damage(damaged)
+        assert contents(manager_on(damaged.process())) == state
+    manager = manager_on(disk.process())
+    manager.checkpoint(WS)
+    assert disk.process().stat(PREVIOUS) is not None
+    disk.process().unlink(SNAPSHOT)
+    assert contents(manager_on(disk.process())) == state
+
+
+def test_where_another_programs_file_is_displaced_the_first_snapshot_has_a_copy() -> None:
+    disk, state = stored(folds=0)
+    holding(SNAPSHOT, b'{"sessions":{},"messages":{}}')(disk)
+    manager_on(disk.process()).checkpoint(WS)
+    assert disk.process().stat(PREVIOUS) is not None
+    disk.process().unlink(SNAPSHOT)
+    assert contents(manager_on(disk.process())) == state

@@ -22,7 +22,8 @@ Groups = dict[str, list[str]]
 
 
 def item(identifier: str) -> Item:
-    return Item(identifier, line_of(identifier, encode({"id": identifier, "text": "x" * 50})), 7)
+    name = encode(identifier)
+    return Item(identifier, name, line_of(name, encode({"id": identifier, "text": "x" * 50})), 7)
 
 
 def write(fs: ModelFS, groups: Groups, extras: dict[str, Any] | None = None, seq: int = 9) -> int:
