@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
 import stat as stat_bits
 import sys
 import time
@@ -212,3 +213,9 @@ class DarwinFileSystem(PosixFileSystem):
 
     def exchange(self, a: str, b: str, /) -> bool:
         return False
+
+
+def most_files() -> int:
+    """How many files this process may have open at once."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft

@@ -152,3 +152,8 @@ class WindowsFileSystem:
     def chmod_like(self, fd: int, like: FileStat, /) -> None:
         # Rights are the folder's access control list here: a new file inherits them.
         return
+
+
+def most_files() -> int:
+    """How many files this process may have open at once: as many as the C runtime that Python is built on numbers."""
+    return 8192

@@ -23,6 +23,7 @@ from nomad_sessions.workspace.adopt import absorb_foreign
 from nomad_sessions.workspace.cache import BodyCache
 from nomad_sessions.workspace.lines import Operation, Stamp
 from nomad_sessions.workspace.recovery import SNAPSHOT, Opened, identity
+from nomad_sessions.workspace.resting import AWAKE
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
@@ -57,6 +58,7 @@ class Reader:
         self._borrowed = False
         self.distrusts = False
         self._applying = False
+        self.used = False  # Asked for lately: see `resting.py`.
 
     def read(self, look: Callable[[View], T]) -> T:
         """`look(view)` at the newest state. Takes no lock of the file system, changes no file."""
@@ -100,6 +102,7 @@ class Reader:
         """The view, brought up to date; `held` says that this handle holds the lock."""
         if self._closed:
             raise StoreClosedError(path=self.folder)
+        self.used = True
         known = self._opened if self._view is not None and not self._applying else None
         if known is None or identity(self.fs.stat(self._snapshot_path)) != known.seen:
             self.reload()
@@ -139,6 +142,15 @@ class Reader:
         self._note_written(opened.view)
         if opened.foreign is not None:
             self._borrowed = absorb_foreign(self.fs, self.folder, opened.view, opened.foreign)
+        if first:
+            AWAKE.came(self)
+
+    def rest(self) -> bool:
+        """Gives the files back until the next call, which reads them again, and says whether it has none open now.
+
+        What was written is synced. Does nothing where it is at work, or holds on to something.
+        """
+        raise NotImplementedError
 
     def load(self, *, wait: bool, distrust: bool) -> Opened:
         """A view of its own, of the files as they are; see `recovery.load`."""

@@ -16,26 +16,25 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from nomad_sessions.clock import Clock
-from nomad_sessions.errors import CorruptionError, DurabilityLostError, LockTimeoutError, StorageError, StoreClosedError
+from nomad_sessions.errors import CorruptionError, DurabilityLostError, StorageError, StoreClosedError
 from nomad_sessions.ids import IdSource
 from nomad_sessions.storage._os import FileSystem
-from nomad_sessions.storage.files import make_folder
 from nomad_sessions.storage.group_sync import Position
 from nomad_sessions.storage.journal import TablesDamaged
-from nomad_sessions.storage.lock import StoreLock
 from nomad_sessions.storage.segment import Entry
 from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace.adopt import merge_foreign
 from nomad_sessions.workspace.combining import Combiner, Ticket
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.folding import Folding
+from nomad_sessions.workspace.holder import Holder
 from nomad_sessions.workspace.lines import Group, Operation, Stamp
 from nomad_sessions.workspace.options import Options
-from nomad_sessions.workspace.reader import RELOADS, Reader
+from nomad_sessions.workspace.reader import RELOADS
 from nomad_sessions.workspace.sealing import seal_of
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
@@ -48,15 +47,13 @@ SEGMENT_BYTES = 256 * 1024
 _OPEN: weakref.WeakSet[Workspace] = weakref.WeakSet()
 
 
-class Workspace(Reader):
+class Workspace(Holder):
     """One workspace folder. Safe for any number of threads; any number of processes may have it open."""
 
     def __init__(self, fs: FileSystem, folder: str, clock: Clock, options: Options) -> None:
         self.options = options
         self._clock = clock
-        super().__init__(fs, folder)
-        self._lock = StoreLock(fs, f"{folder}/lock", options.lock_timeout)
-        self._lock.counters = self.counters
+        super().__init__(fs, folder, options.lock_timeout)
         self._folding = Folding(self)
         self._wrote = False
         _OPEN.add(self)
@@ -68,7 +65,6 @@ class Workspace(Reader):
 
     def _forget(self) -> None:
         super()._forget()
-        self._writing = threading.Lock()
         self._commits = Combiner(self._commit_all)
         self._ids = IdSource(self._clock)
         self._timer: threading.Timer | None = None
@@ -178,63 +174,6 @@ class Workspace(Reader):
         except SnapshotChanged:
             self.reload(distrust=True)
             return result(self.current())
-
-    def still_locked(self) -> bool:
-        """Whether the lock that was taken still guards. Where somebody deleted its file it is taken anew: another
-        process may have held that and have written, so look again, and decide after it."""
-        if self._lock.verify():
-            return True
-        self._lock.release()
-        self._take_lock()
-        return False
-
-    @contextlib.contextmanager
-    def locked(self, *, waiting: bool = True) -> Iterator[None]:
-        """Holds the workspace's lock, against threads and processes; makes the folder first. Readers go on.
-
-        Raises when a sync failed before; without `waiting`, where anybody has it. Take it before `guarded`, not after.
-        """
-        if not self._writing.acquire(blocking=waiting):
-            raise LockTimeoutError(path=self._lock.path, waited=0)
-        try:
-            self._begin(timeout=None if waiting else 0)
-            try:
-                yield
-            except DurabilityLostError as error:
-                self._sync.fail(error)
-                raise
-            finally:
-                self._lock.release()
-        finally:
-            self._writing.release()
-
-    def _begin(self, *, unchecked: bool = False, timeout: float | None = None) -> None:
-        if self._closed:
-            raise StoreClosedError(path=self.folder)
-        if self._sync.error is not None:
-            raise self._sync.error
-        if self._view is None or self._view.journal.live is None:
-            with self.syncing():
-                make_folder(self.fs, self.folder)
-        self._take_lock(unchecked=unchecked, timeout=timeout)
-
-    def _take_lock(self, *, unchecked: bool = False, timeout: float | None = None) -> None:
-        try:
-            self._lock.acquire(timeout, unchecked=unchecked)
-        except FileNotFoundError:  # Somebody deleted the workspace: it begins anew.
-            with self.syncing():
-                make_folder(self.fs, self.folder)
-            self._lock.acquire(timeout, unchecked=unchecked)
-
-    @contextlib.contextmanager
-    def syncing(self) -> Iterator[None]:
-        """Around what is made durable before a commit: where that fails, this handle takes no more writes."""
-        try:
-            with translated(self.folder):
-                yield
-        except DurabilityLostError as error:
-            self._sync.fail(error)
-            raise
 
     def stamp(self, view: View) -> Stamp:
         """Time and ids for the next commit."""
@@ -368,6 +307,38 @@ class Workspace(Reader):
     def now(self) -> int:
         """The time in ms."""
         return self._clock.now()
+
+    def rest(self) -> bool:
+        """As `Reader.rest` says. What holds on: a sync that failed, or is still due; a bulk; a file that a checkpoint
+        displaced a moment ago."""
+        if not self._writing.acquire(blocking=False):
+            return False
+        try:
+            if not self._mutex.acquire(blocking=False):
+                return False
+            try:
+                held = self._sync.error or self._timer or self._applying or self._folding.holds_on()
+                if self._closed or held or not self._is_synced():
+                    return self._closed
+                self._view = self._opened = None
+                self.bodies.clear()
+                self._sync.forget()
+                self._lock.close()
+                return True
+            finally:
+                self._mutex.release()
+        finally:
+            self._writing.release()
+
+    def _is_synced(self) -> bool:
+        """Syncs what this handle has written; False where that fails, of which the next commit hears."""
+        if self._wrote:
+            try:
+                self.flush()
+            except StorageError as error:
+                _LOG.error("%s: %s", self.folder, error)  # Kept in the sync.
+                return False
+        return True
 
     def close(self, *, checkpoint: bool = False, fold: bool = True) -> None:
         """Syncs what is not synced, folds a small workspace that was written to (unless `fold` is False), gives every

@@ -1,4 +1,4 @@
-"""Commands that write to many workspaces, where those are more than a process may have files open at first."""
+"""Commands that write to many workspaces, where those are more than a process may have files open."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ FILES = 64
 
 
 def few_files() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
 
 
 def line(number: int) -> dict[str, Any]:

@@ -51,8 +51,9 @@ LOCKS = {
     ("workspace/combining.py", "complete"): "the same",
     ("workspace/combining.py", "_guard"): "Workspace._forget makes a new Combiner",
     ("workspace/displaced.py", "_guard"): "Folding.after_fork makes a new Displaced",
+    ("workspace/holder.py", "_writing"): "Holder._forget",
     ("workspace/reader.py", "_mutex"): "Reader._forget",
-    ("workspace/store.py", "_writing"): "Workspace._forget",
+    ("workspace/resting.py", "_guard"): "Awake.forget",
 }
 KINDS = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Barrier", "Event", "ThreadPoolExecutor"}
 
@@ -89,6 +90,7 @@ import asyncio, os, signal, sys, threading
 from nomad_sessions import AsyncSessionManager, NativeSessionManager, init_session_manager, shared
 from nomad_sessions.search import Searcher
 from nomad_sessions.sync import MemoryTarget, Synchronizer
+from nomad_sessions.workspace.resting import AWAKE
 
 folder = sys.argv[1]
 manager = init_session_manager(folder)
@@ -128,6 +130,7 @@ held = [
     workspace._sync._changed,
     workspace._commits._guard,
     workspace._folding.displaced._guard,
+    AWAKE._guard,
     stream._one_at_a_time,
 ]
 entered = threading.Barrier(len(held) + 1)
