@@ -56,8 +56,8 @@ class PosixFileSystem:
     sleep = staticmethod(time.sleep)
 
     def open(self, path: str, flags: int, mode: int = 0o600, /) -> int:
-        # Not os.open itself: its default would let everybody read the file.
-        return os.open(path, flags, mode)
+        # Not os.open itself: its default would let everybody read the file. What is a pipe is not waited for.
+        return os.open(path, flags | os.O_NONBLOCK, mode)
 
     def pread(self, fd: int, n: int, offset: int, /) -> bytes:
         data = os.pread(fd, n, offset)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat as stat_bits
 from typing import Any, NamedTuple
 
 from nomad_sessions.errors import JournalCorruptError, UnsupportedFormatError
@@ -85,11 +86,15 @@ class Segment:
 
     @classmethod
     def open(cls, fs: FileSystem, folder: str, first_seq: int, *, writable: bool) -> Segment:
-        """Opens an existing segment. Raises `FileNotFoundError` when it is gone, `PermissionError`, `OSError`."""
+        """Opens an existing segment. Raises `FileNotFoundError` when it is gone, `PermissionError`, `OSError`,
+        `JournalCorruptError` where something stands there that is no file."""
         path = f"{folder}/{name_of(first_seq)}"
         fd = fs.open(path, os.O_RDWR if writable else os.O_RDONLY)
         try:
-            return cls(fs, path, first_seq, fd, fs.fstat(fd), writable=writable)
+            stat = fs.fstat(fd)
+            if not stat_bits.S_ISREG(stat.mode):
+                raise JournalCorruptError(path=path, offset=0, length=0, reason="it is no file")
+            return cls(fs, path, first_seq, fd, stat, writable=writable)
         except BaseException:
             fs.close(fd)
             raise

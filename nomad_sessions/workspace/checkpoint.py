@@ -109,7 +109,7 @@ def _items(state: SessionState, created: dict[str, int]) -> Iterator[Item]:
 
 def refuse_target(fs: FileSystem, folder: str) -> None:
     """Raises where no rename can put a file in the place of `sessions.json`: `CrossDeviceError` where it is a link to
-    another file system, `SnapshotUnreadableError` where a folder stands there or the link leads nowhere."""
+    another file system, `SnapshotUnreadableError` where no file stands there or the link leads nowhere."""
     path = f"{folder}/{SNAPSHOT}"
     real = fs.resolve(path)
     found = fs.stat(real)

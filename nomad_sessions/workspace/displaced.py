@@ -8,6 +8,7 @@ name, as `.prev` or as a temporary file. Verified by `tests/processes/test_check
 
 from __future__ import annotations
 
+import stat as stat_bits
 import threading
 from typing import NamedTuple
 
@@ -108,7 +109,9 @@ def stray(fs: FileSystem, folder: str) -> list[tuple[str, ForeignFile]]:
         if not (temporary or name == PREVIOUS) or Snapshot.open(fs, path) is not None:
             continue
         stat = fs.stat(path)
-        content = parse(read_whole(fs, path), stat) if stat is not None else ""
+        if stat is None or not stat_bits.S_ISREG(stat.mode):
+            continue
+        content = parse(read_whole(fs, path), stat)
         if isinstance(content, ForeignFile):
             found.append((path, content))
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nomad_sessions import ManualClock, NativeSessionManager, SnapshotUnreadableError
+from nomad_sessions import JournalCorruptError, ManualClock, NativeSessionManager, SnapshotUnreadableError
 from nomad_sessions.workspace import recovery
 
 WS = "w"
@@ -33,7 +33,7 @@ def snapshot(tmp_path: Path) -> Path:
     manager = NativeSessionManager(tmp_path)
     manager.create_session(WS, title="t", id="s")
     for number, text in enumerate(OURS):
-        if number == len(OURS) - 1:
+        if number in (1, len(OURS) - 1):
             manager.checkpoint(WS)
         manager.add_message(WS, "s", role="user", content=text, id=f"m{number}")
     manager.clear_workspace(WS)
@@ -153,7 +153,7 @@ def test_a_folder_in_its_place_stops_only_the_checkpoint(snapshot: Path, inside:
     manager.configure_workspace(WS, fold="always")
     manager.add_message(WS, "s", role="user", content="goes on")
     for call in (manager.checkpoint, manager.repair):
-        with pytest.raises(SnapshotUnreadableError, match="a folder stands in its place") as caught:
+        with pytest.raises(SnapshotUnreadableError, match="a folder, a pipe or a device stands") as caught:
             call(WS)
         assert caught.value.path == str(snapshot)
     (problem,) = manager.check(WS).problems
@@ -169,6 +169,38 @@ def test_a_folder_in_its_place_stops_only_the_checkpoint(snapshot: Path, inside:
     assert again.checkpoint(WS)
     assert again.check(WS).ok
     assert contents(snapshot) == [*OURS, "goes on"]
+
+
+@pytest.mark.parametrize("name", ["sessions.json", "sessions.json.prev", "lock"])
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes have no place in folders there")
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(snapshot: Path, name: str) -> None:
+    path = snapshot.parent / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    assert contents(snapshot) == OURS
+    with NativeSessionManager(snapshot.parent.parent) as manager:
+        manager.add_message(WS, "s", role="user", content="goes on")
+        if name == "sessions.json":
+            with pytest.raises(SnapshotUnreadableError, match="a folder, a pipe or a device stands"):
+                manager.checkpoint(WS)
+            path.unlink()
+        assert manager.checkpoint(WS)
+        manager.check(WS)
+    assert contents(snapshot) == [*OURS, "goes on"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes have no place in folders there")
+def test_a_pipe_in_the_place_of_a_segment_is_damage(snapshot: Path) -> None:
+    (segment,) = (snapshot.parent / "journal").iterdir()
+    aside = segment.rename(snapshot.parent.parent / "aside")
+    os.mkfifo(segment)
+    with NativeSessionManager(snapshot.parent.parent) as manager:
+        with pytest.raises(JournalCorruptError, match="it is no file") as caught:
+            manager.add_message(WS, "s", role="user")
+        assert caught.value.path == str(segment)
+        assert str(segment) in [problem.path for problem in manager.check(WS).problems]
+    aside.rename(segment)
+    assert contents(snapshot) == OURS
 
 
 # A link
