@@ -10,6 +10,8 @@ from .errors import InvalidWorkspaceIdError
 
 DATA_DIR_VARIABLE = "NOMAD_SESSIONS_DIR"
 MAX_WORKSPACE_ID = 128
+REGISTRY = "workspaces.json"
+"""The file beside the workspaces that says whose folder is whose."""
 
 # Windows opens a device for these names in every folder, with any extension, and reads the superscripts as digits.
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL)
@@ -57,4 +59,6 @@ def _what_is_wrong(s: str) -> str:
         return "must not start or end with a space, nor end with a dot"
     if _RESERVED.fullmatch(s):
         return "is a device name on Windows"
+    if s.lower().startswith(REGISTRY):
+        return f"is kept for the store's own list of folders, {REGISTRY}"
     return ""

@@ -14,7 +14,14 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError, StorageError, UnsupportedFormatError
+from nomad_sessions.config import REGISTRY
+from nomad_sessions.errors import (
+    CorruptionError,
+    CrossDeviceError,
+    SnapshotUnreadableError,
+    StorageError,
+    UnsupportedFormatError,
+)
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.storage.surroundings import (
@@ -30,7 +37,7 @@ from nomad_sessions.storage.surroundings import (
 from nomad_sessions.workspace import recovery
 from nomad_sessions.workspace.checkpoint import refuse_target
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT
-from nomad_sessions.workspaces import REGISTRY
+from nomad_sessions.workspaces import known_folders
 
 __all__ = ["DoctorReport", "Finding", "examine"]
 
@@ -82,11 +89,15 @@ def examine(fs: FileSystem, data_dir: str, workspaces: Callable[[], list[str]], 
                 findings += _place(fs, folder, where, mounts)
             seen.add(where)
         findings += _copies(fs, data_dir, [REGISTRY])
+        findings += _registry(fs, data_dir)
         for folder in folders[1:]:
             try:
                 findings += _workspace(fs, folder, now)
             except PermissionError as error:
                 findings.append(Finding("error", "unreadable", folder, f"it cannot be read: {error.strerror}", _RIGHTS))
+            except OSError as error:
+                detail = f"{error.filename or folder} cannot be read: {error.strerror or error}"
+                findings.append(Finding("error", "unreadable", folder, detail, "see what stands there"))
     return DoctorReport(data_dir, len(workspace_ids), findings)
 
 
@@ -100,6 +111,18 @@ def _data_dir(fs: FileSystem, data_dir: str) -> Iterator[Finding]:
             fs.listdir(data_dir)
     except OSError as error:
         yield Finding("error", "unreadable", data_dir, f"it cannot be read: {error.strerror or error}", hint)
+
+
+def _registry(fs: FileSystem, data_dir: str) -> Iterator[Finding]:
+    """Whether it can be told which project folder belongs to which workspace."""
+    path = f"{data_dir}/{REGISTRY}"
+    hint = "restore it; or remove it, and say with nomad-sessions relink which folder is whose"
+    try:
+        known_folders(fs, data_dir)
+    except CorruptionError as error:
+        yield Finding("error", "damaged-registry", path, error.reason, hint)
+    except (StorageError, OSError) as error:
+        yield Finding("error", "damaged-registry", path, str(error), hint)
 
 
 def _mounts(fs: FileSystem) -> list[Mount]:
@@ -203,10 +226,10 @@ def _rights(fs: FileSystem, folder: str) -> Iterator[Finding]:
 
 def _locks(fs: FileSystem, path: str) -> Iterator[Finding]:
     """Whether the kernel keeps locks here, and whether we may write."""
-    if fs.stat(path) is None:
-        return
     try:
         fd = fs.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return
     except OSError as error:
         hint = "reading works; to write, check the permissions, or remount the disk"
         yield Finding("warning", "read-only", path, f"it cannot be written: {error.strerror or error}", hint)

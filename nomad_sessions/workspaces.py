@@ -14,6 +14,7 @@ import re
 import stat as stat_bits
 from typing import Any
 
+from nomad_sessions.config import REGISTRY
 from nomad_sessions.errors import CorruptionError, InvalidInputError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, encode
@@ -22,7 +23,6 @@ from nomad_sessions.storage.lock import StoreLock
 from nomad_sessions.workspace.faults import translated
 
 __all__ = [
-    "REGISTRY",
     "check_settings",
     "find_project",
     "folder_of",
@@ -32,7 +32,6 @@ __all__ = [
     "workspace_id_of",
 ]
 
-REGISTRY = "workspaces.json"
 _MOST = 1 << 53  # of bytes or days: what a float still counts in ones
 
 

@@ -102,6 +102,10 @@ class PosixFileSystem:
             return _file_stat(os.stat(path))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # As a link to nowhere: there is no file.
+                return None
+            raise
 
     def renew(self, path: str, /) -> bool:
         try:

@@ -163,7 +163,12 @@ def _tables(journal: Journal, first: int) -> Iterator[Problem]:
 
 def _events(fs: FileSystem, folder: str) -> Iterator[Problem]:
     """Every line of every file of `events/`, and that there are as many as it says."""
-    for first in archives(fs, folder):
+    try:
+        firsts = archives(fs, folder)
+    except OSError as error:
+        yield _problem("events-unreadable", f"{folder}/{FOLDER}", error)
+        return
+    for first in firsts:
         try:
             found = open_archive(fs, folder, first)
         except (StorageError, OSError) as error:

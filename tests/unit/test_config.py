@@ -70,6 +70,8 @@ BAD = {
     "superscript": "com¹",
     "spaced device": "con .txt",
     "conin": "CONIN$",
+    "the list of folders": "Workspaces.json",
+    "its lock": "workspaces.json.lock",
 }
 
 

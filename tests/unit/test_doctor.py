@@ -337,3 +337,34 @@ def test_a_data_folder_that_may_not_be_entered_says_so_and_not_that_reading_work
     assert "permission denied" in done.stdout
     assert str(data_dir) in done.stdout
     assert "reading works" not in done.stdout
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"folders": 3}'])
+def test_a_damaged_list_of_folders_is_an_error_that_says_what_to_do(store: Make, text: str) -> None:
+    data_dir = store("data")
+    (data_dir / "workspaces.json").write_text(text)
+    (finding,) = examined(data_dir).findings
+    assert (finding.kind, finding.path) == ("damaged-registry", str(data_dir / "workspaces.json"))
+    assert "relink" in finding.hint
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right of their own there")
+@pytest.mark.parametrize("name", ["sessions.json", "lock", "journal", "../workspaces.json"])
+def test_a_link_to_itself_is_found_and_the_others_are_looked_at(store: Make, name: str) -> None:
+    data_dir = store("data")
+    with NativeSessionManager(data_dir) as manager:
+        manager.create_session("other", title="t")
+    (data_dir / "other" / "sessions (1).json").write_text("{}")
+    path = data_dir / "ws" / name
+    if path.is_dir():
+        path.rename(data_dir.parent / "aside")
+    else:
+        path.unlink(missing_ok=True)
+    path.symlink_to(path)
+    report = examined(data_dir)
+    assert report.workspaces == 2
+    assert "conflict-copy" in kinds(report)
+    assert any(name.rpartition("/")[2] in f"{finding.path} {finding.detail}" for finding in report.findings)
+    with NativeSessionManager(data_dir) as manager:
+        assert manager.list_workspaces() == ["other", "ws"]
+        manager.check("ws")
