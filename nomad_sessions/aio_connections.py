@@ -6,12 +6,14 @@ Invariant: a call that is cancelled leaves no client connected. Verified by `tes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from nomad_sessions.errors import StoreClosedError
+from nomad_sessions.finishing import finished
 from nomad_sessions.manager import NativeSessionManager
 
 if TYPE_CHECKING:
@@ -88,10 +90,10 @@ class AsyncConnectionCalls:
             return await asyncio.shield(asyncio.wrap_future(connecting))
         except asyncio.CancelledError:
             if not connecting.cancel():
-                connecting.add_done_callback(_close)
+                with contextlib.suppress(Exception):  # That of connecting: the cancellation is what counts.
+                    await finished(asyncio.get_running_loop().run_in_executor(None, _close, connecting))
             raise
 
 
-def _close(connected: Future[Connection]) -> None:
-    if connected.exception() is None:
-        connected.result().close()
+def _close(connecting: Future[Connection]) -> None:
+    connecting.result().close()
