@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -40,6 +41,7 @@ from nomad_sessions.search.locating import Entry, located
 from nomad_sessions.search.query import phrases
 from nomad_sessions.search.ranking import Commonness, commonness, scales
 from nomad_sessions.workspace.faults import translated
+from nomad_sessions.workspace.resting import AWAKE
 from nomad_sessions.workspace.store import Workspace
 
 if TYPE_CHECKING:
@@ -286,11 +288,11 @@ class Searcher:
 
     def _show(self, answer: _Answer, question: Question, found: list[Found]) -> dict[int, Hit] | None:
         """The hits for docs of an answer; None where its index was made anew since, or turns out to be damaged."""
-        index = answer.of
+        index = self._index(answer.workspace_id)
         with index.mutex:
             try:
                 with index.reading():
-                    if index.meta("epoch") == answer.epoch:
+                    if index is answer.of and index.meta("epoch") == answer.epoch:
                         return shown(index, question, answer.workspace_id, found)
             except (sqlite3.Error, UnicodeDecodeError) as error:
                 self._mend(answer.workspace_id, index, error, first=False)
@@ -328,9 +330,12 @@ class Searcher:
         with self._mutex:
             if self._closed:
                 raise StoreClosedError(path=self._manager.data_dir)
-            index = self._indexes.get(workspace_id)
+            index = self._indexes.pop(workspace_id, None)
             if index is None or not index.is_in_place():
-                index = self._indexes[workspace_id] = _opened(f"{self._manager.data_dir}/{workspace_id}/{INDEX}")
+                index = _opened(f"{self._manager.data_dir}/{workspace_id}/{INDEX}")
+            for each in islice(self._indexes.values(), max(0, len(self._indexes) - AWAKE.few())):
+                each.rest()
+            self._indexes[workspace_id] = index  # The last to rest.
             return index
 
     def close(self) -> None:

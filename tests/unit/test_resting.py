@@ -58,6 +58,39 @@ def test_where_all_must_stay_all_stay() -> None:
     assert extra.asked == 0
 
 
+def test_one_whose_rest_is_interrupted_is_still_known_and_none_is_known_twice() -> None:
+    class Interrupted(_Sleeper):
+        def rest(self) -> bool:
+            raise KeyboardInterrupt
+
+    awake, first, newest = Awake(lambda: 1), Interrupted(), _Sleeper()
+    awake.came(first)
+    awake.came(first)
+    assert len(awake) == 1
+    with pytest.raises(KeyboardInterrupt):
+        awake.came(newest)
+    assert len(awake) == 2
+
+
+def test_one_that_goes_to_rest_may_open_another() -> None:
+    class Logging(_Sleeper):
+        def rest(self) -> bool:
+            awake.came(logged_to)
+            return True
+
+    awake, logged_to, first = Awake(lambda: 1), _Sleeper(rests=False), Logging()
+    awake.came(first)
+    awake.came(_Sleeper())
+    assert len(awake) <= 3
+
+
+def test_those_that_are_gone_are_forgotten_also_where_there_is_no_limit() -> None:
+    awake = Awake(lambda: sys.maxsize)
+    for _ in range(1000):
+        awake.came(_Sleeper())
+    assert len(awake) < 50
+
+
 def awake(m: NativeSessionManager, name: str) -> bool:
     return m.workspace(name).opened is not None
 
