@@ -107,7 +107,7 @@ class AsyncSessionManager(AsyncCalls, AsyncEventCalls, AsyncTaskCalls, AsyncConn
             transaction.rollback()
             raise
         else:
-            await finished(self._begun(transaction.commit))
+            await finished(self._begun(self._manager._end, workspace_id, transaction))
         finally:
             _IN_TRANSACTION.set(active)
 

@@ -135,6 +135,8 @@ class Folding:
             return
         # The journal has everything; the next close tries again.
         with contextlib.suppress(StorageError, OSError):
+            if self._workspace.fs.stat(self._workspace.folder) is None:
+                return  # Somebody deleted the workspace: the lock would make its folder again.
             opened = self._workspace.look()
             if opened.unreadable is None and opened.view.pending_bytes < SMALL:
                 size = opened.seen[2] if opened.seen is not None else 0

@@ -320,3 +320,19 @@ def test_a_stream_that_ends_after_its_manager_was_closed_leaves_no_living_writer
         assert found is not None
         assert (found.content, found.status) == ("all", "streaming" if owned else "completed")
         assert [each.id for each in shared.interrupted_messages(WS)] == ([found.id] if owned else [])
+
+
+def test_who_subscribes_hears_of_a_transaction_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(m: AsyncSessionManager) -> None:
+        await m.create_session(WS, id="s")
+        woken: list[str] = []
+        subscription = await m.subscribe(WS)
+        hub = m._manager._hub
+        assert hub is not None
+        monkeypatch.setattr(hub, "wake", woken.append)
+        async with m.transaction(WS) as tx:
+            tx.add_message(WS, "s", role="user", content="whole")
+        assert WS in woken
+        subscription.close()
+
+    run(tmp_path, body)

@@ -236,3 +236,13 @@ def test_indexes_of_a_search_give_their_files_back(tmp_path: Path) -> None:
             assert sorted(hit.workspace_id for hit in found.hits) == names
             open_ones = [each for each in searcher._indexes.values() if each._connection is not None]
             assert len(open_ones) <= AWAKE.few() + 1
+
+
+@pytest.mark.parametrize("at_rest", [True, False])
+def test_closing_a_workspace_that_somebody_deleted_makes_no_folder_again(tmp_path: Path, at_rest: bool) -> None:
+    with NativeSessionManager(tmp_path) as m, NativeSessionManager(tmp_path) as other:
+        m.create_session(WS, id="s")
+        if at_rest:
+            assert m.workspace(WS).rest()
+        other.delete_workspace(WS)
+    assert not (tmp_path / WS).exists()
