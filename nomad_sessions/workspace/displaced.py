@@ -4,7 +4,7 @@ Invariant: what another program wrote into a file that was `sessions.json` when 
 file had lost its name by the time the bytes arrived. A program that opened the file just before the exchange goes on
 writing into the displaced one: the descriptor is kept for a while, and for less where there are many. After a crash in
 that moment the file still has a name, as `.prev` or as a temporary file. Verified by
-`tests/processes/test_checkpoint_races.py` and `tests/unit/test_resting.py`.
+`tests/processes/test_checkpoint_races.py` and `tests/unit/test_rested.py`.
 """
 
 from __future__ import annotations
@@ -61,10 +61,18 @@ class Displaced:
         with self._guard:
             if file not in self._files:
                 return True
-            if identity(self._fs.fstat(file.fd)) != file.seen or not (early or self._fs.monotonic() > file.until):
+            try:
+                written = identity(self._fs.fstat(file.fd)) != file.seen
+            except OSError:  # Its file system's, which is no error of whose checkpoint asks.
+                return False
+            if written or not (early or self._fs.monotonic() > file.until):
                 return False
             self._drop(file)
             return True
+
+    def shares(self, other: Displaced) -> bool:
+        """Whether both are of one file system, and so of one number of descriptors."""
+        return self._fs is other._fs
 
     def touched(self) -> bool:
         """Whether somebody has written into one; those that were left alone long enough are let go."""
@@ -136,7 +144,7 @@ class _Watchlist:
                 early = len(self._all) > AWAKE.few()
                 reference, oldest = self._all[0]
                 displaced = reference()
-                if displaced is None or displaced.let_go(oldest, early=early):
+                if displaced is None or not displaced.shares(owner) or displaced.let_go(oldest, early=early):
                     self._all.popleft()
                 elif early:
                     self._all.rotate(-1)

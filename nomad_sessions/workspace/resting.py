@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-from nomad_sessions.storage._os import most_files
+from nomad_sessions.storage._os import FileSystem, most_files
 
 __all__ = ["AWAKE", "Awake"]
 
@@ -27,8 +27,10 @@ _LEAST = 8
 
 
 class _Resting(Protocol):
-    """What can rest: `used` says that it was asked for since the flag was taken away."""
+    """What can rest: `used` says that it was asked for since the flag was taken away. One of another file system (of a
+    test, say) has none of our files."""
 
+    fs: FileSystem
     used: bool
 
     def rest(self) -> bool:
@@ -86,7 +88,7 @@ def _rests(each: _Resting | None, newest: _Resting) -> bool:
     if each is None:
         return True
     asked, each.used = each.used, False
-    return each is not newest and not asked and each.rest()
+    return each is not newest and each.fs is newest.fs and not asked and each.rest()
 
 
 def _most_awake() -> int:
