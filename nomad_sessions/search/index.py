@@ -21,8 +21,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from nomad_sessions.search.text import COLUMNS, Doc
+from nomad_sessions.workspace.resting import AWAKE
 
-__all__ = ["INDEX", "WAIT", "Index", "is_busy", "is_certain", "is_damage"]
+__all__ = ["INDEX", "WAIT", "Index", "is_busy", "is_certain", "is_damage", "rest_others"]
 
 INDEX = "index.sqlite"
 _VERSION = 5
@@ -334,3 +335,10 @@ def _version(connection: sqlite3.Connection) -> int | None:
 
 def _has_text(text: str | None, folded: str) -> bool:
     return text is not None and folded in text.casefold()
+
+
+def rest_others(indexes: dict[str, Index], name: str) -> None:
+    """Has all but the newest of them give their files back, so that the one of this name can have its own."""
+    others = [index for other, index in indexes.items() if other != name]
+    for each in others[: max(0, len(others) + 1 - AWAKE.few())]:
+        each.rest()

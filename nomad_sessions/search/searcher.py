@@ -9,7 +9,6 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -36,12 +35,11 @@ from nomad_sessions.search.event_finding import (
 from nomad_sessions.search.event_rows import catch_up_events, catch_up_words
 from nomad_sessions.search.finding import Filters, Found, Question, find, shown
 from nomad_sessions.search.hits import Hit, Results
-from nomad_sessions.search.index import INDEX, WAIT, Index, is_busy, is_certain, is_damage
+from nomad_sessions.search.index import INDEX, WAIT, Index, is_busy, is_certain, is_damage, rest_others
 from nomad_sessions.search.locating import Entry, located
 from nomad_sessions.search.query import phrases
 from nomad_sessions.search.ranking import Commonness, commonness, scales
 from nomad_sessions.workspace.faults import translated
-from nomad_sessions.workspace.resting import AWAKE
 from nomad_sessions.workspace.store import Workspace
 
 if TYPE_CHECKING:
@@ -288,11 +286,13 @@ class Searcher:
 
     def _show(self, answer: _Answer, question: Question, found: list[Found]) -> dict[int, Hit] | None:
         """The hits for docs of an answer; None where its index was made anew since, or turns out to be damaged."""
-        index = self._index(answer.workspace_id)
+        index = answer.of
+        with self._mutex:
+            rest_others(self._indexes, answer.workspace_id)
         with index.mutex:
             try:
                 with index.reading():
-                    if index is answer.of and index.meta("epoch") == answer.epoch:
+                    if index.meta("epoch") == answer.epoch:
                         return shown(index, question, answer.workspace_id, found)
             except (sqlite3.Error, UnicodeDecodeError) as error:
                 self._mend(answer.workspace_id, index, error, first=False)
@@ -333,8 +333,7 @@ class Searcher:
             index = self._indexes.pop(workspace_id, None)
             if index is None or not index.is_in_place():
                 index = _opened(f"{self._manager.data_dir}/{workspace_id}/{INDEX}")
-            for each in islice(self._indexes.values(), max(0, len(self._indexes) - AWAKE.few())):
-                each.rest()
+            rest_others(self._indexes, workspace_id)
             self._indexes[workspace_id] = index  # The last to rest.
             return index
 
