@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import threading
 import weakref
@@ -24,7 +25,7 @@ from nomad_sessions.aio_events import AsyncEventCalls
 from nomad_sessions.aio_mail import AsyncMailCalls
 from nomad_sessions.aio_tasks import AsyncTaskCalls
 from nomad_sessions.clock import Clock
-from nomad_sessions.errors import TransactionError
+from nomad_sessions.errors import StoreClosedError, TransactionError
 from nomad_sessions.finishing import finished
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Message
@@ -86,9 +87,7 @@ class AsyncSessionManager(AsyncCalls, AsyncEventCalls, AsyncTaskCalls, AsyncConn
 
     def stream_message(self, workspace_id: str, session_id: str, **fields: Any) -> AsyncMessageStream:
         """As `NativeSessionManager.stream_message`, for `async with`."""
-        return AsyncMessageStream(
-            lambda: self._threads, self._manager.stream_message(workspace_id, session_id, **fields)
-        )
+        return AsyncMessageStream(self, self._manager.stream_message(workspace_id, session_id, **fields))
 
     @asynccontextmanager
     async def transaction(self, workspace_id: str) -> AsyncIterator[Transaction]:
@@ -108,7 +107,7 @@ class AsyncSessionManager(AsyncCalls, AsyncEventCalls, AsyncTaskCalls, AsyncConn
             transaction.rollback()
             raise
         else:
-            await finished(self._run(transaction.commit))
+            await finished(self._begun(self._manager._end, workspace_id, transaction))
         finally:
             _IN_TRANSACTION.set(active)
 
@@ -118,7 +117,7 @@ class AsyncSessionManager(AsyncCalls, AsyncEventCalls, AsyncTaskCalls, AsyncConn
             return
         try:
             if self._owned:
-                await finished(self._run(self._manager.close, checkpoint=checkpoint))
+                await finished(self._begun(self._manager.close, checkpoint=checkpoint))
         finally:
             self._closed = True
             self._threads.shutdown(wait=False)
@@ -138,8 +137,8 @@ class AsyncMessageStream:
     Cancelling the task that streams ends the message as `aborted`, with the text that had arrived.
     """
 
-    def __init__(self, threads: Callable[[], ThreadPoolExecutor], stream: MessageStream) -> None:
-        self._threads = threads
+    def __init__(self, owner: AsyncSessionManager, stream: MessageStream) -> None:
+        self._owner = owner
         self._stream = stream
         self._after_fork()
         _LIVING.add(self)
@@ -148,12 +147,14 @@ class AsyncMessageStream:
         # A cancelled call may still be at work on its thread when the next one, or the end, comes.
         self._one_at_a_time = threading.Lock()
 
-    def _submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        def alone() -> T:
-            with self._one_at_a_time:
-                return call(*args, **kwargs)
+    def _alone(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._one_at_a_time:
+            return call(*args, **kwargs)
 
-        return self._threads().submit(alone)
+    def _submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        if self._owner._closed:
+            raise StoreClosedError(path=self._owner.data_dir)
+        return self._owner._threads.submit(self._alone, call, *args, **kwargs)
 
     @property
     def message(self) -> Message:
@@ -168,19 +169,25 @@ class AsyncMessageStream:
         except asyncio.CancelledError as error:
             if not entering.cancel():  # It is being added, or was: nobody else will end it.
                 with contextlib.suppress(Exception):
-                    await finished(self._end_at_once(entering, error))
+                    await self._finished(self._end_at_once, entering, error)
             raise
         return self
 
-    async def _end_at_once(self, entering: Future[MessageStream], why: asyncio.CancelledError) -> None:
-        await asyncio.wrap_future(entering)
-        await self.__aexit__(type(why), why, None)
+    def _end_at_once(self, entering: Future[MessageStream], why: asyncio.CancelledError) -> None:
+        entering.result()  # Before the turn is taken, which it may not have yet.
+        self._alone(self._stream.__exit__, type(why), why, None)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """As `MessageStream`. The message has ended when this has, also where the task is cancelled meanwhile."""
-        await finished(asyncio.wrap_future(self._submit(self._stream.__exit__, kind, error, trace)))
+        await self._finished(self._alone, self._stream.__exit__, kind, error, trace)
+
+    async def _finished(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        # Who streams may end after the manager was closed. Then its threads are gone, and the loop has some.
+        threads = None if self._owner._closed else self._owner._threads
+        loop = asyncio.get_running_loop()
+        return await finished(loop.run_in_executor(threads, functools.partial(call, *args, **kwargs)))
 
     async def text(self, delta: str) -> None:
         """More of the answer."""

@@ -46,10 +46,14 @@ class AsyncCalls:
 
     async def _run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `call` on a thread. Cancelled before a thread has taken it up, it does not run; later, it finishes."""
+        return await self._begun(call, *args, **kwargs)
+
+    def _begun(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """`call`, which runs on a thread now, or as soon as one is free."""
         if self._closed:
             raise StoreClosedError(path=self._manager.data_dir)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, functools.partial(call, *args, **kwargs))
+        return loop.run_in_executor(self._threads, functools.partial(call, *args, **kwargs))
 
     # Sessions and messages
 

@@ -91,10 +91,10 @@ class AsyncConnectionCalls:
             return await asyncio.shield(asyncio.wrap_future(connecting))
         except asyncio.CancelledError:
             if not connecting.cancel():
-                with contextlib.suppress(Exception):  # Not connected then, and nobody is left to be told why.
-                    await finished(self._let_go(connecting))
+                with contextlib.suppress(Exception):  # That of connecting: the cancellation is what counts.
+                    await finished(asyncio.get_running_loop().run_in_executor(None, _close, connecting))
             raise
 
-    async def _let_go(self, connecting: Future[Connection]) -> None:
-        connection = await asyncio.wrap_future(connecting)
-        await asyncio.wrap_future(self._threads.submit(connection.close))
+
+def _close(connecting: Future[Connection]) -> None:
+    connecting.result().close()

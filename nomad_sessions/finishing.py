@@ -6,7 +6,6 @@ Invariant: when `finished` returns or raises, what it was given has ended. Verif
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from typing import TypeVar
 
 __all__ = ["finished"]
@@ -14,19 +13,22 @@ __all__ = ["finished"]
 T = TypeVar("T")
 
 
-async def finished(work: Awaitable[T]) -> T:
+async def finished(work: asyncio.Future[T]) -> T:
     """What `work` gives, or its error. Where the task is cancelled meanwhile, once or more, `work` goes on, and the
     cancellation is raised when it has ended, with the error of `work`, if any, as its cause.
 
-    `asyncio.shield` alone would leave `work` behind: who cancels a task and awaits it could not rely on its end.
+    `asyncio.shield` alone would leave `work` behind: who cancels a task and awaits it could not rely on its end. `work`
+    is what a thread does, and no coroutine: a task made of one is cancelled with all others when the loop is shut down.
     """
-    future = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
-    while not future.done():
+    while not work.done():
         try:
-            await asyncio.wait([future])
+            await asyncio.wait([work])
         except asyncio.CancelledError as error:
             cancelled = error
-    if cancelled is not None:
-        raise cancelled from (None if future.cancelled() else future.exception())
-    return future.result()
+    if cancelled is None:
+        return work.result()
+    try:
+        raise cancelled from (None if work.cancelled() else work.exception())
+    finally:
+        del cancelled  # Its traceback has this frame: a cycle, which would hold on to `work` and all that it has.

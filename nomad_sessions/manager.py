@@ -178,11 +178,14 @@ class NativeSessionManager(
             transaction.rollback()
             raise
         else:
-            transaction.commit()
-            if self._hub is not None:
-                self._hub.wake(workspace_id)
+            self._end(workspace_id, transaction)
         finally:
             self._in_transaction.active = False
+
+    def _end(self, workspace_id: str, transaction: Transaction) -> None:
+        transaction.commit()
+        if self._hub is not None:
+            self._hub.wake(workspace_id)
 
     def _begin(self, workspace_id: str) -> Transaction:
         return Transaction(workspace_id, functools.partial(self._use, workspace_id))

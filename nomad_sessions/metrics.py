@@ -121,8 +121,8 @@ def metrics_of(workspaces: Mapping[str, Workspace], hub: Hub | None) -> Metrics:
     """The numbers as they are now."""
     found = {}
     for name, each in sorted(workspaces.items()):
-        mail = _mail_of(each)
         with each.guarded():
+            mail = _mail_of(each)
             opened = each.opened
             counters = Counters(*(getattr(each.counters, field.name) for field in fields(Counters)))
             seq, pending = (opened.view.seq, opened.view.pending_bytes) if opened is not None else (0, 0)

@@ -187,7 +187,7 @@ class Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         """Closes it, on a thread of its own; it is closed then, also where the task is cancelled meanwhile."""
-        await finished(asyncio.to_thread(self.close))
+        await finished(asyncio.get_running_loop().run_in_executor(None, self.close))
 
     def __repr__(self) -> str:
         info = self.info

@@ -26,6 +26,7 @@ from nomad_sessions.events.feed import Feed
 from nomad_sessions.events.watching import Watcher
 from nomad_sessions.models import Event
 from nomad_sessions.workspace.log import LogPosition, LogReader
+from nomad_sessions.workspace.resting import AWAKE
 from nomad_sessions.workspace.rows import TABLES, rows_in, sessions_in
 from nomad_sessions.workspace.state import WORKSPACE
 from nomad_sessions.workspace.store import Workspace
@@ -42,8 +43,6 @@ POLL_EVERY = 0.25
 """Seconds between two looks at everything, whether anybody says that something happened or not."""
 _AGAIN = 2.0
 """Seconds between two attempts with a workspace that cannot be read."""
-_AWAKE = 64
-"""How many logs are kept open, those in which something happened last."""
 _PAUSE = 0.001
 """Seconds between two looks while events come: what comes meanwhile is read at once, and writers get on."""
 
@@ -278,15 +277,22 @@ class Hub:
         return False
 
     def _keep_awake(self, feed: Feed) -> None:
-        """Of those that have not moved for the longest, the files are closed."""
+        """Of those that have not moved for the longest, the files are closed, if there are too many."""
         self._awake.pop(feed.workspace_id, None)
         self._awake[feed.workspace_id] = feed
-        while len(self._awake) > _AWAKE:
+        while len(self._awake) > AWAKE.few():
             self._awake.pop(next(iter(self._awake))).close()
+
+    def _rests(self, feed: Feed) -> bool:
+        """Whether its workspace rests, with nothing in it that the feed has not: more of them than may be open at once
+        would else be read afresh at each look."""
+        return not feed.late and self._manager._use(feed.workspace_id, Workspace.rested_at) == feed.position.seq
 
     def _read_on(self, feed: Feed) -> bool:
         moved = False
         try:
+            if self._rests(feed):
+                return False
             while feed.read_on() or self._merged(feed):
                 moved = True
             feed.late = False

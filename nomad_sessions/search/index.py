@@ -21,8 +21,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from nomad_sessions.search.text import COLUMNS, Doc
+from nomad_sessions.workspace.resting import AWAKE
 
-__all__ = ["INDEX", "WAIT", "Index", "is_busy", "is_certain", "is_damage"]
+__all__ = ["INDEX", "WAIT", "Index", "is_busy", "is_certain", "is_damage", "rest_others"]
 
 INDEX = "index.sqlite"
 _VERSION = 5
@@ -91,12 +92,31 @@ class Index:
         self._path = path
         self.mutex = threading.RLock()
         try:
-            self.connection = self._connected()
+            self._connection: sqlite3.Connection | None = self._connected()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not is_damage(error) or self._path is None:
                 raise
             self._discard()
-            self.connection = self._connected()
+            self._connection = self._connected()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection, opened again where it rested. For who has the mutex."""
+        if self._connection is None:
+            self._connection = self._connected()
+        return self._connection
+
+    def rest(self) -> bool:
+        """Gives its files back until it is asked again, unless somebody is at it; whether it has none open now."""
+        if self._path is None or not self.mutex.acquire(blocking=False):
+            return False
+        try:
+            if self._connection is not None and not self._connection.in_transaction:
+                self._connection.close()
+                self._connection = None
+            return self._connection is None
+        finally:
+            self.mutex.release()
 
     def _connected(self) -> sqlite3.Connection:
         if self._path is not None and not os.path.lexists(self._path):
@@ -149,25 +169,30 @@ class Index:
         """Gives the file back and opens it again, or, where it cannot be opened, one in memory; `anew` throws away what
         is in it."""
         with self.mutex:
-            self.connection.close()
+            self._shut()
             if self._path is not None:
                 with contextlib.suppress(sqlite3.Error, UnicodeDecodeError, OSError):
                     if anew:
                         self._discard()
-                    self.connection = self._connected()
+                    self._connection = self._connected()
                     return
             self.leave()
 
     def leave(self) -> None:
         """Leaves a file that cannot be written, for the memory, and begins anew there."""
         with self.mutex:
-            self.connection.close()
+            self._shut()
             self._path = None
-            self.connection = self._connected()
+            self._connection = self._connected()
 
     def close(self) -> None:
         """Gives the file back."""
-        self.connection.close()
+        with self.mutex:
+            self._shut()
+
+    def _shut(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
     def meta(self, key: str) -> Any:
         """One of the noted values. Raises `sqlite3.DatabaseError` where it is gone: the file is damaged."""
@@ -310,3 +335,10 @@ def _version(connection: sqlite3.Connection) -> int | None:
 
 def _has_text(text: str | None, folded: str) -> bool:
     return text is not None and folded in text.casefold()
+
+
+def rest_others(indexes: dict[str, Index], name: str) -> None:
+    """Has all but the newest of them give their files back, so that the one of this name can have its own."""
+    others = [index for other, index in indexes.items() if other != name]
+    for each in others[: max(0, len(others) + 1 - AWAKE.few())]:
+        each.rest()

@@ -35,7 +35,7 @@ from nomad_sessions.search.event_finding import (
 from nomad_sessions.search.event_rows import catch_up_events, catch_up_words
 from nomad_sessions.search.finding import Filters, Found, Question, find, shown
 from nomad_sessions.search.hits import Hit, Results
-from nomad_sessions.search.index import INDEX, WAIT, Index, is_busy, is_certain, is_damage
+from nomad_sessions.search.index import INDEX, WAIT, Index, is_busy, is_certain, is_damage, rest_others
 from nomad_sessions.search.locating import Entry, located
 from nomad_sessions.search.query import phrases
 from nomad_sessions.search.ranking import Commonness, commonness, scales
@@ -287,6 +287,8 @@ class Searcher:
     def _show(self, answer: _Answer, question: Question, found: list[Found]) -> dict[int, Hit] | None:
         """The hits for docs of an answer; None where its index was made anew since, or turns out to be damaged."""
         index = answer.of
+        with self._mutex:
+            rest_others(self._indexes, answer.workspace_id)
         with index.mutex:
             try:
                 with index.reading():
@@ -328,9 +330,11 @@ class Searcher:
         with self._mutex:
             if self._closed:
                 raise StoreClosedError(path=self._manager.data_dir)
-            index = self._indexes.get(workspace_id)
+            index = self._indexes.pop(workspace_id, None)
             if index is None or not index.is_in_place():
-                index = self._indexes[workspace_id] = _opened(f"{self._manager.data_dir}/{workspace_id}/{INDEX}")
+                index = _opened(f"{self._manager.data_dir}/{workspace_id}/{INDEX}")
+            rest_others(self._indexes, workspace_id)
+            self._indexes[workspace_id] = index  # The last to rest.
             return index
 
     def close(self) -> None:

@@ -142,6 +142,9 @@ class Courier:
         return max(0, self._last_seq(workspace_id) - cursors.get(name, 0))
 
     def _last_seq(self, workspace_id: str) -> int:
+        rested = self._host._use(workspace_id, Workspace.rested_at)
+        if rested is not None:
+            return rested
         seq: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.journal.last_seq))
         return seq
 
@@ -223,7 +226,9 @@ class Courier:
     def _is_quiet(self, workspace_id: str) -> bool:
         glance = self._glances.get(workspace_id)
         try:
-            seq: int = self._host._use(workspace_id, lambda each: each.read(lambda view: view.seq))
+            seq = self._host._use(workspace_id, Workspace.rested_at)
+            if seq is None:
+                seq = self._host._use(workspace_id, lambda each: each.read(lambda view: view.seq))
             return glance is not None and glance.is_quiet(seq)
         except StorageError:
             return False  # Who tries to send says so.

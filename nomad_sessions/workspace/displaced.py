@@ -2,14 +2,18 @@
 
 Invariant: what another program wrote into a file that was `sessions.json` when it opened it is merged, also when that
 file had lost its name by the time the bytes arrived. A program that opened the file just before the exchange goes on
-writing into the displaced one: the descriptor is kept for a while. After a crash in that moment the file still has a
-name, as `.prev` or as a temporary file. Verified by `tests/processes/test_checkpoint_races.py`.
+writing into the displaced one: the descriptor is kept for a while, and for less where there are many. After a crash in
+that moment the file still has a name, as `.prev` or as a temporary file. Verified by
+`tests/processes/test_checkpoint_races.py` and `tests/unit/test_rested.py`.
 """
 
 from __future__ import annotations
 
+import os
 import stat as stat_bits
 import threading
+import weakref
+from collections import deque
 from typing import NamedTuple
 
 from nomad_sessions.storage import quarantine
@@ -18,6 +22,7 @@ from nomad_sessions.storage.files import read_whole
 from nomad_sessions.storage.snapshot import Snapshot
 from nomad_sessions.workspace.foreign import ForeignFile
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, Identity, identity, parse
+from nomad_sessions.workspace.resting import AWAKE
 
 __all__ = ["TEMPORARY", "Displaced", "stray"]
 
@@ -47,8 +52,28 @@ class Displaced:
 
     def watch(self, fd: int, seen: Identity | None) -> None:
         """Keeps an eye on a displaced file, and its descriptor; `seen` is what it was when it was merged or folded."""
+        file = _Watched(fd, seen, self._fs.monotonic() + _WATCH)
         with self._guard:
-            self._files.append(_Watched(fd, seen, self._fs.monotonic() + _WATCH))
+            self._files.append(file)
+        _WATCHLIST.add(self, file)
+
+    def let_go(self, file: _Watched, *, early: bool) -> bool:
+        """Gives one back that was left alone long enough, or until now if that is to be `early`; whether it is."""
+        with self._guard:
+            if file not in self._files:
+                return True
+            try:
+                written = identity(self._fs.fstat(file.fd)) != file.seen
+            except OSError:  # Its file system's, which is no error of whose checkpoint asks.
+                return False
+            if written or not (early or self._fs.monotonic() > file.until):
+                return False
+            self._drop(file)
+            return True
+
+    def shares(self, other: Displaced) -> bool:
+        """Whether both are of one file system, and so of one number of descriptors."""
+        return self._fs is other._fs
 
     def touched(self) -> bool:
         """Whether somebody has written into one; those that were left alone long enough are let go."""
@@ -98,6 +123,40 @@ class Displaced:
     def _drop(self, file: _Watched) -> None:
         self._files.remove(file)
         self._fs.close(file.fd)
+
+
+class _Watchlist:
+    """The displaced files of all workspaces of this process, the oldest first: who is not written to any more would
+    hold on to its own for ever, and folding often, or many workspaces at once, would take all files there may be."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """In a forked child: they are the parent's, and another thread, which is not here, may have held the guard."""
+        self._guard = threading.Lock()
+        self._all: deque[tuple[weakref.ref[Displaced], _Watched]] = deque()
+
+    def add(self, owner: Displaced, file: _Watched) -> None:
+        """Notes one. Those whose time is up are given back, and of too many the oldest, unless they were written to."""
+        with self._guard:
+            self._all.append((weakref.ref(owner), file))
+            for _ in range(len(self._all)):
+                early = len(self._all) > AWAKE.few()
+                reference, oldest = self._all[0]
+                displaced = reference()
+                if displaced is None or not displaced.shares(owner) or displaced.let_go(oldest, early=early):
+                    self._all.popleft()
+                elif early:
+                    self._all.rotate(-1)
+                else:
+                    return
+
+
+_WATCHLIST = _Watchlist()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_WATCHLIST.forget)
 
 
 def stray(fs: FileSystem, folder: str) -> list[tuple[str, ForeignFile]]:

@@ -70,8 +70,12 @@ class Folding:
     def after_commit(self) -> None:
         """Folds if the policy says so. A failure postpones the next attempt: the commit itself is safe already, and
         after a sync that failed it is the next commit that is told."""
-        opened = self._workspace.opened
-        if opened is None or opened.unreadable is not None:
+        try:
+            opened = self._workspace.look()  # It may have gone to rest since.
+        except (StorageError, OSError) as error:
+            _LOG.warning("%s: checkpoint postponed: %s", self._workspace.folder, error)
+            return
+        if opened.unreadable is not None:
             return
         view = opened.view
         size = opened.seen[2] if opened.seen is not None else 0
@@ -110,10 +114,9 @@ class Folding:
         """Seals a live segment that has outgrown what one is outside of a bulk: who opens the workspace reads it. Where
         that fails the next commit does it."""
         workspace = self._workspace
-        opened = workspace.opened
-        if opened is None or opened.view.journal.end < _OUTGROWN:
-            return
         try:
+            if workspace.look().view.journal.end < _OUTGROWN:
+                return
             with workspace.locked(), workspace.guarded():
                 view = workspace.current_to_write()
                 if view.journal.end >= _OUTGROWN:
@@ -122,22 +125,22 @@ class Folding:
             _LOG.warning("%s: sealing postponed: %s", workspace.folder, error)
 
     def holds_on(self) -> bool:
-        """Whether the workspace must stay open: for a bulk, or to look at a file that was displaced a moment ago."""
-        return self._bulks > 0 or self.displaced.touched() or bool(self.displaced)
+        """Whether the workspace must stay open: for a bulk."""
+        return self._bulks > 0
 
     def at_close(self, *, demanded: bool) -> None:
         """The checkpoint of a clean close: on demand, or of a small workspace."""
         if demanded:
             self.checkpoint()
             return
-        with contextlib.suppress(StorageError, OSError):  # It may have been at rest.
-            self._workspace.look()
-        opened = self._workspace.opened
-        if opened is not None and opened.unreadable is None and opened.view.pending_bytes < SMALL:
-            size = opened.seen[2] if opened.seen is not None else 0
-            if size < SMALL:
-                # The journal has everything; the next close tries again.
-                with contextlib.suppress(StorageError, OSError):
+        # The journal has everything; the next close tries again.
+        with contextlib.suppress(StorageError, OSError):
+            if self._workspace.fs.stat(self._workspace.folder) is None:
+                return  # Somebody deleted the workspace: the lock would make its folder again.
+            opened = self._workspace.look()
+            if opened.unreadable is None and opened.view.pending_bytes < SMALL:
+                size = opened.seen[2] if opened.seen is not None else 0
+                if size < SMALL:
                     self.checkpoint(patient=False)
 
     def checkpoint(self, *, patient: bool = True) -> bool:

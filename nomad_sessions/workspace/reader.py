@@ -23,6 +23,7 @@ from nomad_sessions.workspace.adopt import absorb_foreign
 from nomad_sessions.workspace.cache import BodyCache
 from nomad_sessions.workspace.lines import Operation, Stamp
 from nomad_sessions.workspace.recovery import SNAPSHOT, Opened, identity
+from nomad_sessions.workspace.rested import Rested
 from nomad_sessions.workspace.resting import AWAKE
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
@@ -59,6 +60,7 @@ class Reader:
         self.distrusts = False
         self._applying = False
         self.used = False  # Asked for lately: see `resting.py`.
+        self._rested: Rested | None = None
 
     def read(self, look: Callable[[View], T]) -> T:
         """`look(view)` at the newest state. Takes no lock of the file system, changes no file."""
@@ -84,17 +86,19 @@ class Reader:
         except SnapshotChanged as error:
             raise SnapshotUnreadableError(path=f"{self.folder}/{SNAPSHOT}", reason=str(error)) from error
 
-    def look(self) -> None:
-        """Reads the files, if they have not been read: what waits for another program waits here, without the lock."""
-        if self._view is None:
-            self.read(lambda _: None)
+    def look(self) -> Opened:
+        """Reads the files, if they have not been read: what waits for another program waits here, without the lock.
+        What the last look at them found."""
+        with self._mutex:
+            if self._view is None:
+                self.read(lambda _: None)
+            assert self._opened is not None
+            return self._opened
 
     def tried(self, operation: Operation[T], stamp: Stamp) -> tuple[list[Body], Callable[[View], T]] | None:
         """What an operation comes to in a workspace whose folder is not there; None where it is. So what is refused, or
         changes nothing, makes no folder: not even for the lock."""
-        self.look()
-        view = self._view
-        if (view is not None and view.journal.live is not None) or self.fs.stat(self.folder) is not None:
+        if self.look().view.journal.live is not None or self.fs.stat(self.folder) is not None:
             return None
         return self.read(lambda view: operation(view, stamp))
 
@@ -129,12 +133,18 @@ class Reader:
         if distrust and base is not None and identity(base.stat) != identity(self.fs.stat(f"{self.folder}/{SNAPSHOT}")):
             distrust = False  # It is not the file that did not match.
         self._applying = False
+        rested = self._rested
+        if first:
+            AWAKE.came(self)
         try:
-            opened = self.load(wait=first, distrust=distrust)
+            # Who had not waited any more before it rested does not wait again each time it wakes.
+            opened = self.load(wait=first and not (rested is not None and rested.unreadable), distrust=distrust)
         except NotADirectoryError as error:
             raise DataDirError(path=self.folder) from error
         opened = self._still(opened)
-        self._opened, self._view = opened, opened.view
+        if rested is not None:
+            rested.vouch(self.fs, opened.view.journal)
+        self._opened, self._view, self._rested = opened, opened.view, None
         self.bodies.clear()
         opened.view.bodies = self.bodies
         self._borrowed = False
@@ -142,8 +152,6 @@ class Reader:
         self._note_written(opened.view)
         if opened.foreign is not None:
             self._borrowed = absorb_foreign(self.fs, self.folder, opened.view, opened.foreign)
-        if first:
-            AWAKE.came(self)
 
     def rest(self) -> bool:
         """Gives the files back until the next call, which reads them again, and says whether it has none open now.
@@ -151,6 +159,12 @@ class Reader:
         What was written is synced. Does nothing where it is at work, or holds on to something.
         """
         raise NotImplementedError
+
+    def rested_at(self) -> int | None:
+        """The seq that the log is at, where this rests and the files are as they were then; else None. Wakes nobody."""
+        with self._mutex:
+            rested = self._rested
+            return rested.seq if rested is not None and rested.is_as_it_was(self.fs, self._snapshot_path) else None
 
     def load(self, *, wait: bool, distrust: bool) -> Opened:
         """A view of its own, of the files as they are; see `recovery.load`."""
@@ -168,8 +182,10 @@ class Reader:
 
     def _still(self, opened: Opened) -> Opened:
         """While another program writes its file again, what it had written before is what there is: no way back."""
-        if opened.unreadable is not None and self._opened is not None and self._opened.foreign is not None:
-            return opened._replace(foreign=self._opened.foreign)
+        last = self._opened or self._rested
+        before = last.foreign if last is not None else None
+        if opened.unreadable is not None and before is not None:
+            return opened._replace(foreign=before)
         return opened
 
     def _note_written(self, view: View) -> None:

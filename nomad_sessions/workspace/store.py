@@ -35,6 +35,7 @@ from nomad_sessions.workspace.holder import Holder
 from nomad_sessions.workspace.lines import Group, Operation, Stamp
 from nomad_sessions.workspace.options import Options
 from nomad_sessions.workspace.reader import RELOADS
+from nomad_sessions.workspace.rested import Rested
 from nomad_sessions.workspace.sealing import seal_of
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
@@ -68,6 +69,8 @@ class Workspace(Holder):
         self._commits = Combiner(self._commit_all)
         self._ids = IdSource(self._clock)
         self._timer: threading.Timer | None = None
+        self._unsynced = False  # It has appended since it was opened, or woke.
+        self._owes = False  # At rest: not all that it has read is known to be durable.
 
     def commit(self, operation: Operation[T], *, lazy: bool = False) -> T:
         """Runs `operation` under the lock, appends its changes as one atomic group, and returns its result.
@@ -76,7 +79,8 @@ class Workspace(Holder):
         the operation raises (nothing is written then), `LockTimeoutError`, `DiskFullError`, `StoreReadOnlyError`,
         `DurabilityLostError`.
         """
-        if self._view is None or self._view.journal.live is None:
+        view = self._view  # It may go to rest at any moment.
+        if view is None or view.journal.live is None:
             tried = self.tried(operation, Stamp(IdSource(self._clock), self._clock.now()))
             if tried is not None and not tried[0]:
                 return self.read(tried[1])
@@ -84,7 +88,7 @@ class Workspace(Holder):
         self._commits.run(ticket)
         value: T = ticket.value
         view = self._view
-        if ticket.written and view is not None and self._folding.due(view):
+        if ticket.written and (view is None or self._folding.due(view)):
             # Closed by another thread meanwhile: the commit stands, and its caller must not be told to repeat it.
             with contextlib.suppress(StoreClosedError):
                 self._folding.after_commit()
@@ -200,7 +204,7 @@ class Workspace(Holder):
             view.absorb(Entry(record, offset, length), journal.live_first)
             offset += length
         self._applying = False
-        self._wrote = True
+        self._wrote = self._unsynced = True
         if journal.end >= max(SEGMENT_BYTES, self._folding.segment_bytes):
             try:
                 self.rotate(view)
@@ -286,13 +290,21 @@ class Workspace(Holder):
             _LOG.error("%s: %s", self.folder, error)  # Kept in the sync, and raised by the next write.
 
     def flush(self) -> None:
-        """Makes everything written so far durable, whatever the durability."""
-        with self._mutex:
-            view = self._view
-            if view is None or view.journal.live is None:
+        """Makes everything durable that this handle has written or read so far, whatever the durability."""
+        while True:
+            with self._mutex:
+                view = self.look().view if self._owes else self._view
+                self._owes = False
+                if view is None or view.journal.live is None:
+                    return
+                goal = self._sync.wrote(view.journal.live, view.journal.end)
+            try:
+                self.sync_to(goal)
+            except StoreClosedError:  # Or it went to rest since, and owes this.
+                if self._closed:
+                    raise
+            else:
                 return
-            goal = self._sync.wrote(view.journal.live, view.journal.end)
-        self.sync_to(goal)
 
     # Folding and the end
 
@@ -309,36 +321,45 @@ class Workspace(Holder):
         return self._clock.now()
 
     def rest(self) -> bool:
-        """As `Reader.rest` says. What holds on: a sync that failed, or is still due; a bulk; a file that a checkpoint
-        displaced a moment ago."""
+        """As `Reader.rest` says. What holds on: a sync that failed; a bulk. Files that a checkpoint displaced a moment
+        ago are watched also while it rests."""
         if not self._writing.acquire(blocking=False):
             return False
         try:
             if not self._mutex.acquire(blocking=False):
                 return False
             try:
-                held = self._sync.error or self._timer or self._applying or self._folding.holds_on()
-                if self._closed or held or not self._is_synced():
-                    return self._closed
-                self._view = self._opened = None
-                self.bodies.clear()
-                self._sync.forget()
-                self._lock.close()
+                if not self._closed:
+                    if self._sync.error or self._applying or self._folding.holds_on():
+                        return False
+                    self._give_back()
                 return True
+            except (StorageError, OSError) as error:  # That of a sync is kept, and raised by the next write.
+                _LOG.error("%s: stays open: %s", self.folder, error)
+                return False
             finally:
                 self._mutex.release()
         finally:
             self._writing.release()
 
-    def _is_synced(self) -> bool:
-        """Syncs what this handle has written; False where that fails, of which the next commit hears."""
-        if self._wrote:
-            try:
-                self.flush()
-            except StorageError as error:
-                _LOG.error("%s: %s", self.folder, error)  # Kept in the sync.
-                return False
-        return True
+    def _give_back(self) -> None:
+        """Gives the files back, once what was written to them is synced: sooner than it is due, so that a sync that
+        fails is seen."""
+        if self._unsynced:
+            self.flush()
+            self._unsynced = False
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        if self._opened is not None:
+            journal = self._opened.view.journal
+            # What others wrote, and was read here: `flush` makes that durable, too.
+            self._owes = journal.live is not None and self._sync.synced < Position(journal.live_first, journal.end)
+            self._rested = Rested.of(self.fs, self._opened)
+        self._view = self._opened = None
+        self.bodies.clear()
+        self._sync.forget()
+        self._lock.close()
 
     def close(self, *, checkpoint: bool = False, fold: bool = True) -> None:
         """Syncs what is not synced, folds a small workspace that was written to (unless `fold` is False), gives every
@@ -347,7 +368,8 @@ class Workspace(Holder):
             return
         try:
             if self._sync.error is None and self._wrote:
-                self.flush()
+                if self._view is not None:  # What was written before it went to rest is synced.
+                    self.flush()
                 if fold:
                     self._folding.at_close(demanded=checkpoint)
             elif checkpoint:

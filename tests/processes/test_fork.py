@@ -50,7 +50,7 @@ LOCKS = {
     ("workspace/combining.py", "_complete"): "a waiter in a Combiner",
     ("workspace/combining.py", "complete"): "the same",
     ("workspace/combining.py", "_guard"): "Workspace._forget makes a new Combiner",
-    ("workspace/displaced.py", "_guard"): "Folding.after_fork makes a new Displaced",
+    ("workspace/displaced.py", "_guard"): "Folding.after_fork makes a new Displaced; _Watchlist.forget",
     ("workspace/holder.py", "_writing"): "Holder._forget",
     ("workspace/reader.py", "_mutex"): "Reader._forget",
     ("workspace/resting.py", "_guard"): "Awake.forget",
@@ -90,6 +90,7 @@ import asyncio, os, signal, sys, threading
 from nomad_sessions import AsyncSessionManager, NativeSessionManager, init_session_manager, shared
 from nomad_sessions.search import Searcher
 from nomad_sessions.sync import MemoryTarget, Synchronizer
+from nomad_sessions.workspace.displaced import _WATCHLIST
 from nomad_sessions.workspace.resting import AWAKE
 
 folder = sys.argv[1]
@@ -131,6 +132,7 @@ held = [
     workspace._commits._guard,
     workspace._folding.displaced._guard,
     AWAKE._guard,
+    _WATCHLIST._guard,
     stream._one_at_a_time,
 ]
 entered = threading.Barrier(len(held) + 1)

@@ -296,3 +296,43 @@ def test_closing_waits_for_calls_under_way_and_a_shared_manager_stays_open(tmp_p
     with NativeSessionManager(tmp_path) as manager:
         asyncio.run(main(manager))
         assert manager.get_session_messages(WS, "s").total == 20
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_stream_that_ends_after_its_manager_was_closed_leaves_no_living_writer(tmp_path: Path, owned: bool) -> None:
+    async def main(shared: NativeSessionManager) -> str:
+        m = AsyncSessionManager(tmp_path) if owned else AsyncSessionManager(manager=shared)
+        await m.create_session(WS, id="s")
+        stream = await m.stream_message(WS, "s").__aenter__()
+        await stream.text("all")
+        await m.close()
+        with pytest.raises(StoreClosedError):
+            await stream.text("more")
+        if owned:
+            with pytest.raises(StoreClosedError):
+                await stream.__aexit__(None, None, None)
+        else:
+            await stream.__aexit__(None, None, None)
+        return stream.message.id
+
+    with NativeSessionManager(tmp_path) as shared:
+        found = shared.get_message(WS, asyncio.run(main(shared)))
+        assert found is not None
+        assert (found.content, found.status) == ("all", "streaming" if owned else "completed")
+        assert [each.id for each in shared.interrupted_messages(WS)] == ([found.id] if owned else [])
+
+
+def test_who_subscribes_hears_of_a_transaction_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(m: AsyncSessionManager) -> None:
+        await m.create_session(WS, id="s")
+        woken: list[str] = []
+        subscription = await m.subscribe(WS)
+        hub = m._manager._hub
+        assert hub is not None
+        monkeypatch.setattr(hub, "wake", woken.append)
+        async with m.transaction(WS) as tx:
+            tx.add_message(WS, "s", role="user", content="whole")
+        assert WS in woken
+        subscription.close()
+
+    run(tmp_path, body)

@@ -56,8 +56,9 @@ def test_who_is_cancelled_while_connecting_is_not_connected(tmp_path: Path, monk
             monkeypatch.setattr(m._manager, "_connect", slowly)
             opening = asyncio.ensure_future(m.open_session(WS, "s", exclusive=True))
             await asyncio.to_thread(begun.wait)
-            opening.cancel()
-            await asyncio.sleep(0.01)
+            for _ in range(2):
+                opening.cancel()
+                await asyncio.sleep(0.01)
             assert not opening.done()
             go_on.set()
             with pytest.raises(asyncio.CancelledError):

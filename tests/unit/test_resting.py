@@ -11,15 +11,18 @@ from pathlib import Path
 import pytest
 
 from nomad_sessions import NativeSessionManager
+from nomad_sessions.storage._os import REAL, FileSystem
 from nomad_sessions.workspace.options import Durability
 from nomad_sessions.workspace.resting import AWAKE, Awake
 from nomad_sessions.workspace.store import Workspace
+from tests.support.modelfs import ModelDisk
 
 FILES = "/proc/self/fd"
 
 
 class _Sleeper:
-    def __init__(self, *, rests: bool = True) -> None:
+    def __init__(self, *, rests: bool = True, fs: FileSystem = REAL) -> None:
+        self.fs = fs
         self.used, self._rests, self.asked = False, rests, 0
 
     def rest(self) -> bool:
@@ -56,6 +59,46 @@ def test_where_all_must_stay_all_stay() -> None:
     awake.came(extra)
     assert all(each.asked for each in all_)
     assert extra.asked == 0
+
+
+def test_one_whose_rest_is_interrupted_is_still_known_and_none_is_known_twice() -> None:
+    class Interrupted(_Sleeper):
+        def rest(self) -> bool:
+            raise KeyboardInterrupt
+
+    awake, first, newest = Awake(lambda: 1), Interrupted(), _Sleeper()
+    awake.came(first)
+    awake.came(first)
+    assert len(awake) == 1
+    with pytest.raises(KeyboardInterrupt):
+        awake.came(newest)
+    assert len(awake) == 2
+
+
+def test_one_that_goes_to_rest_may_open_another() -> None:
+    class Logging(_Sleeper):
+        def rest(self) -> bool:
+            awake.came(logged_to)
+            return True
+
+    awake, logged_to, first = Awake(lambda: 1), _Sleeper(rests=False), Logging()
+    awake.came(first)
+    awake.came(_Sleeper())
+    assert len(awake) <= 3
+
+
+def test_one_of_another_file_system_is_left_alone() -> None:
+    awake, other = Awake(lambda: 1), _Sleeper(fs=ModelDisk().process())
+    awake.came(other)
+    awake.came(_Sleeper())
+    assert other.asked == 0
+
+
+def test_those_that_are_gone_are_forgotten_also_where_there_is_no_limit() -> None:
+    awake = Awake(lambda: sys.maxsize)
+    for _ in range(1000):
+        awake.came(_Sleeper())
+    assert len(awake) < 50
 
 
 def awake(m: NativeSessionManager, name: str) -> bool:

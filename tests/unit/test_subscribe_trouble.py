@@ -24,6 +24,7 @@ from nomad_sessions import (
 from nomad_sessions.events import feed, hub, subscription
 from nomad_sessions.events.reading import Reading
 from nomad_sessions.workspace.log import LogPosition, agree, mark_after
+from nomad_sessions.workspace.resting import AWAKE
 from nomad_sessions.workspace.store import Workspace
 from tests.support.subscribers import WS, add, everything, take, until
 from tests.support.there import there
@@ -77,7 +78,7 @@ def test_whatever_fails_in_a_look_is_said_and_the_next_goes_on(
 
 
 def test_only_so_many_logs_are_kept_open(m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "_AWAKE", 3)
+    monkeypatch.setattr(AWAKE, "few", lambda: 3)
     names = [f"w{number}" for number in range(12)]
     for name in names:
         m.create_session(name, id="s")
