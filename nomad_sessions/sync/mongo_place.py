@@ -107,13 +107,15 @@ class MongoPlace:
         }
         if since is not None:
             wanted["changed"] = {"$gte": Timestamp(max(0, since - _LATE), 0)}
+        numbers: list[Numbered] = []
+        moment, skip = since or 0, len(first_key(workspace_id))
         with self._server.asked():
             found = self._server.collection(kind).find(wanted, {"rev": 1, "deleted": 1, "changed": 1}).sort("_id", 1)
-            rows = list(found)
-        moment = max((each["changed"].time for each in rows if "changed" in each), default=0)
-        skip = len(first_key(workspace_id))
-        numbers = [Numbered(unescaped(each["_id"][skip:]), int(each["rev"]), "deleted" in each) for each in rows]
-        return numbers, max(moment, since or 0)
+            for each in found:
+                numbers.append(Numbered(unescaped(each["_id"][skip:]), int(each["rev"]), "deleted" in each))
+                if "changed" in each:
+                    moment = max(moment, each["changed"].time)
+        return numbers, moment
 
     def announce(self, workspace_id: str) -> None:
         """See `Place`."""

@@ -275,12 +275,18 @@ def _too_large(document: Document) -> str:
 
 
 def _make_indexes(collection: Documents, keys: Sequence[Sequence[tuple[str, int]]], *, sparse: bool = False) -> None:
-    for each in keys:
-        try:
-            collection.create_index(list(each), sparse=sparse)
-        except OperationFailure as error:
-            if error.code not in _OTHERS_INDEX:  # Somebody has one of the same fields, under another name.
-                raise
+    """Cost: a round trip; one for each where somebody has one of the same fields, under another name."""
+    models = [pymongo.IndexModel(list(each), sparse=sparse) for each in keys]
+    if not models:
+        return
+    try:
+        collection.create_indexes(models)
+    except OperationFailure as error:
+        if error.code not in _OTHERS_INDEX:
+            raise
+        if len(keys) > 1:
+            for each in keys:
+                _make_indexes(collection, [each], sparse=sparse)
 
 
 def _write_errors(error: BulkWriteError) -> Iterator[tuple[int, int, str, Mapping[str, int]]]:

@@ -49,6 +49,8 @@ _RECORDS = (
     " gone INTEGER NOT NULL, stamps BLOB, PRIMARY KEY (kind, id)) WITHOUT ROWID"
 )
 
+_WAITING = f"CREATE INDEX IF NOT EXISTS waiting ON record (kind, id) WHERE rev = {OTHERWISE}"
+
 
 class Known(NamedTuple):
     """What is known of a record: the number there, the rev here that is the same (or `OTHERWISE`), whether it is gone
@@ -85,6 +87,7 @@ class Shadow:
                 self._db.execute("DROP TABLE IF EXISTS record")  # Another version's, with other columns.
                 self._forget_facts()
             self._db.execute(_RECORDS)
+            self._db.execute(_WAITING)
             self.tell("version", _VERSION)
         except BaseException:
             self._db.close()
@@ -123,6 +126,20 @@ class Shadow:
             (key.kind, _bytes(key.id), row.number, row.rev, row.gone, _packed(row.stamps)) for key, row in rows.items()
         ]
         self._all_or_none("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def otherwise(self, kind: Kind, there: Sequence[tuple[str, int, bool]]) -> list[str]:
+        """Of these, with the numbers that they have there, those that are not known to be the same here; and what is
+        known to be otherwise here, whenever that was changed there."""
+        found: dict[str, None] = {}
+        for begin in range(0, len(there), _AT_ONCE):
+            some = there[begin : begin + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            query = f"SELECT id, number FROM record WHERE kind = ? AND rev <> {OTHERWISE} AND id IN ({marks})"
+            rows = self._rows(query, (kind, *(_bytes(name) for name, _, _ in some)))
+            same = {_text(name): number for name, number in rows}
+            found |= dict.fromkeys(name for name, number, _ in some if same.get(name) != number)
+        rows = self._rows(f"SELECT id FROM record WHERE kind = ? AND rev = {OTHERWISE}", (kind,))
+        return list(found | dict.fromkeys(_text(row[0]) for row in rows))
 
     def forget(self, keys: Iterable[Key]) -> None:
         """Knows nothing of these."""
