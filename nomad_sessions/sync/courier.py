@@ -101,7 +101,11 @@ class Courier:
             try:
                 return use(carrier)
             finally:
-                carrier.close()
+                try:
+                    carrier.close()
+                except BaseException:  # A Ctrl-C in between: its place would stay held by a process that goes on.
+                    carrier.close()
+                    raise
 
     def _carrier(self, workspace_id: str) -> Carrier:
         if self.target.place is None:

@@ -27,6 +27,7 @@ from pymongo.errors import (
     InvalidName,
     InvalidURI,
     OperationFailure,
+    ProtocolError,
     PyMongoError,
 )
 from pymongo.read_concern import ReadConcern
@@ -106,7 +107,8 @@ class MongoServer:
         """What goes wrong with the server inside is a `TargetUnavailableError`."""
         try:
             yield
-        except (ConnectionFailure, OperationFailure, ConfigurationError) as error:
+        except (ConnectionFailure, OperationFailure, ConfigurationError, ProtocolError) as error:
+            # The last of them is what a connection says that a Ctrl-C had left in the middle of an answer.
             raise TargetUnavailableError(target=self.name, reason=_reason(error)) from None
 
     def ping(self) -> None:

@@ -32,7 +32,7 @@ from nomad_sessions.sync.two_way.glance import Glance
 from nomad_sessions.sync.two_way.joining import Loss
 from nomad_sessions.sync.two_way.place import Numbered, Place
 from nomad_sessions.sync.two_way.sending import ORDER, Sender, Sent, plain_body, write_of
-from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, machine_of, open_shadow
+from nomad_sessions.sync.two_way.shadow import OTHERWISE, UNANNOUNCED, Known, machine_of, open_shadow
 from nomad_sessions.sync.two_way.versions import Stamp, Write, moment_of
 from nomad_sessions.sync.two_way.writes import Deeds
 from nomad_sessions.workspace.state import RECORDED, Body
@@ -78,10 +78,10 @@ class Exchange:
             self.dead = DeadLetters(host._fs, self._log.folder, name)
             self.conflicts = Conflicts(host._fs, self._log.folder, name)
             self._shadow = open_shadow(host._fs, self._log.folder, name)
+            self._machine = machine_of(host._fs, self._shadow)
         except BaseException:
             self._log.close()
             raise
-        self._machine = machine_of(host._fs, self._shadow)
         self._sender = Sender(workspace_id, name, place, self._shadow, self._note)
         self._place_id = ""
 
@@ -169,7 +169,7 @@ class Exchange:
         self._glance.forget()
 
     def close(self) -> None:
-        """Lets go of the place in the log."""
+        """Lets go of the place in the log. May be called twice."""
         self._shadow.close()
         self._log.close()
 
@@ -245,7 +245,7 @@ class Exchange:
     def _announce(self) -> None:
         """Has others look at what was written, before our place moves on: who is cut short here comes to it again."""
         self._place.announce(self.workspace_id)
-        self._sender.wrote = False
+        self._shadow.tell(UNANNOUNCED, "")
         self._glance.announced = None
 
     # What was done here
@@ -266,7 +266,7 @@ class Exchange:
         writes = [(write_of(each, deeds.found[each.key]), each.rev) for each in changes]
         done = self._send([*writes, *self._recorded(records)])
         self._shadow.tell("floor", str(deeds.floor))
-        if deeds.found or self._sender.wrote:
+        if deeds.found or self._shadow.told(UNANNOUNCED):
             self._announce()
         self._log.confirm()
         return done
@@ -334,7 +334,8 @@ class Exchange:
             gone = [Key(kind, name) for name, row in known.items() if name not in here and _was_here(row)]
             still = [key for key in gone if key.id in there and not there[key.id].gone]
             done = done.plus(self._send_as_is(kind, [Change(self.workspace_id, key, 0, None) for key in still]))
-        self._announce()
+        if self._shadow.told(UNANNOUNCED):
+            self._announce()
         self._glance.look_at_all(self._shadow)
         self._log.begin(begin)
         return done

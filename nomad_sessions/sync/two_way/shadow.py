@@ -29,6 +29,7 @@ from nomad_sessions.workspace.faults import translated
 
 __all__ = [
     "OTHERWISE",
+    "UNANNOUNCED",
     "Known",
     "Shadow",
     "known_of",
@@ -41,6 +42,8 @@ __all__ = [
 _LOG = logging.getLogger("nomad_sessions")
 OTHERWISE = -1
 """In place of a rev: the record here is another than the one there."""
+UNANNOUNCED = "unannounced"
+"""The fact that something was written there that others have not been told of; it is empty, or not there, otherwise."""
 _VERSION = "1"
 _AT_ONCE = 500
 _FACTS = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
@@ -169,12 +172,13 @@ class Shadow:
             raise CorruptionError(path=self.path, reason=str(error), hint=hint) from error
 
     def clear(self) -> None:
-        """Knows nothing any more, but the facts that are this machine's own: its name, and what clocks it has seen."""
+        """Knows nothing any more, but the facts that are this machine's own: its name, what clocks it has seen, and
+        that others are still to be told of something."""
         self._rows("DELETE FROM record")
         self._forget_facts()
 
     def _forget_facts(self) -> None:
-        self._rows("DELETE FROM meta WHERE key NOT IN ('machine', 'self', 'floor', 'version')")
+        self._rows(f"DELETE FROM meta WHERE key NOT IN ('machine', 'self', 'floor', 'version', '{UNANNOUNCED}')")
 
     def close(self) -> None:
         """Lets go of the file."""
