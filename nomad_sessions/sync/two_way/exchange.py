@@ -11,7 +11,6 @@ compares both whole: what only one side has goes to the other, and of what both 
 
 from __future__ import annotations
 
-import bisect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -30,7 +29,7 @@ from nomad_sessions.sync.two_way.conflicts import Conflicts
 from nomad_sessions.sync.two_way.fetching import Fetcher
 from nomad_sessions.sync.two_way.glance import Glance
 from nomad_sessions.sync.two_way.joining import Loss
-from nomad_sessions.sync.two_way.place import Numbered, Place
+from nomad_sessions.sync.two_way.place import Listed, Place, pieces
 from nomad_sessions.sync.two_way.sending import ORDER, Sender, Sent, plain_body, write_of
 from nomad_sessions.sync.two_way.shadow import OTHERWISE, UNANNOUNCED, Known, machine_of, open_shadow
 from nomad_sessions.sync.two_way.versions import Stamp, Write, moment_of
@@ -48,18 +47,6 @@ TWO_WAY = "two-way-"
 _AT_ONCE = 500
 _READ_ON = 2_000
 """Records that are fetched before the log is followed over them."""
-
-
-class _Listed:
-    """The records of a kind that are in a place, to be compared with ours."""
-
-    def __init__(self, numbers: Sequence[Numbered]) -> None:
-        self._rows = [Stored(each.id, each.number) for each in numbers if not each.gone]
-
-    def scan(self, workspace_id: str, kind: Kind, *, after: str = "", limit: int = 1000) -> list[Stored]:
-        """Those after an id."""
-        begin = bisect.bisect_right(self._rows, after, key=lambda each: each.id) if after else 0
-        return self._rows[begin : begin + limit]
 
 
 class Exchange:
@@ -145,7 +132,7 @@ class Exchange:
         for kind in KINDS:
             ours = sorted(self._stored(kind))
             done = 0
-            there = _Listed(self._place.numbers(self.workspace_id, kind, None)[0])
+            there = Listed(self._place.numbers(self.workspace_id, kind, None)[0])
             for found in compared(ours, there, self.workspace_id, kind):
                 yield from found.differences
                 done += found.records
@@ -333,12 +320,26 @@ class Exchange:
                     progress(done.confirmed)
             gone = [Key(kind, name) for name, row in known.items() if name not in here and _was_here(row)]
             still = [key for key in gone if key.id in there and not there[key.id].gone]
+            if kind == "message":
+                still = self._singly(still)
             done = done.plus(self._send_as_is(kind, [Change(self.workspace_id, key, 0, None) for key in still]))
         if self._shadow.told(UNANNOUNCED):
             self._announce()
         self._glance.look_at_all(self._shadow)
         self._log.begin(begin)
         return done
+
+    def _singly(self, gone: Sequence[Key]) -> list[Key]:
+        """Of messages that are here no more, those that did not go with their session: the others go when that does,
+        and stay where somebody went on in it."""
+        known = {name for name, row in self._shadow.numbers("session").items() if _was_here(row)} if gone else set()
+        ended = known.difference(self._look(View.summaries)) if known else known
+        owners = {
+            name: each.session_id
+            for some in pieces(self._place, self.workspace_id, "message", [key.id for key in gone] if ended else [])
+            for name, each in some.items()
+        }
+        return [key for key in gone if owners.get(key.id) not in ended]
 
     def _send_as_is(self, kind: Kind, changes: Sequence[Change]) -> Pushed:
         known = self._shadow.known(kind, [each.key.id for each in changes])
