@@ -77,7 +77,6 @@ class MongoServer:
         self.name = name
         self._agent = agent
         self._collections: dict[Kind, Documents] | None = None
-        self._shared: Documents | None = None
         try:
             self._client: pymongo.MongoClient[Document] = pymongo.MongoClient(
                 uri,
@@ -131,17 +130,17 @@ class MongoServer:
         return self._collections[kind]
 
     def shared(self) -> Documents:
-        """The collection that says which workspaces several machines have in common. The first time, what was written
-        when is given an index."""
-        if self._shared is None:
-            for kind in INDEXES:
-                _make_indexes(self.collection(kind), [(("changed", 1),)], sparse=True)
-            self._shared = self._database[f"{self._agent}_{SHARED}"]
-        return self._shared
+        """The collection that says which workspaces several machines have in common."""
+        return self._database[f"{self._agent}_{SHARED}"]
+
+    def index_changes(self) -> None:
+        """Gives what was written when an index. Before a workspace is shared: afterwards nobody asks for it again."""
+        for kind in INDEXES:
+            _make_indexes(self.collection(kind), [(("changed", 1),)], sparse=True)
 
     def is_shared(self, workspace_id: str) -> bool:
         """Whether several machines have a workspace in common there."""
-        return self._database[f"{self._agent}_{SHARED}"].find_one({"_id": workspace_id}, {"_id": 1}) is not None
+        return self.shared().find_one({"_id": workspace_id}, {"_id": 1}) is not None
 
     def _named(self) -> dict[Kind, Documents]:
         names = {kind: f"{self._agent}_{name}" for kind, name in NAMES.items()}
