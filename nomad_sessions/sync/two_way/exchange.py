@@ -28,10 +28,11 @@ from nomad_sessions.sync.target import KINDS, Change, Key, Kind, Stored
 from nomad_sessions.sync.two_way.conflicts import Conflicts
 from nomad_sessions.sync.two_way.fetching import Fetcher
 from nomad_sessions.sync.two_way.glance import Glance
+from nomad_sessions.sync.two_way.identity import machine_of
 from nomad_sessions.sync.two_way.joining import Loss
 from nomad_sessions.sync.two_way.place import Listed, Place, pieces
 from nomad_sessions.sync.two_way.sending import ORDER, Sender, Sent, plain_body, write_of
-from nomad_sessions.sync.two_way.shadow import OTHERWISE, UNANNOUNCED, Known, machine_of, open_shadow
+from nomad_sessions.sync.two_way.shadow import OTHERWISE, UNANNOUNCED, Known, open_shadow
 from nomad_sessions.sync.two_way.versions import Stamp, Write, moment_of
 from nomad_sessions.sync.two_way.writes import Deeds
 from nomad_sessions.workspace.state import RECORDED, Body
@@ -65,7 +66,7 @@ class Exchange:
             self.dead = DeadLetters(host._fs, self._log.folder, name)
             self.conflicts = Conflicts(host._fs, self._log.folder, name)
             self._shadow = open_shadow(host._fs, self._log.folder, name)
-            self._machine = machine_of(host._fs, self._shadow)
+            self._machine = machine_of(self._shadow, self._log.lock_path)
         except BaseException:
             self._log.close()
             raise

@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
-import re
-import socket
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -33,7 +30,6 @@ __all__ = [
     "Known",
     "Shadow",
     "known_of",
-    "machine_of",
     "open_shadow",
     "stamps_from_json",
     "stamps_to_json",
@@ -216,23 +212,6 @@ def stamps_from_json(value: Any) -> Stamps:
 def _stamp(value: Any) -> Stamp:
     time, machine, seq = value
     return Stamp(int(time), str(machine), int(seq))
-
-
-def machine_of(fs: FileSystem, shadow: Shadow) -> str:
-    """What this store is called among those that share the workspace: the name of the machine, and who it is on it.
-
-    A copy of a store, on another machine or as a backup that was put back, is another one, and has another name: what
-    the two wrote under one would look like one's own.
-    """
-    facts = fs.stat(shadow.path)
-    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40] or "machine"
-    itself = f"{host} {facts.ino if facts is not None else 0}"
-    name = shadow.told("machine")
-    if name is None or shadow.told("self") != itself:
-        name = f"{host}-{random.SystemRandom().getrandbits(32):08x}"
-        shadow.tell("machine", name)
-        shadow.tell("self", itself)
-    return name
 
 
 def open_shadow(fs: FileSystem, folder: str, name: str) -> Shadow:
