@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import signal
 import sys
 
 __all__ = ["main"]
@@ -11,6 +12,17 @@ __all__ = ["main"]
 
 def main() -> None:
     """The entry point of the console script. Exits with the codes of `exits.Exit`."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # While the command was being loaded: later, `exits.guarded` says so.
+        print("nomad-sessions: interrupted", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        # All is closed. What drivers tidy up when the interpreter ends would show a traceback, and exit with 0.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _run() -> None:
     missing = [name for name in ("typer", "rich") if importlib.util.find_spec(name) is None]
     if missing:
         print(

@@ -21,6 +21,7 @@ from nomad_sessions.errors import (
     LockTimeoutError,
     NomadSessionsError,
     StorageError,
+    TargetUnavailableError,
 )
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.sync import Synchronizer
@@ -119,10 +120,12 @@ def pull(
 
 
 class _Carried(NamedTuple):
-    """What was done, where another program is at it, and which workspaces cannot be read, with the reason."""
+    """What was done, where another program is at it, which targets are away, and which workspaces cannot be read, with
+    the reasons."""
 
     done: dict[tuple[str, str], Pushed]
     busy: list[tuple[str, str]]
+    away: dict[str, TargetUnavailableError]
     unreadable: dict[str, str]
 
 
@@ -133,21 +136,27 @@ def _carried(
     *,
     alone: bool,
 ) -> _Carried:
-    found = _Carried({}, [], {})
+    found = _Carried({}, [], {}, {})
     for name, each in pairs:
+        if name in found.away:
+            continue
         try:
             found.done.update(carry(each, target=name, progress=lambda _, __, count: tell(count, count)))
         except LockTimeoutError:
             found.busy.append((name, each))
+        except TargetUnavailableError as error:  # The others are there all the same.
+            found.away[name] = error
         except StorageError as error:
             if alone:
                 raise
             found.unreadable[each] = str(error)
+    if found.away and not found.done and not found.busy:
+        raise next(iter(found.away.values()))
     return found
 
 
 def _show(carried: _Carried, disputed: int, as_json: bool) -> None:
-    done, busy, unreadable = carried
+    done, busy, away, unreadable = carried
     if for_people(as_json):
         _show_pushed(done, busy)
         if disputed:
@@ -165,8 +174,13 @@ def _show(carried: _Carried, disputed: int, as_json: bool) -> None:
             for (name, ws), each in done.items()
         ]
         others = [{"target": name, "workspaceId": ws} for name, ws in busy]
-        write_json({"items": items, "busy": others, "conflicts": disputed})
+        missing = [{"target": name, "error": str(error)} for name, error in away.items()]
+        write_json({"items": items, "busy": others, "away": missing, "conflicts": disputed})
     left_out = name_unreadable(unreadable.items())
+    for error in away.values():
+        print(f"nomad-sessions: {error}", file=sys.stderr)
+    if away:
+        raise typer.Exit(Exit.STORAGE)
     if left_out or any(each.rejected for each in done.values()):
         raise typer.Exit(Exit.PROBLEM)
 

@@ -94,6 +94,11 @@ class Cursor:
         """Whether it may still be moved here."""
         return self._lock.held
 
+    @property
+    def lock_path(self) -> str:
+        """The file of its lock."""
+        return self._lock.path
+
     def begin_anew(self) -> None:
         """The log is another one: whatever is acknowledged next lies ahead. Moves nothing by itself."""
         with self._mutex:

@@ -47,6 +47,10 @@ _TARGET = ""  # Whose error it is, where it is no workspace's.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 
 
+class _Stopped(Exception):
+    """In the middle of a push: nobody wants the rest any more."""
+
+
 class TargetStatus(NamedTuple):
     """How a target stands in a workspace: how many records of the log it has not been told of, and how many it refused
     (None where the workspace cannot be read); what stands in the way, and when (ms) it was last reached, both as far
@@ -97,7 +101,11 @@ class Courier:
             try:
                 return use(carrier)
             finally:
-                carrier.close()
+                try:
+                    carrier.close()
+                except BaseException:  # A Ctrl-C in between: its place would stay held by a process that goes on.
+                    carrier.close()
+                    raise
 
     def _carrier(self, workspace_id: str) -> Carrier:
         if self.target.place is None:
@@ -170,7 +178,7 @@ class Courier:
                 self._listener.start()
 
     def stop(self) -> None:
-        """Ends it, when what it is about to send was sent or refused."""
+        """Ends it, when the piece that it is about to send was sent or refused, or the one that it fetches is here."""
         self._stopped = True
         self._called.set()
         threads = self._thread, self._listener
@@ -248,8 +256,10 @@ class Courier:
                 return
             try:
                 self._seen[workspace_id] = self._last_seq(workspace_id)
-                self.with_carrier(workspace_id, lambda carrier: carrier.push())
+                self.with_carrier(workspace_id, lambda carrier: carrier.push(self._go_on))
                 self._reached_at = self._host._use(workspace_id, Workspace.now)
+            except _Stopped:
+                return
             except LockTimeoutError:  # Another process is at it.
                 continue
             except StoreClosedError:
@@ -270,6 +280,11 @@ class Courier:
                 self._failures = 0
                 self._errors.pop(workspace_id, None)
                 self._errors.pop(_TARGET, None)
+
+    def _go_on(self, _: int) -> None:
+        """Between two pieces of a push: who closes does not wait for the whole."""
+        if self._stopped:
+            raise _Stopped
 
     def _fail(self, whose: str, error: Exception) -> None:
         """Keeps the error, and says it once."""

@@ -38,6 +38,11 @@ class Following:
         """Up to where it was confirmed; None before anything was."""
         return self._cursor.position
 
+    @property
+    def lock_path(self) -> str:
+        """The file that says who has it; nobody writes into that."""
+        return self._cursor.lock_path
+
     def now(self) -> LogPosition:
         """Where the log ends."""
         return looked(self._host, self.workspace_id, end_of)

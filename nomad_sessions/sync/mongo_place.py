@@ -56,12 +56,16 @@ class MongoPlace:
         self._streams = True
 
     def share(self, workspace_id: str) -> str:
-        """See `Place`."""
+        """See `Place`. Cost: a round trip; for one that is new, one a kind of record, and some."""
         with self._server.asked():
-            made = {"place": uuid.uuid4().hex, "announced": 0}
-            found = self._server.shared().find_one_and_update(
-                {"_id": workspace_id}, {"$setOnInsert": made}, upsert=True, return_document=pymongo.ReturnDocument.AFTER
-            )
+            shared, one = self._server.shared(), {"_id": workspace_id}
+            found = shared.find_one(one, {"place": 1})
+            if found is None:
+                self._server.index_changes()
+                made = {"place": uuid.uuid4().hex, "announced": 0}
+                found = shared.find_one_and_update(
+                    one, {"$setOnInsert": made}, upsert=True, return_document=pymongo.ReturnDocument.AFTER
+                )
         assert found is not None, "it is made where it is not there"
         return str(found["place"])
 
@@ -107,13 +111,15 @@ class MongoPlace:
         }
         if since is not None:
             wanted["changed"] = {"$gte": Timestamp(max(0, since - _LATE), 0)}
+        numbers: list[Numbered] = []
+        moment, skip = since or 0, len(first_key(workspace_id))
         with self._server.asked():
             found = self._server.collection(kind).find(wanted, {"rev": 1, "deleted": 1, "changed": 1}).sort("_id", 1)
-            rows = list(found)
-        moment = max((each["changed"].time for each in rows if "changed" in each), default=0)
-        skip = len(first_key(workspace_id))
-        numbers = [Numbered(unescaped(each["_id"][skip:]), int(each["rev"]), "deleted" in each) for each in rows]
-        return numbers, max(moment, since or 0)
+            for each in found:
+                numbers.append(Numbered(unescaped(each["_id"][skip:]), int(each["rev"]), "deleted" in each))
+                if "changed" in each:
+                    moment = max(moment, each["changed"].time)
+        return numbers, moment
 
     def announce(self, workspace_id: str) -> None:
         """See `Place`."""

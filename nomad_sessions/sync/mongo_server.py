@@ -27,6 +27,7 @@ from pymongo.errors import (
     InvalidName,
     InvalidURI,
     OperationFailure,
+    ProtocolError,
     PyMongoError,
 )
 from pymongo.read_concern import ReadConcern
@@ -76,7 +77,6 @@ class MongoServer:
         self.name = name
         self._agent = agent
         self._collections: dict[Kind, Documents] | None = None
-        self._shared: Documents | None = None
         try:
             self._client: pymongo.MongoClient[Document] = pymongo.MongoClient(
                 uri,
@@ -106,7 +106,8 @@ class MongoServer:
         """What goes wrong with the server inside is a `TargetUnavailableError`."""
         try:
             yield
-        except (ConnectionFailure, OperationFailure, ConfigurationError) as error:
+        except (ConnectionFailure, OperationFailure, ConfigurationError, ProtocolError) as error:
+            # The last of them is what a connection says that a Ctrl-C had left in the middle of an answer.
             raise TargetUnavailableError(target=self.name, reason=_reason(error)) from None
 
     def ping(self) -> None:
@@ -129,17 +130,17 @@ class MongoServer:
         return self._collections[kind]
 
     def shared(self) -> Documents:
-        """The collection that says which workspaces several machines have in common. The first time, what was written
-        when is given an index."""
-        if self._shared is None:
-            for kind in INDEXES:
-                _make_indexes(self.collection(kind), [(("changed", 1),)], sparse=True)
-            self._shared = self._database[f"{self._agent}_{SHARED}"]
-        return self._shared
+        """The collection that says which workspaces several machines have in common."""
+        return self._database[f"{self._agent}_{SHARED}"]
+
+    def index_changes(self) -> None:
+        """Gives what was written when an index. Before a workspace is shared: afterwards nobody asks for it again."""
+        for kind in INDEXES:
+            _make_indexes(self.collection(kind), [(("changed", 1),)], sparse=True)
 
     def is_shared(self, workspace_id: str) -> bool:
         """Whether several machines have a workspace in common there."""
-        return self._database[f"{self._agent}_{SHARED}"].find_one({"_id": workspace_id}, {"_id": 1}) is not None
+        return self.shared().find_one({"_id": workspace_id}, {"_id": 1}) is not None
 
     def _named(self) -> dict[Kind, Documents]:
         names = {kind: f"{self._agent}_{name}" for kind, name in NAMES.items()}
@@ -275,12 +276,18 @@ def _too_large(document: Document) -> str:
 
 
 def _make_indexes(collection: Documents, keys: Sequence[Sequence[tuple[str, int]]], *, sparse: bool = False) -> None:
-    for each in keys:
-        try:
-            collection.create_index(list(each), sparse=sparse)
-        except OperationFailure as error:
-            if error.code not in _OTHERS_INDEX:  # Somebody has one of the same fields, under another name.
-                raise
+    """Cost: a round trip; one for each where somebody has one of the same fields, under another name."""
+    models = [pymongo.IndexModel(list(each), sparse=sparse) for each in keys]
+    if not models:
+        return
+    try:
+        collection.create_indexes(models)
+    except OperationFailure as error:
+        if error.code not in _OTHERS_INDEX:
+            raise
+        if len(keys) > 1:
+            for each in keys:
+                _make_indexes(collection, [each], sparse=sparse)
 
 
 def _write_errors(error: BulkWriteError) -> Iterator[tuple[int, int, str, Mapping[str, int]]]:

@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
-from nomad_sessions.errors import InvalidInputError, WorkspaceNotFoundError
+from nomad_sessions.errors import InvalidInputError, TargetUnavailableError, WorkspaceNotFoundError
 from nomad_sessions.sync.comparing import Difference
 from nomad_sessions.sync.courier import Carrier, Courier, TargetStatus
 from nomad_sessions.sync.dead_letters import DeadLetter
@@ -73,16 +73,15 @@ class Synchronizer:
         target: str | None = None,
         progress: Callable[[str, str, int], None] | None = None,
     ) -> dict[tuple[str, str], Pushed]:
-        """Brings targets up to now, by target and workspace. `progress` is told of which, and how many changes.
+        """Brings targets up to now, by target and workspace: first those that several machines have in common, so that
+        what comes from there reaches the others. `progress` is told of which, and how many changes.
 
-        Raises `TargetUnavailableError`, `LockTimeoutError` while another process pushes, and what reading a workspace
-        does; what was confirmed until then is, and is not sent again.
+        Raises `TargetUnavailableError`, where it is the only one or when the others were brought up to now;
+        `LockTimeoutError` while another process pushes, and what reading a workspace does; what was confirmed until
+        then is, and is not sent again.
         """
-        done = {}
-        for courier in self._of(target):
-            for each in self._workspaces(workspace_id):
-                done[courier.target.name, each] = _pushed(courier, each, progress)
-        return done
+        couriers = sorted(self._of(target), key=lambda each: each.target.place is None)
+        return _pushed(couriers, lambda _: self._workspaces(workspace_id), progress)
 
     def pull(
         self,
@@ -97,19 +96,16 @@ class Synchronizer:
         Raises what `push` does, `WorkspaceNotFoundError` for one that is neither here nor there, and
         `InvalidInputError` for a target that is a copy of this store alone.
         """
-        done = {}
-        for name in self.two_way(target):
-            (courier,) = self._of(name)
-            if workspace_id is not None and workspace_id not in self._host.list_workspaces():
-                self._check_shared(courier, workspace_id)
-            for each in courier.all_workspaces() if workspace_id is None else [workspace_id]:
-                done[name, each] = _pushed(courier, each, progress)
-        return done
+        couriers = [courier for name in self.two_way(target) for courier in self._of(name)]
+        return _pushed(couriers, partial(self._here_or_there, workspace_id), progress)
 
-    def _check_shared(self, courier: Courier, workspace_id: str) -> None:
-        """A name that was misspelt must not become a workspace of all machines."""
-        if workspace_id not in courier.all_workspaces():
+    def _here_or_there(self, workspace_id: str | None, courier: Courier) -> list[str]:
+        """The workspaces to be pulled. A name that was misspelt must not become a workspace of all machines."""
+        if workspace_id is None:
+            return courier.all_workspaces()
+        if workspace_id not in self._host.list_workspaces() and workspace_id not in courier.all_workspaces():
             raise WorkspaceNotFoundError(workspace_id=workspace_id)
+        return [workspace_id]
 
     def two_way(self, target: str | None = None) -> list[str]:
         """The names of the targets that several machines have in common, or of this one, if it is one of them. Raises
@@ -242,7 +238,26 @@ class Synchronizer:
         self.close()
 
 
-def _pushed(courier: Courier, workspace_id: str, progress: Callable[[str, str, int], None] | None) -> Pushed:
+def _pushed(
+    couriers: Iterable[Courier],
+    workspaces: Callable[[Courier], list[str]],
+    progress: Callable[[str, str, int], None] | None,
+) -> dict[tuple[str, str], Pushed]:
+    """Each of these workspaces by each courier. A target that is away holds up no other: it is said at the end."""
+    done: dict[tuple[str, str], Pushed] = {}
+    away: list[TargetUnavailableError] = []
+    for courier in couriers:
+        try:
+            for each in workspaces(courier):
+                done[courier.target.name, each] = _pushed_by(courier, each, progress)
+        except TargetUnavailableError as error:
+            away.append(error)
+    if away:
+        raise away[0]
+    return done
+
+
+def _pushed_by(courier: Courier, workspace_id: str, progress: Callable[[str, str, int], None] | None) -> Pushed:
     tell = None if progress is None else partial(progress, courier.target.name, workspace_id)
     return courier.with_carrier(workspace_id, lambda carrier: carrier.push(tell))
 

@@ -96,6 +96,22 @@ def test_130_when_interrupted(cli: Cli) -> None:
     assert (process.returncode, error) == (130, b"nomad-sessions: interrupted\n")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not a signal there")
+def test_a_ctrl_c_before_and_after_a_command_shows_no_traceback(cli: Cli) -> None:
+    """While it is being loaded, and while drivers tidy up at the end of the interpreter."""
+    press = "os.kill(os.getpid(), signal.SIGINT)"
+    loading = f"sys.meta_path.insert(0, type('F', (), {{'find_spec': lambda *_: {press}}}))"
+    ending = f"atexit.register(lambda: {press})"
+    for moment, code, said in ((loading, 130, b"nomad-sessions: interrupted\n"), (ending, -signal.SIGINT, b"")):
+        program = f"import atexit, os, signal, sys; from nomad_sessions.cli import main; {moment}; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", program, "workspaces", "--data-dir", str(cli.data_dir)],
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (code, said)
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_output_through_a_pipe_is_whole(cli: Cli, unbuffered: str) -> None:
     cli("import", EXAMPLES / "opencode" / "empty-cart-label.json")

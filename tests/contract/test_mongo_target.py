@@ -13,9 +13,11 @@ from typing import Any
 
 import pymongo
 import pytest
+from pymongo.errors import ProtocolError
 
 from nomad_sessions.errors import CorruptionError, InvalidInputError, TargetUnavailableError
 from nomad_sessions.sync import KINDS, Applied, Change, Key, MongoTarget, Stored
+from nomad_sessions.sync.mongo_server import MongoServer
 from tests.contract.test_sync_targets import gone, message, session
 from tests.support.mongod import GuardedMongod, Mongod, running_mongod
 
@@ -304,3 +306,10 @@ def test_what_can_be_no_target_is_named_without_its_password(field: str, given: 
     assert caught.value.field == field
     assert "hunter2" not in f"{caught.value} {caught.value.__dict__} {caught.value.__cause__}"
     assert "ter2" not in str(caught.value)
+
+
+def test_an_answer_that_a_ctrl_c_had_left_half_read_is_a_target_that_is_not_there() -> None:
+    """The driver says so of the connection's next answer, by an error of its own kind."""
+    server = MongoServer("mongo", "mongodb://127.0.0.1:1", "database", "duck", 1.0, 1.0)
+    with closing(server), pytest.raises(TargetUnavailableError, match="response id"), server.asked():
+        raise ProtocolError("Got response id 1 but expected 2")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import shutil
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,8 @@ import pytest
 from nomad_sessions import CorruptionError
 from nomad_sessions.storage._os import REAL
 from nomad_sessions.sync import Key
-from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, Shadow, machine_of, open_shadow
+from nomad_sessions.sync.two_way.identity import machine_of
+from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, Shadow, open_shadow
 from nomad_sessions.sync.two_way.versions import Stamp, Stamps
 
 BASE, LATER = Stamp(1, "here", 2), Stamp(3, "there", 4)
@@ -41,24 +45,44 @@ def test_more_than_sqlite_takes_at_once(tmp_path: Path) -> None:
         assert len(shadow.known("task", names)) == len(names)
 
 
-def test_clearing_keeps_the_machine_s_name_and_its_clock(tmp_path: Path) -> None:
+def locked(path: Path) -> str:
+    path.touch()
+    return str(path)
+
+
+def test_a_backup_that_is_put_back_into_the_same_files_is_another_machine(tmp_path: Path) -> None:
+    """As `cp` and `rsync --inplace` do: the numbers of the files, their times and what is in them are as they were."""
+    lock = locked(tmp_path / "lock")
+    facts = os.stat(lock)
     with contextlib.closing(Shadow(f"{tmp_path}/it.sqlite")) as shadow:
-        name = machine_of(REAL, shadow)
-        assert machine_of(REAL, shadow) == name
+        name = machine_of(shadow, lock)
+        time.sleep(0.02)  # The clock of a file system may move on by 10 ms at a time.
+        shutil.copy2(shutil.copy2(lock, tmp_path / "backup"), lock)
+        assert (os.stat(lock).st_ino, os.stat(lock).st_mtime_ns) == (facts.st_ino, facts.st_mtime_ns)
+        other = machine_of(shadow, lock)
+        assert other != name
+        assert machine_of(shadow, lock) == other
+
+
+def test_clearing_keeps_the_machine_s_name_and_its_clock(tmp_path: Path) -> None:
+    lock = locked(tmp_path / "lock")
+    with contextlib.closing(Shadow(f"{tmp_path}/it.sqlite")) as shadow:
+        name = machine_of(shadow, lock)
+        assert machine_of(shadow, lock) == name
         for key in ("floor", "place", "since-message"):
             shadow.tell(key, "5")
         shadow.note({Key("session", "s"): Known(1, 1, False, STAMPS)})
         shadow.clear()
         assert shadow.numbers("session") == {}
         assert [shadow.told(key) for key in ("floor", "place", "since-message")] == ["5", None, None]
-        assert machine_of(REAL, shadow) == name
+        assert machine_of(shadow, lock) == name
 
 
 def test_two_stores_have_two_names(tmp_path: Path) -> None:
     names = set()
     for n in range(3):
         with contextlib.closing(Shadow(f"{tmp_path}/{n}.sqlite")) as shadow:
-            names.add(machine_of(REAL, shadow))
+            names.add(machine_of(shadow, locked(tmp_path / "lock")))
     assert len(names) == 3
 
 

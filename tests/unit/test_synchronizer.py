@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from nomad_sessions import InvalidInputError, NativeSessionManager
+from nomad_sessions import InvalidInputError, NativeSessionManager, TargetUnavailableError
+from nomad_sessions.cli.sync import _carried
 from nomad_sessions.sync import Applied, Change, MemoryTarget, Synchronizer, courier
 from nomad_sessions.sync.target import Kind
+from nomad_sessions.sync.two_way import MemoryPlace
 from tests.support.subscribers import add, until
 from tests.support.troublesome import TroublesomeTarget
 
@@ -74,6 +76,41 @@ def test_one_that_is_away_catches_up_and_holds_up_no_other_target(m: NativeSessi
         until(lambda: count(away) == 30)
         until(lambda: all(each.error is None for each in sync.status()))
         assert sync.verify(WS, target="memory") == []
+
+
+def test_one_that_is_away_holds_up_no_other_in_one_push(m: NativeSessionManager) -> None:
+    add(m, 3)
+    away, there = TroublesomeTarget(lambda _: "away"), MemoryTarget("there")
+    with Synchronizer(m, [away, there]) as sync:
+        with pytest.raises(TargetUnavailableError):
+            sync.push()
+        assert count(there) == 3
+        add(m, 1)
+        carried = _carried(sync.push, [("memory", WS), ("there", WS)], lambda _, __: None, alone=False)
+        assert (list(carried.done), list(carried.away)) == ([("there", WS)], ["memory"])
+        with pytest.raises(TargetUnavailableError):
+            _carried(sync.push, [("memory", WS)], lambda _, __: None, alone=False)
+
+
+def test_what_comes_from_other_machines_reaches_a_copy_in_the_same_push(
+    m: NativeSessionManager, tmp_path: Path
+) -> None:
+    place, copy = MemoryPlace(), MemoryTarget("copy")
+    with (
+        NativeSessionManager(tmp_path / "other", durability="os") as other,
+        Synchronizer(other, [MemoryTarget("common", place=place)]) as there,
+        Synchronizer(m, [copy, MemoryTarget("common", place=place)]) as here,
+    ):
+        here.push()
+        there.pull()
+        add(other, 2)
+        there.push()
+        here.push()
+        assert count(copy) == 2
+        other.delete_message(WS, other.get_session_messages(WS, "s")[0].id)
+        there.push()
+        here.push()
+        assert count(copy) == 1
 
 
 def test_a_target_that_answers_late_costs_a_writer_nothing(m: NativeSessionManager) -> None:

@@ -97,6 +97,16 @@ def settle(*machines: Machine) -> None:
     assert [each.sync.verify(WS, target="it") for each in machines] == [[]] * len(machines)
 
 
+def prune(machine: Machine) -> None:
+    """Writes so much that its log begins later than what it did before."""
+    machine.store.configure_workspace(WS, retention={"bytes": 0})
+    machine.store.create_session(WS, id="more")
+    for _ in range(4):
+        for n in range(200):
+            machine.say(f"more {n}", "more")
+        machine.store.checkpoint(WS)
+
+
 def test_a_new_machine_has_everything(two: tuple[Machine, Machine], machine: Maker) -> None:
     one, _ = two
     one.store.create_task(WS, "s", {"do": 1}, id="t")
@@ -256,11 +266,7 @@ def test_the_whole_is_compared_where_nothing_else_tells(two: tuple[Machine, Mach
     one.store.update_session(WS, "s", title="offline")
     one.say("c")
     if how == "pruned":
-        one.store.configure_workspace(WS, retention={"bytes": 0})
-        for _ in range(4):
-            for n in range(200):
-                one.say(f"more {n}")
-            one.store.checkpoint(WS)
+        prune(one)
     elif how == "forgotten":
         for each in (one.folder / WS / "sync").iterdir():
             each.unlink()
@@ -270,6 +276,27 @@ def test_the_whole_is_compared_where_nothing_else_tells(two: tuple[Machine, Mach
     settle(*two)
     assert (other.session().title, other.session().description) == ("offline", "there")
     assert other.said()[:3] == ["a", "b", "c"]
+
+
+def test_who_went_on_in_what_an_offline_machine_deleted_keeps_all_of_it(two: tuple[Machine, Machine]) -> None:
+    """Also where the log that said so has been pruned."""
+    one, other = two
+    one.store.delete_session(WS, "s")
+    prune(one)
+    one.clock.advance(10)
+    other.say("c")
+    other.push()
+    assert one.push().compared == "the log has been pruned since"
+    settle(*two)
+    assert one.said() == ["a", "b", "c"]
+    one.store.delete_session(WS, "s")
+    single = one.session("more").message_ids[0]
+    one.store.delete_message(WS, single)
+    prune(one)
+    assert one.push().compared == "the log has been pruned since"
+    settle(*two)
+    assert other.session() is None
+    assert single not in other.session("more").message_ids
 
 
 def test_the_log_may_end_with_a_stream(two: tuple[Machine, Machine]) -> None:

@@ -11,9 +11,7 @@ compares both whole: what only one side has goes to the other, and of what both 
 
 from __future__ import annotations
 
-import bisect
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -30,10 +28,11 @@ from nomad_sessions.sync.target import KINDS, Change, Key, Kind, Stored
 from nomad_sessions.sync.two_way.conflicts import Conflicts
 from nomad_sessions.sync.two_way.fetching import Fetcher
 from nomad_sessions.sync.two_way.glance import Glance
+from nomad_sessions.sync.two_way.identity import machine_of
 from nomad_sessions.sync.two_way.joining import Loss
-from nomad_sessions.sync.two_way.place import Numbered, Place
+from nomad_sessions.sync.two_way.place import Listed, Place, pieces
 from nomad_sessions.sync.two_way.sending import ORDER, Sender, Sent, plain_body, write_of
-from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, machine_of, open_shadow
+from nomad_sessions.sync.two_way.shadow import OTHERWISE, UNANNOUNCED, Known, open_shadow
 from nomad_sessions.sync.two_way.versions import Stamp, Write, moment_of
 from nomad_sessions.sync.two_way.writes import Deeds
 from nomad_sessions.workspace.state import RECORDED, Body
@@ -47,18 +46,8 @@ T = TypeVar("T")
 TWO_WAY = "two-way-"
 """What the place in the log is called, before the target's name."""
 _AT_ONCE = 500
-
-
-class _Listed:
-    """The records of a kind that are in a place, to be compared with ours."""
-
-    def __init__(self, numbers: Sequence[Numbered]) -> None:
-        self._rows = [Stored(each.id, each.number) for each in numbers if not each.gone]
-
-    def scan(self, workspace_id: str, kind: Kind, *, after: str = "", limit: int = 1000) -> list[Stored]:
-        """Those after an id."""
-        begin = bisect.bisect_right(self._rows, after, key=lambda each: each.id) if after else 0
-        return self._rows[begin : begin + limit]
+_READ_ON = 2_000
+"""Records that are fetched before the log is followed over them."""
 
 
 class Exchange:
@@ -77,16 +66,16 @@ class Exchange:
             self.dead = DeadLetters(host._fs, self._log.folder, name)
             self.conflicts = Conflicts(host._fs, self._log.folder, name)
             self._shadow = open_shadow(host._fs, self._log.folder, name)
+            self._machine = machine_of(self._shadow, self._log.lock_path)
         except BaseException:
             self._log.close()
             raise
-        self._machine = machine_of(host._fs, self._shadow)
         self._sender = Sender(workspace_id, name, place, self._shadow, self._note)
         self._place_id = ""
 
     def push(self, progress: Callable[[int], None] | None = None) -> Pushed:
         """Tells the place what was done here, and then brings what others did. `progress` is told how many records were
-        sent.
+        sent and fetched; what it raises ends this between two pieces, and what was done until then stays.
 
         Raises `TargetUnavailableError`; what was done until then stays. Cost: what is new on either side; where nothing
         is, a look at the files and one question.
@@ -117,9 +106,7 @@ class Exchange:
                 progress(done.confirmed)
             if not self._log.is_before(end):
                 break
-        if self._sender.wrote:
-            self._place.announce(self.workspace_id)
-        done = done._replace(fetched=self._fetch())
+        done = done.plus(self._fetch(done.confirmed, progress))
         self._keep_up()
         return done
 
@@ -136,7 +123,9 @@ class Exchange:
     def retry(self) -> Pushed:
         """Sends what the place refused, as it is now. Raises `TargetUnavailableError`."""
         self._share()
-        return self._send_now([letter.key for letter in self.dead])
+        done = self._send_now([letter.key for letter in self.dead])
+        self._announce()
+        return done
 
     def differences(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Difference]:
         """What the place has otherwise than the store, in full; to be asked after a `push`. `progress` is told how many
@@ -144,7 +133,7 @@ class Exchange:
         for kind in KINDS:
             ours = sorted(self._stored(kind))
             done = 0
-            there = _Listed(self._place.numbers(self.workspace_id, kind, None)[0])
+            there = Listed(self._place.numbers(self.workspace_id, kind, None)[0])
             for found in compared(ours, there, self.workspace_id, kind):
                 yield from found.differences
                 done += found.records
@@ -157,9 +146,9 @@ class Exchange:
         keys = [each.key for each in differences]
         self._shadow.forget(keys)
         done = self._send_now([each.key for each in differences if each.ours is not None])
-        self._place.announce(self.workspace_id)
-        self._glance.forget()
-        return done._replace(fetched=self._fetch())
+        self._announce()
+        self._glance.look_at_all(self._shadow)
+        return done.plus(self._fetch(done.confirmed, None))
 
     def reset(self) -> None:
         """Forgets what is known of the place: the next push compares the whole."""
@@ -168,7 +157,7 @@ class Exchange:
         self._glance.forget()
 
     def close(self) -> None:
-        """Lets go of the place in the log."""
+        """Lets go of the place in the log. May be called twice."""
         self._shadow.close()
         self._log.close()
 
@@ -179,33 +168,73 @@ class Exchange:
 
     def _share(self) -> bool:
         """Whether the place is known, and has been told up to where the log is followed."""
-        if not self._glance.place_id or self._glance.is_due():
-            self._glance.place_id = self._place.share(self.workspace_id)
+        if self._glance.is_to_share():
+            self._glance.shared(self._place.share(self.workspace_id))
         self._place_id = self._glance.place_id
         before = self._shadow.told("place")
         if before != self._place_id:
             self._shadow.clear()
             self._shadow.tell("place", self._place_id)
+            self._glance.fetched = self._glance.whole_at = None
+        self._glance.recall(self._shadow)
         return before == self._place_id and self._log.position is not None
 
-    def _fetch(self) -> int:
-        """Brings what others did, where somebody has announced anything. Returns how many records."""
+    def _fetch(self, sent: int, progress: Callable[[int], None] | None) -> Pushed:
+        """Brings what others did, where somebody has announced anything."""
         now = self._glance.announced
-        if now is None or self._sender.wrote:
+        if now is None:
             now = self._place.announced([self.workspace_id]).get(self.workspace_id, 0)
         self._glance.announced = None
+        if now < (self._glance.fetched or 0):
+            self._glance.forget()  # It is another place, or this one as it was before.
+        done, due = Pushed(), self._glance.is_due()
+        if now != self._glance.fetched or due:
+            done = self._fetched(now, sent, progress, whole=due)
         position = self._log.position
         assert position is not None, "first the place is told"
         self._glance.sent = position.seq
-        due = self._glance.is_due()
-        if now == self._glance.fetched and not due:
-            return 0
-        fetcher = Fetcher(self._host, self.workspace_id, self._place, self._place_id, self._shadow)
-        fetched = fetcher.fetch(position.seq, whole=due)
+        return done
+
+    def _fetched(self, now: int, sent: int, progress: Callable[[int], None] | None, *, whole: bool) -> Pushed:
+        meanwhile, read_on = Pushed(), 0
+
+        def between(count: int) -> None:
+            nonlocal meanwhile, read_on
+            if progress is not None:
+                progress(sent + count)
+            if count >= read_on + _READ_ON:
+                meanwhile, read_on = meanwhile.plus(self._read_on()), count
+
+        position = self._log.position
+        assert position is not None, "first the place is told"
+        fetcher = Fetcher(self._host, self.workspace_id, self._place, self._place_id, self._shadow, between)
+        fetched = fetcher.fetch(position.seq, whole=whole)
         if fetched.complete:
-            self._glance.fetched = now
-            self._glance.whole_at = time.monotonic() if due else self._glance.whole_at
-        return fetched.records
+            self._glance.note(self._shadow, now, whole=whole)
+        if fetched.records:
+            meanwhile = meanwhile.plus(self._read_on())
+        return meanwhile._replace(fetched=fetched.records)
+
+    def _read_on(self) -> Pushed:
+        """Follows the log over what was fetched, before its retention takes that: else the next push would have to
+        compare the whole."""
+        done = Pushed()
+        try:
+            end = self._log.now().seq
+            while self._log.is_before(end) and (pushed := self._step()) is not None:
+                done = done.plus(pushed)
+        except EventsPrunedError:
+            self._log.drop()  # The next push finds that, too, and does what is to be done then.
+        except BaseException:
+            self._log.drop()
+            raise
+        return done
+
+    def _announce(self) -> None:
+        """Has others look at what was written, before our place moves on: who is cut short here comes to it again."""
+        self._place.announce(self.workspace_id)
+        self._shadow.tell(UNANNOUNCED, "")
+        self._glance.announced = None
 
     # What was done here
 
@@ -225,6 +254,8 @@ class Exchange:
         writes = [(write_of(each, deeds.found[each.key]), each.rev) for each in changes]
         done = self._send([*writes, *self._recorded(records)])
         self._shadow.tell("floor", str(deeds.floor))
+        if deeds.found or self._shadow.told(UNANNOUNCED):
+            self._announce()
         self._log.confirm()
         return done
 
@@ -290,10 +321,26 @@ class Exchange:
                     progress(done.confirmed)
             gone = [Key(kind, name) for name, row in known.items() if name not in here and _was_here(row)]
             still = [key for key in gone if key.id in there and not there[key.id].gone]
+            if kind == "message":
+                still = self._singly(still)
             done = done.plus(self._send_as_is(kind, [Change(self.workspace_id, key, 0, None) for key in still]))
+        if self._shadow.told(UNANNOUNCED):
+            self._announce()
+        self._glance.look_at_all(self._shadow)
         self._log.begin(begin)
-        self._glance.whole_at = None
         return done
+
+    def _singly(self, gone: Sequence[Key]) -> list[Key]:
+        """Of messages that are here no more, those that did not go with their session: the others go when that does,
+        and stay where somebody went on in it."""
+        known = {name for name, row in self._shadow.numbers("session").items() if _was_here(row)} if gone else set()
+        ended = known.difference(self._look(View.summaries)) if known else known
+        owners = {
+            name: each.session_id
+            for some in pieces(self._place, self.workspace_id, "message", [key.id for key in gone] if ended else [])
+            for name, each in some.items()
+        }
+        return [key for key in gone if owners.get(key.id) not in ended]
 
     def _send_as_is(self, kind: Kind, changes: Sequence[Change]) -> Pushed:
         known = self._shadow.known(kind, [each.key.id for each in changes])

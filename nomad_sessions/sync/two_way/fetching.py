@@ -6,7 +6,7 @@ fetched again. Verified by `tests/properties/test_two_way.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -14,9 +14,9 @@ from nomad_sessions.sync.host import Host, looked
 from nomad_sessions.sync.target import Kind
 from nomad_sessions.sync.two_way import receiving
 from nomad_sessions.sync.two_way.arrangement import arrangement_of
-from nomad_sessions.sync.two_way.place import Place, pieces
+from nomad_sessions.sync.two_way.place import AT_ONCE, Place, pieces
 from nomad_sessions.sync.two_way.receiving import Revs, Told
-from nomad_sessions.sync.two_way.shadow import OTHERWISE, Shadow, known_of
+from nomad_sessions.sync.two_way.shadow import Shadow, known_of
 from nomad_sessions.sync.two_way.versions import Version
 from nomad_sessions.workspace.state import WORKSPACE
 from nomad_sessions.workspace.store import Operation, Workspace
@@ -38,13 +38,22 @@ class Fetched(NamedTuple):
 class Fetcher:
     """One workspace, one place."""
 
-    def __init__(self, host: Host, workspace_id: str, place: Place, place_id: str, shadow: Shadow) -> None:
-        """Asks nobody yet."""
+    def __init__(
+        self,
+        host: Host,
+        workspace_id: str,
+        place: Place,
+        place_id: str,
+        shadow: Shadow,
+        between: Callable[[int], None],
+    ) -> None:
+        """`between` is told, between two pieces of what is fetched, how many records were. Asks nobody yet."""
         self._host = host
         self._workspace_id = workspace_id
         self._place = place
         self._place_id = place_id
         self._shadow = shadow
+        self._between = between
         self._count = 0
         self._complete = True
         self._told = Told(0, set())
@@ -60,8 +69,8 @@ class Fetcher:
             for versions in self._read(kind, changed[kind]):
                 self._take(versions, receiving.rows(self._place_id, list(versions.values()), self._told))
         messages = dict.fromkeys(changed["message"])
-        for session_id in changed["session"]:
-            self._session(session_id, messages)
+        for versions in self._read("session", changed["session"]):
+            self._sessions([versions[each] for each in sorted(versions)], messages)
         for versions in self._read("message", list(messages)):
             self._loose(versions)
         for versions in self._read("event", changed["event"]):
@@ -80,15 +89,10 @@ class Fetcher:
         for kind in ("session", "message", *_ROWS, "workspace", "event"):
             since = None if whole else self._shadow.told(f"since-{kind}")
             there, moments[kind] = self._place.numbers(self._workspace_id, kind, None if since is None else int(since))
-            known = self._shadow.known(kind, [each.id for each in there])
-            found[kind] = [
-                each.id
-                for each in there
-                if (row := known.get(each.id)) is None or row.number != each.number or row.rev == OTHERWISE
-            ]
+            found[kind] = self._shadow.otherwise(kind, there)
         return found, moments
 
-    def _read(self, kind: Kind, ids: Sequence[str]) -> Iterator[dict[str, Version]]:
+    def _read(self, kind: Kind, ids: Iterable[str]) -> Iterator[dict[str, Version]]:
         return pieces(self._place, self._workspace_id, kind, ids)
 
     def _take(self, versions: Mapping[str, Version], operation: Operation[Revs]) -> None:
@@ -103,31 +107,46 @@ class Fetcher:
         self._shadow.note(done)
         self._count += len(done)
         self._complete &= all(each.key in done for each in versions.values())
+        self._between(self._count)
 
     def _top_level(self, changed: Collection[str]) -> None:
         for versions in self._read("workspace", list(changed)):
             for each in versions.values():
                 self._take({each.key.id: each}, receiving.top_level(self._place_id, each, self._told))
 
-    def _session(self, session_id: str, changed: dict[str, None]) -> None:
-        """One session, with those of its messages that are otherwise there, or not here. They are changed no more."""
-        version = self._place.read(self._workspace_id, "session", [session_id]).get(session_id)
-        if version is None:
-            return
+    def _sessions(self, versions: Iterable[Version], changed: dict[str, None]) -> None:
+        """Sessions, each with those of its messages that are otherwise there, or not here. They are changed no more.
+        The messages of some sessions are read at once: singly, each session would cost a round trip."""
+        some: list[tuple[Version, list[str]]] = []
+        for each in versions:
+            some.append((each, self._wanted(each, changed)))
+            if sum(len(wanted) for _, wanted in some) >= AT_ONCE:
+                self._with_messages(some, changed)
+                some = []
+        self._with_messages(some, changed)
+
+    def _wanted(self, version: Version, changed: Collection[str]) -> list[str]:
+        """The messages that are read with a session."""
         ids = [] if version.body is None else arrangement_of(version.body).ids()
-        here = self._look(lambda view: view.session(session_id))
+        here = self._look(partial(View.session, session_id=version.key.id))
         absent = [each for each in ids if here is None or here.message(each) is None]
         gone = {name for name, known in self._shadow.known("message", absent).items() if known.gone}
         others = [] if here is None else here.ids()
         wanted = [each for each in absent if each in changed or each not in gone]
-        wanted += [each for each in others if each in changed]
+        return [*wanted, *(each for each in others if each in changed)]
+
+    def _with_messages(self, some: Sequence[tuple[Version, Sequence[str]]], changed: dict[str, None]) -> None:
         messages: dict[str, Version] = {}
-        for some in self._read("message", wanted):
-            messages |= some
-        mine = {name: each for name, each in messages.items() if each.session_id in (None, session_id)}
-        self._take({**mine, session_id: version}, receiving.session(self._place_id, version, mine, self._told))
-        for each in mine:
-            changed.pop(each, None)
+        for found in self._read("message", dict.fromkeys(each for _, wanted in some for each in wanted)):
+            messages |= found
+        for version, wanted in some:
+            owners = (None, version.key.id)
+            there = (messages[each] for each in wanted if each in messages)
+            mine = {each.key.id: each for each in there if each.session_id in owners}
+            operation = receiving.session(self._place_id, version, mine, self._told)
+            self._take({**mine, version.key.id: version}, operation)
+            for name in mine:
+                changed.pop(name, None)
 
     def _loose(self, versions: Mapping[str, Version]) -> None:
         """Messages of sessions that have not changed otherwise."""
@@ -146,7 +165,8 @@ class Fetcher:
             elif state is not None:
                 left = dict.fromkeys(mine)
                 if any(each.body is not None and state.message(name) is None for name, each in mine.items()):
-                    self._session(session_id, left)  # Deleted, and there again; else they come with the session.
+                    session = self._place.read(self._workspace_id, "session", [session_id])
+                    self._sessions(session.values(), left)  # Deleted, and there again; else they come with the session.
                 here = {name: mine[name] for name in left if mine[name].body is None or state.message(name) is not None}
                 self._take(here, receiving.loose_messages(self._place_id, session_id, here, self._told))
             else:

@@ -7,14 +7,15 @@ machines see the same versions in the same order, and what they agree on is the 
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from nomad_sessions.sync.target import Key, Kind, Rejected
+from nomad_sessions.sync.target import Key, Kind, Rejected, Stored
 from nomad_sessions.sync.two_way.versions import Version
 
-__all__ = ["AT_ONCE", "Numbered", "Place", "Settled", "pieces"]
+__all__ = ["AT_ONCE", "Listed", "Numbered", "Place", "Settled", "pieces"]
 
 AT_ONCE = 500
 """How many records are read, or written, at once."""
@@ -89,3 +90,16 @@ def pieces(place: Place, workspace_id: str, kind: Kind, ids: Iterable[str]) -> I
     while some := list(islice(rest, AT_ONCE)):
         if found := place.read(workspace_id, kind, some):
             yield found
+
+
+class Listed:
+    """The records of a kind that are in a place, to be compared with ours."""
+
+    def __init__(self, numbers: Sequence[Numbered]) -> None:
+        """`numbers` are sorted by id."""
+        self._rows = [Stored(each.id, each.number) for each in numbers if not each.gone]
+
+    def scan(self, workspace_id: str, kind: Kind, *, after: str = "", limit: int = 1000) -> list[Stored]:
+        """Those after an id."""
+        begin = bisect.bisect_right(self._rows, after, key=lambda each: each.id) if after else 0
+        return self._rows[begin : begin + limit]

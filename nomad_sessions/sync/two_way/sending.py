@@ -20,7 +20,7 @@ from nomad_sessions.sync.target import Change, Key, Kind, Rejected
 from nomad_sessions.sync.two_way.arrangement import arrangement_of
 from nomad_sessions.sync.two_way.joining import WHOLE, Joined, Loss, by_unit, first_version, joined
 from nomad_sessions.sync.two_way.place import AT_ONCE, Place, Settled, pieces
-from nomad_sessions.sync.two_way.shadow import OTHERWISE, Known, Shadow, known_of
+from nomad_sessions.sync.two_way.shadow import OTHERWISE, UNANNOUNCED, Known, Shadow, known_of
 from nomad_sessions.sync.two_way.versions import Stamp, Stamps, Version, Write
 from nomad_sessions.sync.two_way.writes import Deed
 from nomad_sessions.workspace.state import Body
@@ -61,8 +61,6 @@ class Sender:
         self._place = place
         self._shadow = shadow
         self._note = note
-        self.wrote = False
-        """Whether anything was written that somebody else may want to know."""
 
     def send(self, writes: Sequence[tuple[Write, int]]) -> Sent:
         """Sends these, each with the rev of what is here. Raises what the place does; what was sent stays."""
@@ -79,7 +77,8 @@ class Sender:
         return Sent(count, rejected, taken, revived)
 
     def _write(self, versions: Sequence[Version]) -> Settled:
-        self.wrote |= bool(versions)
+        if versions:
+            self._shadow.tell(UNANNOUNCED, "yes")
         return self._place.write(self._workspace_id, versions)
 
     def _batch(self, kind: Kind, writes: Sequence[tuple[Write, int]]) -> Sent:

@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
-import re
-import socket
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,10 +26,10 @@ from nomad_sessions.workspace.faults import translated
 
 __all__ = [
     "OTHERWISE",
+    "UNANNOUNCED",
     "Known",
     "Shadow",
     "known_of",
-    "machine_of",
     "open_shadow",
     "stamps_from_json",
     "stamps_to_json",
@@ -41,6 +38,8 @@ __all__ = [
 _LOG = logging.getLogger("nomad_sessions")
 OTHERWISE = -1
 """In place of a rev: the record here is another than the one there."""
+UNANNOUNCED = "unannounced"
+"""The fact that something was written there that others have not been told of; it is empty, or not there, otherwise."""
 _VERSION = "1"
 _AT_ONCE = 500
 _FACTS = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
@@ -48,6 +47,8 @@ _RECORDS = (
     "CREATE TABLE IF NOT EXISTS record (kind TEXT, id BLOB, number INTEGER NOT NULL, rev INTEGER NOT NULL,"
     " gone INTEGER NOT NULL, stamps BLOB, PRIMARY KEY (kind, id)) WITHOUT ROWID"
 )
+
+_WAITING = f"CREATE INDEX IF NOT EXISTS waiting ON record (kind, id) WHERE rev = {OTHERWISE}"
 
 
 class Known(NamedTuple):
@@ -85,6 +86,7 @@ class Shadow:
                 self._db.execute("DROP TABLE IF EXISTS record")  # Another version's, with other columns.
                 self._forget_facts()
             self._db.execute(_RECORDS)
+            self._db.execute(_WAITING)
             self.tell("version", _VERSION)
         except BaseException:
             self._db.close()
@@ -124,6 +126,20 @@ class Shadow:
         ]
         self._all_or_none("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?, ?)", values)
 
+    def otherwise(self, kind: Kind, there: Sequence[tuple[str, int, bool]]) -> list[str]:
+        """Of these, with the numbers that they have there, those that are not known to be the same here; and what is
+        known to be otherwise here, whenever that was changed there."""
+        found: dict[str, None] = {}
+        for begin in range(0, len(there), _AT_ONCE):
+            some = there[begin : begin + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            query = f"SELECT id, number FROM record WHERE kind = ? AND rev <> {OTHERWISE} AND id IN ({marks})"
+            rows = self._rows(query, (kind, *(_bytes(name) for name, _, _ in some)))
+            same = {_text(name): number for name, number in rows}
+            found |= dict.fromkeys(name for name, number, _ in some if same.get(name) != number)
+        rows = self._rows(f"SELECT id FROM record WHERE kind = ? AND rev = {OTHERWISE}", (kind,))
+        return list(found | dict.fromkeys(_text(row[0]) for row in rows))
+
     def forget(self, keys: Iterable[Key]) -> None:
         """Knows nothing of these."""
         self._all_or_none("DELETE FROM record WHERE kind = ? AND id = ?", [(key.kind, _bytes(key.id)) for key in keys])
@@ -152,12 +168,13 @@ class Shadow:
             raise CorruptionError(path=self.path, reason=str(error), hint=hint) from error
 
     def clear(self) -> None:
-        """Knows nothing any more, but the facts that are this machine's own: its name, and what clocks it has seen."""
+        """Knows nothing any more, but the facts that are this machine's own: its name, what clocks it has seen, and
+        that others are still to be told of something."""
         self._rows("DELETE FROM record")
         self._forget_facts()
 
     def _forget_facts(self) -> None:
-        self._rows("DELETE FROM meta WHERE key NOT IN ('machine', 'self', 'floor', 'version')")
+        self._rows(f"DELETE FROM meta WHERE key NOT IN ('machine', 'self', 'floor', 'version', '{UNANNOUNCED}')")
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -195,23 +212,6 @@ def stamps_from_json(value: Any) -> Stamps:
 def _stamp(value: Any) -> Stamp:
     time, machine, seq = value
     return Stamp(int(time), str(machine), int(seq))
-
-
-def machine_of(fs: FileSystem, shadow: Shadow) -> str:
-    """What this store is called among those that share the workspace: the name of the machine, and who it is on it.
-
-    A copy of a store, on another machine or as a backup that was put back, is another one, and has another name: what
-    the two wrote under one would look like one's own.
-    """
-    facts = fs.stat(shadow.path)
-    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40] or "machine"
-    itself = f"{host} {facts.ino if facts is not None else 0}"
-    name = shadow.told("machine")
-    if name is None or shadow.told("self") != itself:
-        name = f"{host}-{random.SystemRandom().getrandbits(32):08x}"
-        shadow.tell("machine", name)
-        shadow.tell("self", itself)
-    return name
 
 
 def open_shadow(fs: FileSystem, folder: str, name: str) -> Shadow:
