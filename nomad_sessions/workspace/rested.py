@@ -19,8 +19,8 @@ _KNOWN_BY = 512
 
 
 class Rested(NamedTuple):
-    """`seq` is the log's; `live` the path of the live segment, and what it was; `durable` the offset in it up to which
-    all is synced, and `before` the bytes that end there."""
+    """`seq` is the log's; `live` the path of the live segment, and `segment` what it was when it ended where it was
+    read up to; `durable` is the offset in it up to which all is synced, and `before` the bytes that end there."""
 
     seq: int
     seen: Identity | None
@@ -40,7 +40,10 @@ class Rested(NamedTuple):
             return cls(*found, "", None, 0, b"")
         begin = max(0, journal.durable - _KNOWN_BY)
         before = fs.pread(live.fd, journal.durable - begin, begin)
-        return cls(*found, live.path, identity(fs.fstat(live.fd)), journal.durable, before)
+        stat = fs.fstat(live.fd)
+        # Not the size that it has by now: what another process appended since the last look was not read.
+        segment = (stat.dev, stat.ino, journal.end, stat.mtime_ns)
+        return cls(*found, live.path, segment, journal.durable, before)
 
     def is_as_it_was(self, fs: FileSystem, snapshot: str) -> bool:
         """Whether the files are what they were, and say all that there is. Cost: two looks at the folder."""

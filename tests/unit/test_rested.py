@@ -169,6 +169,12 @@ def test_where_nothing_happened_nobody_wakes_it_to_hear_so(tmp_path: Path) -> No
         assert contents(m) == ["more"]
         assert workspace.rest()
         assert workspace.rested_at() == 2
+        said(other, "not seen here")
+        assert workspace.rested_at() is None
+        assert contents(m)[-1] == "not seen here"
+        said(other, "since the last look")
+        assert workspace.rest()
+        assert workspace.rested_at() is None
         other.delete_workspace(WS)
         assert workspace.rested_at() is None
 
