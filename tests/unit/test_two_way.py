@@ -45,6 +45,10 @@ class Machine:
     def push(self) -> Any:
         return self.sync.push(WS)["it", WS]
 
+    def forget(self) -> None:
+        for each in (self.folder / WS / "sync").iterdir():
+            each.unlink()
+
     def close(self) -> None:
         self.sync.close()
         self.store.close()
@@ -268,14 +272,46 @@ def test_the_whole_is_compared_where_nothing_else_tells(two: tuple[Machine, Mach
     if how == "pruned":
         prune(one)
     elif how == "forgotten":
-        for each in (one.folder / WS / "sync").iterdir():
-            each.unlink()
+        one.forget()
     else:
         one.sync.reset(WS, target="it")
     assert one.push().compared != ""
     settle(*two)
     assert (other.session().title, other.session().description) == ("offline", "there")
     assert other.said()[:3] == ["a", "b", "c"]
+
+
+def test_what_was_deleted_before_all_that_is_known_was_lost_is_deleted_elsewhere(two: tuple[Machine, Machine]) -> None:
+    one, other = two
+    one.store.delete_message(WS, "a")
+    one.forget()
+    assert one.push().compared == "what was known of it is lost"
+    settle(*two)
+    assert (one.said(), other.said()) == (["b"], ["b"])
+
+
+@pytest.mark.parametrize("calls", range(4))
+def test_a_comparison_of_the_whole_that_is_cut_short_begins_again(
+    two: tuple[Machine, Machine], place: MemoryPlace, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    one, _ = two
+    one.store.record_event(WS, "note", {"n": 1})
+    settle(*two)
+    one.forget()
+    answers = iter([place.numbers] * calls)
+
+    def numbers(*which: Any) -> Any:
+        answer = next(answers, None)
+        if answer is None:
+            raise TargetUnavailableError(target="it", reason="not now")
+        return answer(*which)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, "numbers", numbers)
+        with pytest.raises(TargetUnavailableError):
+            one.push()
+    assert one.push().compared == "what was known of it is lost"
+    settle(*two)
 
 
 def test_who_went_on_in_what_an_offline_machine_deleted_keeps_all_of_it(two: tuple[Machine, Machine]) -> None:

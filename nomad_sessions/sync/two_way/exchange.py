@@ -32,7 +32,7 @@ from nomad_sessions.sync.two_way.identity import machine_of
 from nomad_sessions.sync.two_way.joining import Loss
 from nomad_sessions.sync.two_way.place import Listed, Place, pieces
 from nomad_sessions.sync.two_way.sending import ORDER, Sender, Sent, plain_body, write_of
-from nomad_sessions.sync.two_way.shadow import OTHERWISE, UNANNOUNCED, Known, open_shadow
+from nomad_sessions.sync.two_way.shadow import COMPARING, OTHERWISE, UNANNOUNCED, Known, open_shadow
 from nomad_sessions.sync.two_way.versions import Stamp, Write, moment_of
 from nomad_sessions.sync.two_way.writes import Deeds
 from nomad_sessions.workspace.state import RECORDED, Body
@@ -46,6 +46,7 @@ T = TypeVar("T")
 TWO_WAY = "two-way-"
 """What the place in the log is called, before the target's name."""
 _AT_ONCE = 500
+_LOST = "what was known of it is lost"
 _READ_ON = 2_000
 """Records that are fetched before the log is followed over them."""
 
@@ -92,7 +93,7 @@ class Exchange:
                     why = "the log is another one"
                 else:
                     why = "the log has been pruned since"
-                if done.compared:
+                if done.compared == why:
                     raise  # Whoever changes the log so fast is to be told of.
                 done = done.plus(self._compare_all(why, progress))
                 continue
@@ -164,7 +165,7 @@ class Exchange:
     # The place
 
     def _why(self) -> str:
-        return "it is new" if self._log.position is None else "what was known of it is lost"
+        return "it is new" if self._log.position is None else self._shadow.told(COMPARING) or _LOST
 
     def _share(self) -> bool:
         """Whether the place is known, and has been told up to where the log is followed."""
@@ -177,7 +178,8 @@ class Exchange:
             self._shadow.tell("place", self._place_id)
             self._glance.fetched = self._glance.whole_at = None
         self._glance.recall(self._shadow)
-        return before == self._place_id and self._log.position is not None
+        told = self._log.position is not None and not self._shadow.told(COMPARING)
+        return told and before == self._place_id
 
     def _fetch(self, sent: int, progress: Callable[[int], None] | None) -> Pushed:
         """Brings what others did, where somebody has announced anything."""
@@ -304,11 +306,14 @@ class Exchange:
     # The whole
 
     def _compare_all(self, why: str, progress: Callable[[int], None] | None) -> Pushed:
-        """Tells the place what it does not know, or has otherwise. The log is followed from where it was before."""
+        """Tells the place what it does not know, or has otherwise. The log is followed from where it was before; where
+        only what was known of the place is lost, from where it was followed to: it tells what has been deleted since.
+        """
         if self._log.position is not None:
             _LOG.warning("%s: %s is compared as a whole: %s", self.workspace_id, self.name, why)
         begin = self._log.now()
         done = Pushed(compared=why)
+        self._shadow.tell(COMPARING, why)  # Who is cut short here begins it again: what is known is not all.
         for kind in ORDER:  # What was said in a session that others deleted goes with it, so it has to be there.
             known = self._shadow.numbers(kind)
             there = {each.id: each for each in self._place.numbers(self.workspace_id, kind, None)[0]}
@@ -327,7 +332,9 @@ class Exchange:
         if self._shadow.told(UNANNOUNCED):
             self._announce()
         self._glance.look_at_all(self._shadow)
-        self._log.begin(begin)
+        if why != _LOST:
+            self._log.begin(begin)
+        self._shadow.tell(COMPARING, "")
         return done
 
     def _singly(self, gone: Sequence[Key]) -> list[Key]:

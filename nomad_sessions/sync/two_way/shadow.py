@@ -25,6 +25,7 @@ from nomad_sessions.sync.two_way.versions import Stamp, Stamps, Version
 from nomad_sessions.workspace.faults import translated
 
 __all__ = [
+    "COMPARING",
     "OTHERWISE",
     "UNANNOUNCED",
     "Known",
@@ -38,6 +39,8 @@ __all__ = [
 _LOG = logging.getLogger("nomad_sessions")
 OTHERWISE = -1
 """In place of a rev: the record here is another than the one there."""
+COMPARING = "comparing"
+"""The fact that the whole is being compared, and why: until it is done, not all that is the same is known to be."""
 UNANNOUNCED = "unannounced"
 """The fact that something was written there that others have not been told of; it is empty, or not there, otherwise."""
 _VERSION = "1"
