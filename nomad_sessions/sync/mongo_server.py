@@ -59,6 +59,7 @@ INDEXES: dict[Kind, tuple[tuple[tuple[str, int], ...], ...]] = {
 _LARGEST = 16 * 1024 * 1024 - 16 * 1024
 _PERHAPS_LARGE = 3 * 1024 * 1024
 _DUPLICATE = 11000
+_SAME = ("rev", "stamps", "record")
 _OTHERS_INDEX = (85, 86)
 # Not reached, not allowed, too slow, not the primary any more, going down, no room on its disk. Any other trouble with
 # a document is the document's.
@@ -211,14 +212,14 @@ class MongoServer:
         return late, refused
 
     def _others(self, collection: Documents, documents: Sequence[Document]) -> set[str]:
-        """Those of these in whose place another is."""
+        """Those of these in whose place another is: one of the same number and stamps may say otherwise, where two
+        machines joined the same changes with what only one of them had."""
         ids = [each["_id"] for each in documents]
-        there = {each["_id"]: each for each in collection.find({"_id": {"$in": ids}}, {"rev": 1, "stamps": 1})}
+        there = {each["_id"]: each for each in collection.find({"_id": {"$in": ids}}, dict.fromkeys(_SAME, 1))}
         return {
             each["_id"]
             for each in documents
-            if (there.get(each["_id"], {}).get("rev"), there.get(each["_id"], {}).get("stamps"))
-            != (each["rev"], each["stamps"])
+            if any(there.get(each["_id"], {}).get(name) != each.get(name) for name in _SAME)
         }
 
     def _replace(self, kind: Kind, documents: Sequence[Document], *, force: bool) -> dict[str, str]:

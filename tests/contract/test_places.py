@@ -78,6 +78,9 @@ def test_only_the_next_version_is_taken(place: Place, ws: str) -> None:
     assert place.write(ws, [version("m", 2, text="mine", stamp=mine), version("n")]).overtaken == set()
     late = place.write(ws, [version("m", 2, text="late", stamp=other), version("o")])
     assert late.overtaken == {Key("message", "m")}
+    # Two machines may join the same changes with what only one of them had.
+    assert place.write(ws, [version("m", 2, text="otherwise", stamp=mine)]).overtaken == {Key("message", "m")}
+    assert place.write(ws, [version("n", 1, text="otherwise")]).overtaken == {Key("message", "n")}
     found = place.read(ws, "message", ["m", "n", "o"])
     assert {name: (each.number, (each.body or {})["content"]) for name, each in found.items()} == {
         "m": (2, "mine"),
