@@ -283,6 +283,7 @@ def test_the_whole_is_compared_where_nothing_else_tells(two: tuple[Machine, Mach
 
 def test_what_was_deleted_before_all_that_is_known_was_lost_is_deleted_elsewhere(two: tuple[Machine, Machine]) -> None:
     one, other = two
+    one.clock.advance(10)
     one.store.delete_message(WS, "a")
     one.forget()
     assert one.push().compared == "what was known of it is lost"

@@ -81,7 +81,10 @@ class Exchange:
         Raises `TargetUnavailableError`; what was done until then stays. Cost: what is new on either side; where nothing
         is, a look at the files and one question.
         """
-        done = Pushed() if self._share() else self._compare_all(self._why(), progress)
+        done = Pushed()
+        if not self._share():
+            why = "it is new" if self._log.position is None else self._shadow.told(COMPARING) or _LOST
+            done = self._compare_all(why, progress)
         end = self._log.now().seq  # What comes after is of the next push: run after a writer, it would go on for good.
         while True:
             try:
@@ -164,9 +167,6 @@ class Exchange:
 
     # The place
 
-    def _why(self) -> str:
-        return "it is new" if self._log.position is None else self._shadow.told(COMPARING) or _LOST
-
     def _share(self) -> bool:
         """Whether the place is known, and has been told up to where the log is followed."""
         if self._glance.is_to_share():
@@ -178,8 +178,7 @@ class Exchange:
             self._shadow.tell("place", self._place_id)
             self._glance.fetched = self._glance.whole_at = None
         self._glance.recall(self._shadow)
-        told = self._log.position is not None and not self._shadow.told(COMPARING)
-        return told and before == self._place_id
+        return before == self._place_id and self._log.position is not None and not self._shadow.told(COMPARING)
 
     def _fetch(self, sent: int, progress: Callable[[int], None] | None) -> Pushed:
         """Brings what others did, where somebody has announced anything."""
@@ -213,8 +212,7 @@ class Exchange:
         fetched = fetcher.fetch(position.seq, whole=whole)
         if fetched.complete:
             self._glance.note(self._shadow, now, whole=whole)
-        if fetched.records:
-            meanwhile = meanwhile.plus(self._read_on())
+        meanwhile = meanwhile.plus(self._read_on() if fetched.records else Pushed())
         return meanwhile._replace(fetched=fetched.records)
 
     def _read_on(self) -> Pushed:
@@ -306,13 +304,11 @@ class Exchange:
     # The whole
 
     def _compare_all(self, why: str, progress: Callable[[int], None] | None) -> Pushed:
-        """Tells the place what it does not know, or has otherwise. The log is followed from where it was before; where
-        only what was known of the place is lost, from where it was followed to: it tells what has been deleted since.
-        """
+        """Tells the place what it does not know, or has otherwise. The log is followed from where it is now; where only
+        what was known of the place is lost, from where it was before: it tells what has been deleted since."""
         if self._log.position is not None:
             _LOG.warning("%s: %s is compared as a whole: %s", self.workspace_id, self.name, why)
-        begin = self._log.now()
-        done = Pushed(compared=why)
+        begin, done = self._log.now(), Pushed(compared=why)
         self._shadow.tell(COMPARING, why)  # Who is cut short here begins it again: what is known is not all.
         for kind in ORDER:  # What was said in a session that others deleted goes with it, so it has to be there.
             known = self._shadow.numbers(kind)
