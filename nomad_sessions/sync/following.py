@@ -1,12 +1,13 @@
 """A durable place in a workspace's log, and reading on from it: what an outbox and an exchange have in common.
 
-Invariant: the place (`cursors/<name>.json`) moves on only by `confirm`, over what `next` gave; one process holds it at
-a time. Verified by `tests/unit/test_outbox.py`.
+Invariant: the place (`cursors/<name>.json`) moves on only over what `taken` gave, when that was dealt with; one
+process holds it at a time. Verified by `tests/unit/test_outbox.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from functools import partial
 
 from nomad_sessions.errors import LockTimeoutError, StoreReadOnlyError
@@ -55,9 +56,23 @@ class Following:
         """Whether the place lies before this seq."""
         return self.position is None or self.position.seq < seq
 
-    def next(self) -> list[Body]:
-        """The next records, some 2,000, or none. Raises `EventsPrunedError` where the log begins later, or is another;
-        it is for who has a position."""
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[list[Body]]:
+        """The next records, some 2,000, or none: dealt with when the block ends, given again where it raises.
+
+        Raises `EventsPrunedError` where the log begins later, or is another. For who has a position.
+        """
+        try:
+            records = self._next()
+            yield records
+            if records:
+                assert self._reader is not None, "they were read"
+                self._cursor.advance(self._reader.after, self._reader.mark)
+        except BaseException:
+            self._drop()
+            raise
+
+    def _next(self) -> list[Body]:
         reader = self._reader = self._reader or self._new_reader()
         if reader.lags():  # What another program wrote is in no record yet, and nobody here may ever write another.
             with contextlib.suppress(LockTimeoutError, StoreReadOnlyError):
@@ -72,29 +87,24 @@ class Following:
         assert position is not None, "one begins with a comparison"
         return LogReader(self._host._fs, self.folder, partial(looked, self._host, self.workspace_id), *position)
 
-    def confirm(self) -> None:
-        """What `next` gave was dealt with."""
-        assert self._reader is not None, "nothing was given"
-        self._cursor.advance(self._reader.after, self._reader.mark)
-
-    def drop(self) -> None:
-        """What was given and not confirmed is given again."""
+    def _drop(self) -> None:
+        """What was given and is not dealt with is given again."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
 
     def begin(self, position: LogPosition) -> None:
         """Everything up to there was dealt with, wherever the place was before."""
-        self.drop()
+        self._drop()
         self._cursor.begin_anew()
         self._cursor.advance(*position)
 
     def forget(self) -> None:
         """Begins as if it were new, durably."""
-        self.drop()
+        self._drop()
         self._cursor.forget()
 
     def close(self) -> None:
         """Lets go of the place."""
-        self.drop()
+        self._drop()
         self._cursor.close()

@@ -97,9 +97,6 @@ class Outbox:
             except EventsPrunedError as error:
                 why = "the log is another one" if error.first <= error.since else "the log has been pruned since"
                 return done.plus(self._compare_all(why, progress))
-            except BaseException:
-                self._log.drop()  # Its place is beyond what was confirmed: that is read again.
-                raise
             if pushed is None:
                 return done
             done = done.plus(pushed)
@@ -169,21 +166,20 @@ class Outbox:
 
     def _step(self) -> Pushed | None:
         """Sends what the next records are about; None where there are none."""
-        records = self._log.next()
-        if not records:
-            return None
-        told = [recorded(self.workspace_id, each) for each in records if each["type"] == RECORDED]
-        keys = dict.fromkeys(
-            key for each in records for key in touched(self.workspace_id, each) if key.kind in self.target.kinds
-        )
-        changes = self._look(lambda view: current(view, self.workspace_id, list(keys)))
-        fresh = [each for each in changes if self._told.get(each.key, -1) < each.rev]
-        if "event" in self.target.kinds:
-            fresh += told
-        # First what was deleted: with a session its messages go, also where one of its name has come since.
-        pushed = self._send(_deleted(self.workspace_id, records), force=False).plus(self._send(fresh, force=False))
-        self._log.confirm()
-        return pushed
+        with self._log.taken() as records:
+            if not records:
+                return None
+            told = [recorded(self.workspace_id, each) for each in records if each["type"] == RECORDED]
+            keys = dict.fromkeys(
+                key for each in records for key in touched(self.workspace_id, each) if key.kind in self.target.kinds
+            )
+            changes = self._look(lambda view: current(view, self.workspace_id, list(keys)))
+            fresh = [each for each in changes if self._told.get(each.key, -1) < each.rev]
+            if "event" in self.target.kinds:
+                fresh += told
+            # First what was deleted: with a session its messages go, also where one of its name has come since.
+            gone = self._send(_deleted(self.workspace_id, records), force=False)
+            return gone.plus(self._send(fresh, force=False))
 
     def _send(self, changes: Sequence[Change], *, force: bool) -> Pushed:
         done = Pushed()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -34,7 +35,7 @@ T = TypeVar("T")
 RELOADS = 4
 
 
-class Reader:
+class Reader(ABC):
     """The files of a workspace as this handle last saw them. Safe for any number of threads.
 
     `distrusts` says that the snapshot was found not to match its index.
@@ -153,12 +154,12 @@ class Reader:
         if opened.foreign is not None:
             self._borrowed = absorb_foreign(self.fs, self.folder, opened.view, opened.foreign)
 
+    @abstractmethod
     def rest(self) -> bool:
         """Gives the files back until the next call, which reads them again, and says whether it has none open now.
 
         What was written is synced. Does nothing where it is at work, or holds on to something.
         """
-        raise NotImplementedError
 
     def rested_at(self) -> int | None:
         """The seq that the log is at, where this rests and the files are as they were then; else None. Wakes nobody."""

@@ -22,8 +22,9 @@ def deeds(manager: NativeSessionManager, since: int = 0) -> dict[Key, Deed]:
     try:
         follow.begin(LogPosition(since))
         found = Deeds(WS, "place", "me", 0)
-        for record in follow.next():
-            found.take(record)
+        with follow.taken() as records:
+            for record in records:
+                found.take(record)
         return found.found
     finally:
         follow.close()

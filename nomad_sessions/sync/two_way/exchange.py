@@ -11,6 +11,7 @@ compares both whole: what only one side has goes to the other, and of what both 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -100,9 +101,6 @@ class Exchange:
                     raise  # Whoever changes the log so fast is to be told of.
                 done = done.plus(self._compare_all(why, progress))
                 continue
-            except BaseException:
-                self._log.drop()  # Its place is beyond what was sent: that is read again.
-                raise
             if pushed is None:
                 break
             done = done.plus(pushed)
@@ -219,15 +217,10 @@ class Exchange:
         """Follows the log over what was fetched, before its retention takes that: else the next push would have to
         compare the whole."""
         done = Pushed()
-        try:
+        with contextlib.suppress(EventsPrunedError):  # The next push finds that, too, and does what is to be done then.
             end = self._log.now().seq
             while self._log.is_before(end) and (pushed := self._step()) is not None:
                 done = done.plus(pushed)
-        except EventsPrunedError:
-            self._log.drop()  # The next push finds that, too, and does what is to be done then.
-        except BaseException:
-            self._log.drop()
-            raise
         return done
 
     def _announce(self) -> None:
@@ -240,24 +233,23 @@ class Exchange:
 
     def _step(self) -> Pushed | None:
         """Sends what the next records did; None where there are none."""
-        records = self._log.next()
-        if not records:
-            return None
-        deeds = Deeds(self.workspace_id, self._place_id, self._machine, int(self._shadow.told("floor") or 0))
-        for each in records:
-            deeds.take(each)
-        changes = self._look(lambda view: current(view, self.workspace_id, list(deeds.found)))
-        for change in changes:
-            ended = deeds.found[change.key].ended
-            if change.key.kind == "session" and change.body is not None and ended is not None:
-                self._sender.end(change.key.id, ended)  # Another has its name since.
-        writes = [(write_of(each, deeds.found[each.key]), each.rev) for each in changes]
-        done = self._send([*writes, *self._recorded(records)])
-        self._shadow.tell("floor", str(deeds.floor))
-        if deeds.found or self._shadow.told(UNANNOUNCED):
-            self._announce()
-        self._log.confirm()
-        return done
+        with self._log.taken() as records:
+            if not records:
+                return None
+            deeds = Deeds(self.workspace_id, self._place_id, self._machine, int(self._shadow.told("floor") or 0))
+            for each in records:
+                deeds.take(each)
+            changes = self._look(lambda view: current(view, self.workspace_id, list(deeds.found)))
+            for change in changes:
+                ended = deeds.found[change.key].ended
+                if change.key.kind == "session" and change.body is not None and ended is not None:
+                    self._sender.end(change.key.id, ended)  # Another has its name since.
+            writes = [(write_of(each, deeds.found[each.key]), each.rev) for each in changes]
+            done = self._send([*writes, *self._recorded(records)])
+            self._shadow.tell("floor", str(deeds.floor))
+            if deeds.found or self._shadow.told(UNANNOUNCED):
+                self._announce()
+            return done
 
     def _recorded(self, records: Iterable[Body]) -> Iterator[tuple[Write, int]]:
         """What was recorded here; of what was fetched it is noted that it is here."""

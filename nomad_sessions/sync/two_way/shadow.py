@@ -106,14 +106,17 @@ class Shadow:
 
     def known(self, kind: Kind, ids: Collection[str]) -> dict[str, Known]:
         """What is known of these, by id, without those of which nothing is."""
-        wanted = [_bytes(each) for each in ids]
+        wanted = list(ids)
         found: dict[str, Known] = {}
         for begin in range(0, len(wanted), _AT_ONCE):
-            some = wanted[begin : begin + _AT_ONCE]
-            marks = ",".join("?" * len(some))
-            query = f"SELECT id, number, rev, gone, stamps FROM record WHERE kind = ? AND id IN ({marks})"
-            found |= {_text(row[0]): _known(row[1:]) for row in self._rows(query, (kind, *some))}
+            rows = self._rows_of("number, rev, gone, stamps", kind, wanted[begin : begin + _AT_ONCE])
+            found |= {_text(row[0]): _known(row[1:]) for row in rows}
         return found
+
+    def _rows_of(self, columns: str, kind: Kind, ids: Sequence[str]) -> list[Any]:
+        """The id and these columns of those of these that are known: of no more than `_AT_ONCE`."""
+        query = f"SELECT id, {columns} FROM record WHERE kind = ? AND id IN ({','.join('?' * len(ids))})"
+        return self._rows(query, (kind, *map(_bytes, ids)))
 
     def numbers(self, kind: Kind) -> dict[str, tuple[int, int, bool]]:
         """The number, the rev and whether it is gone, of all of a kind, by id."""
@@ -135,10 +138,8 @@ class Shadow:
         found: dict[str, None] = {}
         for begin in range(0, len(there), _AT_ONCE):
             some = there[begin : begin + _AT_ONCE]
-            marks = ",".join("?" * len(some))
-            query = f"SELECT id, number FROM record WHERE kind = ? AND rev <> {OTHERWISE} AND id IN ({marks})"
-            rows = self._rows(query, (kind, *(_bytes(name) for name, _, _ in some)))
-            same = {_text(name): number for name, number in rows}
+            rows = self._rows_of("number, rev", kind, [name for name, _, _ in some])
+            same = {_text(name): number for name, number, rev in rows if rev != OTHERWISE}
             found |= dict.fromkeys(name for name, number, _ in some if same.get(name) != number)
         rows = self._rows(f"SELECT id FROM record WHERE kind = ? AND rev = {OTHERWISE}", (kind,))
         return list(found | dict.fromkeys(_text(row[0]) for row in rows))
