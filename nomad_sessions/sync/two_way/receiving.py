@@ -65,14 +65,13 @@ def session(place: str, version: Version, messages: Mapping[str, Version], told:
         if _is_newer(view, version.key.id, None if state is None else state.rev, told):
             return [], lambda _: _WAITS
         beside: dict[str, int] = {}
+        changes = _moved(view, version.key.id, messages, told, beside)
+        if changes is None:
+            return [], lambda _: _WAITS
         if version.body is None:
-            changes: list[Body] = [] if state is None else [{"type": "session.deleted", "sessionId": version.key.id}]
+            changes += [] if state is None else [{"type": "session.deleted", "sessionId": version.key.id}]
         else:
-            moved = _moved(view, version.key.id, messages, told, beside)
-            if moved is None:
-                return [], lambda _: _WAITS
-            made = _made(version, messages) if state is None else _changed(view, state, version, messages)
-            changes = [*moved, *made]
+            changes += _made(version, messages) if state is None else _changed(view, state, version, messages)
         marked = _marked(place, changes, [version, *messages.values()])
         return marked, lambda after: _revs(after, [version.key, *(each.key for each in messages.values())], beside)
 
@@ -89,11 +88,11 @@ def _moved(
     view: View, session_id: str, messages: Mapping[str, Version], told: Told, beside: dict[str, int]
 ) -> list[Body] | None:
     """Takes those that another session has here out of it, which `beside` is told of with its rev; None where one of
-    them was changed since the place was told. A message belongs to one session, and the place says to which."""
+    them was changed since the place was told. A message belongs to one session, and the place says to which; one that
+    is gone there is gone from whichever session had it."""
     changes: list[Body] = []
     owners: dict[str, SessionState] = {}
-    names = [name for name, each in messages.items() if each.body is not None]
-    for name in view.owners(names):
+    for name in view.owners(messages):
         found = view.message(name)
         if found is not None and found[0].id != session_id:
             if not told.knows(_rev(view, found[1])):
@@ -194,21 +193,28 @@ def loose_messages(place: str, session_id: str, messages: Mapping[str, Version],
             return [], lambda _: _WAITS
         changes: list[Body] = []
         done: list[Version] = []
+        beside: dict[str, int] = {}
         for name, each in messages.items():
             ours = state.message(name)
             if _is_newer(view, name, None if ours is None else _rev(view, ours), told):
                 continue
             if ours is None and each.body is not None and (session_id != WORKSPACE or view.message(name) is not None):
                 continue
+            moved = [] if each.body is not None else _moved(view, session_id, {name: each}, told, beside)
+            if moved is None:
+                continue
+            changes += moved
             done.append(each)
             if each.body is None:
                 gone = {"type": "message.deleted", "sessionId": session_id, "messageId": name}
                 changes += [gone] if ours is not None else []
             elif ours is None or not same(_plain_message(view, ours), _body(each)):
                 changes.append(_message("message.merged", session_id, _body(each)))
-        if any(each["type"] == "message.deleted" for each in changes) and session_id != WORKSPACE:
+        own = [each for each in changes if each["sessionId"] == session_id and session_id != WORKSPACE]
+        if any(each["type"] == "message.deleted" for each in own):
             changes.append(_as_it_was(state))
-        beside = {session_id: state.rev} if changes and session_id != WORKSPACE else {}
+        if own:
+            beside[session_id] = state.rev
         return _marked(place, changes, done), lambda after: _revs(after, [each.key for each in done], beside)
 
     return operation
