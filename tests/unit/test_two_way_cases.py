@@ -278,15 +278,17 @@ def test_a_comparison_of_the_whole_while_a_message_streams_ends(two: tuple[Machi
 def test_a_message_that_is_gone_is_gone_from_whichever_session_had_it(tmp_path: Path) -> None:
     place, clock = MemoryPlace(), ManualClock(NOW)
     one, two, three = (Machine(tmp_path / name, place, clock) for name in "abc")
-    for session in ("first", "second", "third"):
-        one.manager.create_session(WS, id=session)
+    for each, session in ((one, "first"), (two, "second"), (three, "third")):
+        each.manager.create_session(WS, id=session)
     settle(one, two, three)
     three.say("third", "In the third", id="m")
     clock.advance(10)
     two.say("second", "In the second", id="m")
     settle(two)
+    clock.advance(10)
     one.say("first", "In the first", id="m")
     one.shadow.unlink()
+    clock.advance(1_000)
     one.manager.delete_session(WS, "first")
     settled((one, two, three))
     assert [each.texts(session) for each in (one, two, three) for session in ("second", "third")] == [[]] * 6
