@@ -65,6 +65,10 @@ class IdSource:
             value = self._value + 1
             if value > _MAX_VALUE:
                 raise OverflowError("no ULID is greater than the last one")
+        if value & 1023 and value == self._value + 1:  # One more: but for the last two digits it is the same text.
+            self._value = value
+            self._last = self._last[:-2] + _PAIRS[value & 1023]
+            return self._last
         self._value = value
         ms = value >> _RANDOM_BITS
         if ms != self._ms:
@@ -94,9 +98,12 @@ def derive_id(ms: int, *parts: str) -> str:
     """
     if not 0 <= ms <= _MAX_MS:
         raise ValueError(f"time {ms} does not fit into a ULID")
-    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
-    digest = hashlib.sha256(b"".join([piece for data in encoded for piece in (len(data).to_bytes(8, "big"), data)]))
-    return _encode_time(ms) + _encode_low(int.from_bytes(digest.digest()[:10], "big"))
+    pieces: list[bytes] = []
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        pieces += (len(data).to_bytes(8, "big"), data)
+    digest = hashlib.sha256(b"".join(pieces)).digest()
+    return _encode_time(ms) + _encode_low(int.from_bytes(digest[:10], "big"))
 
 
 def is_ulid(s: str) -> bool:

@@ -25,7 +25,7 @@ from nomad_sessions.models import Event, Message, Session
 from nomad_sessions.operations.reading import message_model, session_model
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.bodies import join_parts, patch
-from nomad_sessions.workspace.state import RECORDED, Body, MessageState, Ref, SessionState, apply
+from nomad_sessions.workspace.state import RECORDED, Body, MessageState, Ref, SessionState, Span, apply
 
 __all__ = ["SNAPSHOT", "SessionReplica", "tells_all"]
 
@@ -39,7 +39,7 @@ class _Nowhere:
     def record(self, offset: int, length: int) -> dict[str, Any]:
         raise AssertionError("a replica's messages are held, not read")
 
-    def raw(self, offset: int, length: int) -> bytes | None:
+    def span(self, offset: int, length: int) -> Span | None:
         return None
 
 

@@ -80,7 +80,8 @@ def _read(
     report.sessions.read += 1
     try:
         keep = path.stat().st_size < LARGE  # A larger one is read twice.
-        nodes, titles = nodes_of(path, report, keep=keep)
+        read = verbatim.at_once(path)
+        nodes, titles = nodes_of(path, report, keep=keep, read=read)
     except OSError as error:
         report.sessions.skipped += 1
         report.skip(str(path), f"the file cannot be read: {error.strerror}")
@@ -109,6 +110,7 @@ def _read(
         whole = parsed(head.name, chosen)
         whole.inner = [parsed(f"{head.name}/{nodes[chain[0]].uuid}", chain) for chain in chains]
     _count_rest(nodes, [*chosen, *(n for chain in chains for n in chain)], report)
+    whole.read_from = read
     _entitle(whole, titles, _described(meta))
     if link is not None:
         _link(whole.session, *link)

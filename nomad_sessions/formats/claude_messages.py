@@ -50,9 +50,10 @@ def messages_of(nodes: Iterable[Node], read: Reader, source: str, path: str, rep
     names: dict[str, str] = {}
     for node in nodes:
         if node.message_id:
-            if lines[node.message_id][0] is not node:
+            own = lines[node.message_id]
+            if own[0] is not node:
                 continue
-            records = [read(each) for each in lines[node.message_id]]
+            records = [read(each) for each in own]
         else:
             records = [read(node)]
         if not records[0]:
@@ -70,28 +71,26 @@ def messages_of(nodes: Iterable[Node], read: Reader, source: str, path: str, rep
             yield message, place
 
 
-def _messages(
-    records: list[Mapping[str, Any]], names: dict[str, str], report: ImportReport
-) -> Iterator[dict[str, Any]]:
+def _messages(records: list[Mapping[str, Any]], names: dict[str, str], report: ImportReport) -> list[dict[str, Any]]:
     record = records[0]
     kind = record.get("type")
     if kind == "assistant":
-        yield _answer(records, names)
-    elif kind == "user":
-        yield from _user(record, names, report)
-    elif kind == "system" and record.get("subtype") == "compact_boundary":
+        return [_answer(records, names)]
+    if kind == "user":
+        return _user(record, names, report)
+    if kind == "system" and record.get("subtype") == "compact_boundary":
         content = as_text(record.get("content")) or "Conversation compacted"
-        yield {"role": "system", "content": content, "claude": {"subtype": "compact_boundary"}}
-    else:
-        what = text(record.get("subtype")) or text(record.get("type")) or "no type"
-        report.ignore(f"Claude Code's own record: {what}")
+        return [{"role": "system", "content": content, "claude": {"subtype": "compact_boundary"}}]
+    what = text(record.get("subtype")) or text(record.get("type")) or "no type"
+    report.ignore(f"Claude Code's own record: {what}")
+    return []
 
 
 def _answer(records: list[Mapping[str, Any]], names: dict[str, str]) -> dict[str, Any]:
     last = mapping(records[-1].get("message"))
     parts: list[dict[str, Any]] = []
     for record in records:
-        parts += [_part(block, names) for block in blocks(_content(record))]
+        parts += [_part(block, names) for block in blocks(content_of(record.get("message")))]
     message: dict[str, Any] = {"role": "assistant", "parts": parts, "status": "completed"}
     model = text(last.get("model"))
     if model and model != "<synthetic>":
@@ -112,9 +111,12 @@ def _part(block: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
     kind = text(block.get("type")) or "unknown"
     if kind == "text" and isinstance(block.get("text"), str):
         return {"type": "text", "content": block["text"]}
+    part: dict[str, Any]
     if kind == "thinking" and isinstance(block.get("thinking"), str):
         part = {"type": "thinking", "content": block["thinking"]}
-        return {**part, "signature": block["signature"]} if isinstance(block.get("signature"), str) else part
+        if isinstance(block.get("signature"), str):
+            part["signature"] = block["signature"]
+        return part
     call, name = text(block.get("id")), text(block.get("name"))
     if "input" in block and call and name:
         names[call] = name
@@ -138,53 +140,51 @@ def _file(block: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return {"type": kind, "claude": dict(block)}
 
 
-def _user(record: Mapping[str, Any], names: Mapping[str, str], report: ImportReport) -> Iterator[dict[str, Any]]:
-    content = _content(record)
+def _user(record: Mapping[str, Any], names: Mapping[str, str], report: ImportReport) -> list[dict[str, Any]]:
+    content = content_of(record.get("message"))
     if record.get("isCompactSummary") is True:
-        yield {"role": "system", **_told(content), "metadata": {"compaction": {"tailStart": None}}}
-        return
+        return [{"role": "system", **_told(content), "metadata": {"compaction": {"tailStart": None}}}]
     if record.get("isMeta") is True:
         report.ignore("Claude Code's own text (isMeta)")
-        return
+        return []
     if isinstance(content, str):
-        if content.lstrip().startswith(_LOCAL):
-            report.ignore("a local command and its output")
-        else:
-            yield {"role": "user", "content": content}
-        return
+        if not content.lstrip().startswith(_LOCAL):
+            return [{"role": "user", "content": content}]
+        report.ignore("a local command and its output")
+        return []
+    found: list[dict[str, Any]] = []
     said: list[dict[str, Any]] = []
     given = blocks(content)
     if not given:
         report.ignore("a prompt that says nothing")
     for block in given:
         if block.get("type") == "tool_result" and text(block.get("tool_use_id")):
-            yield _result(block, names)
+            found.append(_result(block, names))
         elif block.get("type") == "text" and (text(block.get("text")) or "").lstrip().startswith(_LOCAL):
             report.ignore("a local command and its output")
         else:
             said.append(_part(block, {}))
     if len(said) == 1 and said[0]["type"] == "text" and "content" in said[0]:
-        yield {"role": "user", "content": said[0]["content"]}
+        found.append({"role": "user", "content": said[0]["content"]})
     elif said:
-        yield {"role": "user", "parts": said}
+        found.append({"role": "user", "parts": said})
+    return found
 
 
 def _result(block: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     call = block["tool_use_id"]
-    content = block.get("content")
     message: dict[str, Any] = {"role": "tool", "toolCallId": call}
     if call in names:
         message["toolName"] = names[call]
-    return message | _told(content) | {"status": "error" if block.get("is_error") is True else "completed"}
-
-
-def _content(record: Mapping[str, Any]) -> Any:
-    """What a record says; its message is an object with the content, or that alone."""
-    return content_of(record.get("message"))
+    message |= _told(block.get("content"))
+    message["status"] = "error" if block.get("is_error") is True else "completed"
+    return message
 
 
 def _told(content: Any) -> dict[str, Any]:
     """What a result or a summary says: text as one, and whatever else is in it beside that."""
+    if isinstance(content, str):
+        return {"content": content}
     told: list[str] = []
     parts: list[dict[str, Any]] = []
     for block in blocks(content):

@@ -10,10 +10,11 @@ is left over are abandoned branches (`reference` 3.3: keeps every record of all 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from nomad_sessions.formats.jsonl import Line, lines
+from nomad_sessions.formats.jsonl import Line, lines, lines_of
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.formats.values import mapping, objects, text
 
@@ -30,22 +31,21 @@ class Node:
     __slots__ = ("calls", "kind", "length", "message_id", "offset", "parent", "record", "results", "side", "uuid")
 
     def __init__(self, line: Line, keep: bool) -> None:
-        record = line.record
-        message = mapping(record.get("message"))
-        self.offset = line.offset
-        self.length = line.length
-        self.kind = text(record.get("type")) or ""
-        self.uuid = text(record.get("uuid"))
-        self.parent = text(record.get("parentUuid")) or text(record.get("logicalParentUuid"))
-        self.side = record.get("isSidechain") is True or record.get("teamName") is not None
+        record, self.offset, self.length = line
+        get = record.get
+        message = mapping(get("message"))
+        self.kind = text(get("type")) or ""
+        self.uuid = text(get("uuid"))
+        self.parent = text(get("parentUuid")) or text(get("logicalParentUuid"))
+        self.side = get("isSidechain") is True or get("teamName") is not None
         self.message_id = text(message.get("id")) if self.kind == "assistant" else None
-        self.calls: Sequence[str] = ()
-        self.results: Sequence[str] = ()
-        content = message.get("content")
-        if isinstance(content, list):
-            blocks = objects(content)
-            self.calls = [each for block in blocks if "input" in block and (each := text(block.get("id")))]
-            self.results = [each for block in blocks if (each := text(block.get("tool_use_id")))]
+        self.calls: list[str] = []
+        self.results: list[str] = []
+        for block in objects(message.get("content")):
+            if "input" in block and (call := text(block.get("id"))):
+                self.calls.append(call)
+            if "tool_use_id" in block and (call := text(block["tool_use_id"])):
+                self.results.append(call)
         self.record: dict[str, Any] | None = record if keep else None
 
     @property
@@ -54,16 +54,19 @@ class Node:
         return self.kind in _SPOKEN
 
 
-def nodes_of(path: Path, report: ImportReport, *, keep: bool) -> tuple[list[Node], dict[str, str]]:
+def nodes_of(
+    path: Path, report: ImportReport, *, keep: bool, read: bytes | None = None
+) -> tuple[list[Node], dict[str, str]]:
     """The records of a file that have a place in the tree, in file order, and the last title of each kind. With `keep`
-    the records stay in memory. Those that have no place are in the report."""
+    the records stay in memory. Those that have no place are in the report. `read` are the bytes of the file, where they
+    are at hand."""
     nodes: list[Node] = []
     titles: dict[str, str] = {}
-    for line in lines(path, report):
-        kind = text(line.record.get("type")) or "no type"
+    for line in lines(path, report) if read is None else lines_of(BytesIO(read), path, report):
         if text(line.record.get("uuid")):
             nodes.append(Node(line, keep))
             continue
+        kind = text(line.record.get("type")) or "no type"
         title = text(line.record.get(TITLES.get(kind, "")))
         if title:
             titles[kind] = title

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from typing import Any, overload
 
 from nomad_sessions.formats.values import finite
-from nomad_sessions.storage.codec import decode, encode
+from nomad_sessions.storage.codec import Buffer, decode, encode
 from nomad_sessions.workspace.lines import Written
 from nomad_sessions.workspace.state import Body
 
@@ -102,15 +102,16 @@ class _Apart(Written):
 
     __slots__ = ("_at", "_file", "_size")
 
-    def __init__(self, body: Body, file: _File, data: bytes) -> None:
-        super().__init__(body, b"")
+    def __init__(self, body: Written, file: _File) -> None:
+        super().__init__(body, b"", b"")
+        data = b"".join(body.json())
         self._file = file
         self._at = file.add(data)
         self._size = len(data)
 
-    def json(self) -> bytes:
+    def json(self) -> tuple[bytes, Buffer]:
         """Its JSON."""
-        return self._file.read(self._at, self._size)
+        return self._file.read(self._at, self._size), b""
 
 
 class Bodies:
@@ -123,9 +124,9 @@ class Bodies:
 
     def append(self, body: Body) -> None:
         """Adds a message."""
-        data = body.json() if isinstance(body, Written) else b""
-        self._size += len(data)
-        if self._size > _KEPT and data:
-            self._file = self._file or _File()
-            body = _Apart(body, self._file, data)
+        if isinstance(body, Written):
+            self._size += sum(map(len, body.json()))
+            if self._size > _KEPT:
+                self._file = self._file or _File()
+                body = _Apart(body, self._file)
         self.all.append(body)

@@ -46,14 +46,13 @@ def lines_of(file: BinaryIO, path: Path, report: ImportReport | None, offset: in
     """As `lines`, for an open file that stands at a byte offset; `path` names it in the report."""
     while raw := file.readline(MAX_LINE):
         length = len(raw)
-        whole = raw.endswith(b"\n")
-        if not whole and length == MAX_LINE:
+        if length == MAX_LINE and not raw.endswith(b"\n"):
             length += _rest_of_line(file)
             _skip(report, path, offset, f"a line of over {MAX_LINE >> 20} MiB")
         elif (record := _object(raw)) is not None:
             yield Line(record, offset, length)
         else:
-            yield from _found_in(raw, path, offset, whole, report)
+            yield from _found_in(raw, path, offset, raw.endswith(b"\n"), report)
         offset += length
 
 

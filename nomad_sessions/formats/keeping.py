@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nomad_sessions.errors import ConflictError, StorageError
 from nomad_sessions.formats.importing import mark_of
 from nomad_sessions.formats.report import ImportReport, ParsedSession
-from nomad_sessions.formats.source import Found, Original
+from nomad_sessions.formats.source import Found
 from nomad_sessions.models import Session
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def keep_original(
     another = noted.get("source") not in (None, os.path.abspath(report.source))
     if stored is not None and another and parsed.session["updatedAt"] <= stored.updated_at:
         return  # Another source than the one it came from, which says nothing newer: it stays that one's.
-    original = _kept_anew(manager, workspace_id, found, noted, report)
+    original = _kept_anew(manager, workspace_id, found, noted, report, parsed.read_from)
     if original is not None:
         for each in (parsed, *parsed.inner):
             each.session["imported"] = {**mark_of(each.session), "original": original}
@@ -105,15 +105,21 @@ def _inner(manager: NativeSessionManager, workspace_id: str, session: Session) -
 
 
 def _kept_anew(
-    manager: NativeSessionManager, workspace_id: str, found: Found, mark: Mapping[str, Any], report: ImportReport
+    manager: NativeSessionManager,
+    workspace_id: str,
+    found: Found,
+    mark: Mapping[str, Any],
+    report: ImportReport,
+    read: bytes | None = None,
 ) -> dict[str, Any] | None:
     """What a mark will say of the original as it is now, where it was `mark`; None where there is none to keep, or it
-    cannot be read."""
+    cannot be read. `read` is the original, where that has been done."""
     if found.original is None:
         return None
     try:
+        pieces = found.original.read() if read is None else iter((read,))
         known = _lasting(kept_chunks(mark) or ())
-        chunks = list(_chunks(found.original, known, partial(manager._attach, workspace_id)))
+        chunks = list(_chunks(pieces, known, partial(manager._attach, workspace_id)))
     except StorageError:  # Ours, and some of ours are the system's too.
         raise
     except OSError as error:
@@ -140,9 +146,11 @@ def _lasting(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
     return chunks[:at]
 
 
-def _chunks(source: Original, known: Sequence[Chunk], keep: Callable[[memoryview, str | None], str]) -> Iterator[Chunk]:
+def _chunks(
+    pieces: Iterator[bytes], known: Sequence[Chunk], keep: Callable[[memoryview, str | None], str]
+) -> Iterator[Chunk]:
     """The chunks of a source, those that are `known` as far as it begins with them, the rest kept now."""
-    reading, digest = _Reading(source.read()), hashlib.sha256()
+    reading, digest = _Reading(pieces), hashlib.sha256()
     done = False
     for chunk in known:
         reading.fill(chunk.size)
@@ -166,12 +174,13 @@ def _chunks(source: Original, known: Sequence[Chunk], keep: Callable[[memoryview
 
 
 class _Reading:
-    """A source while it is read: what is read ahead is at most a chunk and one of its pieces."""
+    """A source while it is read: what is read ahead is at most a chunk and one of its pieces. A piece that nothing
+    follows is not copied."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._border = 0  # Where a chunk may end, says the source.
-        self.data = bytearray()
+        self.data: bytes | bytearray = b""
 
     def fill(self, size: int) -> None:
         """Reads on until so many bytes are there, or there are no more."""
@@ -181,7 +190,11 @@ class _Reading:
                 return
             if not piece:
                 self._border = len(self.data)
-            self.data += piece
+            elif not self.data:
+                self.data = piece
+            else:
+                self.data = self.data if isinstance(self.data, bytearray) else bytearray(self.data)
+                self.data += piece
 
     def chunk(self) -> int:
         """The size of the next chunk, which is there then; 0 at the end."""
@@ -191,5 +204,8 @@ class _Reading:
 
     def drop(self, size: int) -> None:
         """Forgets the first bytes."""
-        del self.data[:size]
+        if isinstance(self.data, bytearray):
+            del self.data[:size]
+        else:
+            self.data = self.data[size:]
         self._border = max(0, self._border - size)

@@ -108,7 +108,7 @@ def _body(
             messages.prepare(given, {}, lambda data: manager._attach(workspace_id, data)), session_id
         )
     added = encode({"sessionId": session_id, **more, "imported": noted})
-    return Written(plain, b"".join((encoded[:-1], b",", added[1:])))
+    return Written(plain, added[:-1] + b",", memoryview(encoded)[1:])
 
 
 def _is_special(message: Mapping[str, Any]) -> bool:

@@ -157,7 +157,8 @@ class ParsedSession:
     the source hides included; those of a very large session are made anew each time they are asked for. `visible` says
     how many of them, from the first, are not hidden by a revert.
     `places[i]` is where `messages[i]` stands in the source, for reports. `inner` are sessions that the source keeps
-    inside of this one (the sub-agents of an old Claude Code): children, to be stored after it.
+    inside of this one (the sub-agents of an old Claude Code): children, to be stored after it. `read_from` are the
+    bytes of its original, where they are at hand.
     """
 
     session: dict[str, Any]
@@ -165,6 +166,7 @@ class ParsedSession:
     places: list[str]
     visible: int
     inner: list[ParsedSession] = field(default_factory=list)
+    read_from: bytes | None = None
 
     @property
     def reverted(self) -> bool:

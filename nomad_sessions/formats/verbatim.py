@@ -21,12 +21,22 @@ from nomad_sessions.formats.source import Original
 from nomad_sessions.formats.values import as_json
 from nomad_sessions.storage.codec import decode
 
-__all__ = ["Rows", "of_file", "of_files", "of_rows", "select"]
+__all__ = ["Rows", "at_once", "of_file", "of_files", "of_rows", "select"]
 
 _BLOCK = 1 << 20
+_WHOLE = 16 << 20  # bytes; a file up to so large is read at once
 
 Rows = Callable[[sqlite3.Connection], Iterable[tuple[str, sqlite3.Row]]]
 """The rows of a session, each with the name of its table, those that change least first."""
+
+
+def at_once(path: Path) -> bytes | None:
+    """The bytes of a file that is not large, to be parsed and to be kept as well; None of one that is, or to which
+    somebody wrote meanwhile. Raises `OSError`."""
+    with path.open("rb") as file:
+        begun = os.fstat(file.fileno())
+        data = file.read(begun.st_size) if begun.st_size <= _WHOLE else None
+        return data if _is_as_it_was(file, begun) else None
 
 
 def of_file(path: Path) -> Original:
@@ -60,13 +70,13 @@ def _selected(
 def _bytes_of(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         begun = os.fstat(file.fileno())
-        crc = 0  # Who keeps it makes a digest; here it is enough to tell one reading from another.
+        crc, last = 0, b""  # Who keeps it makes a digest; here it is enough to tell one reading from another.
         for block in _blocks(file, begun.st_size):
-            crc = zlib.crc32(block, crc)
+            crc, last = zlib.crc32(last, crc), block
             yield block
-        ended = os.fstat(file.fileno())
-        if (ended.st_size, ended.st_mtime_ns) == (begun.st_size, begun.st_mtime_ns):
+        if _is_as_it_was(file, begun):
             return
+        crc = zlib.crc32(last, crc)  # Of what was read at once, as most is, only now.
         # It was written to meanwhile. If it reads the same again, it was only written on.
         file.seek(0)
         again = 0
@@ -76,9 +86,15 @@ def _bytes_of(path: Path) -> Iterator[bytes]:
             raise OSError(None, "it was rewritten while it was read")
 
 
+def _is_as_it_was(file: BinaryIO, begun: os.stat_result) -> bool:
+    ended = os.fstat(file.fileno())
+    return (ended.st_size, ended.st_mtime_ns) == (begun.st_size, begun.st_mtime_ns)
+
+
 def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    at_once = size if size <= _WHOLE else _BLOCK
     while size:
-        block = file.read(min(_BLOCK, size))
+        block = file.read(min(at_once, size))
         if not block:
             raise OSError(None, "it was cut off while it was read")
         size -= len(block)

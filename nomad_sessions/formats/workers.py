@@ -29,7 +29,7 @@ __all__ = ["UNUSABLE", "Job", "import_by_several"]
 
 UNUSABLE = (CorruptionError, UnsupportedFormatError, LockTimeoutError)
 """What is wrong with one workspace alone, and says nothing of others."""
-_GARBAGE = 200_000  # containers made, and not freed, between two looks for cycles
+_GARBAGE = 5_000_000  # containers made, and not freed, between two looks for cycles: more than a session has
 _LOOK_EVERY = 0.1  # seconds between two looks at how far the others are
 
 Take = Callable[["NativeSessionManager", Found, str, ImportReport], None]

@@ -6,7 +6,8 @@ that answer alone, and no number in it is a float. Verified by a property in `te
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from .base import names_of
@@ -46,8 +47,13 @@ def settled(message: Mapping[str, Any]) -> dict[str, Any] | None:
     None where only the model can tell: for another role or status, for what is not text, whole numbers and parts of
     ours. Shares its values with the message. Cost: about 2 us, whatever the length of the texts.
     """
-    if not _fits("message", message) or message.get("role") not in ROLES:
+    nested = _nested("message", (*message, *map(type, message.values())))
+    if nested is None or message.get("role") not in ROLES:
         return None
+    for key in nested:
+        given = message[key]
+        if not _is_flat(key, (*given, *map(type, given.values()))):
+            return None
     more: dict[str, Any] = {}
     status = message.get("status")
     if status is None:
@@ -60,28 +66,41 @@ def settled(message: Mapping[str, Any]) -> dict[str, Any] | None:
     return None if "content" in message else _with_parts(more, parts)
 
 
-def _fits(what: str, record: Mapping[str, Any]) -> bool:
-    """Whether each value has just the type that its field has, and what is no field is a text or a whole number."""
+_Shape = tuple[str | type, ...]
+"""The keys of a record, then the types of its values."""
+
+
+@lru_cache(maxsize=256)  # Messages by the million have a few shapes.
+def _nested(what: str, shape: _Shape) -> tuple[str, ...] | None:
+    """The keys whose values are objects of ours, where each value has just the type that its field has, and what is no
+    field is a text or a whole number; else None."""
     types, fields = _TYPES[what], _FIELDS[what]
-    for key, value in record.items():
-        kind, wanted = type(value), types.get(key)
+    nested = []
+    for key, kind in _pairs(shape):
+        wanted = types.get(key)
         if kind is wanted:
-            if kind is dict and key in _TYPES and not _is_flat(_TYPES[key], value):
-                return False
+            if kind is dict and key in _TYPES:
+                nested.append(key)
         elif wanted is not None or key in fields or kind not in _SCALARS or not key.isascii():
-            return False
-    return True
+            return None
+    return tuple(nested)
 
 
-def _is_flat(types: Mapping[str, type], record: Mapping[str, Any]) -> bool:
-    return all(type(value) is types.get(key) for key, value in record.items())
+@lru_cache(maxsize=256)
+def _is_flat(what: str, shape: _Shape) -> bool:
+    return all(kind is _TYPES[what].get(key) for key, kind in _pairs(shape))
+
+
+def _pairs(shape: _Shape) -> Iterable[tuple[Any, Any]]:
+    half = len(shape) // 2
+    return zip(shape[:half], shape[half:], strict=True)
 
 
 def _with_parts(more: dict[str, Any], parts: list[Any]) -> dict[str, Any] | None:
     texts: list[str] = []
     calls: list[dict[str, Any]] = []
     for part in parts:
-        if type(part) is not dict or not _fits("part", part):
+        if type(part) is not dict or _nested("part", (*part, *map(type, part.values()))) is None:
             return None
         kind = part.get("type")
         if kind not in PART_TYPES:

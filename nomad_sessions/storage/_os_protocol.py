@@ -58,6 +58,9 @@ class FileSystem(Protocol):
     def sync_dir(self, path: str, /) -> None:
         """Make the names in this folder durable: creations, renames and removals (nothing to do on Windows)."""
 
+    def uncache(self, fd: int, /) -> None:
+        """Say that nobody will read this file soon: what of it is durable need not be kept in memory. A hint."""
+
     def truncate(self, fd: int, n: int, /) -> None:
         """Cut or extend the file to `n` bytes."""
 

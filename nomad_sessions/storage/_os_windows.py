@@ -86,6 +86,9 @@ class WindowsFileSystem:
                     raise OSError(errno.EIO, "the write makes no progress")
                 view = view[written:]
 
+    def uncache(self, fd: int, /) -> None:
+        pass  # There is no such call.
+
     def sync_dir(self, path: str, /) -> None:
         return
 

@@ -19,6 +19,7 @@ from nomad_sessions.storage.files import read_whole
 __all__ = ["FOLDER", "is_kept", "name_of", "read", "store"]
 
 FOLDER = "attachments"
+_LARGE = 1 << 20
 _NAME = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -56,6 +57,8 @@ def store(fs: FileSystem, workspace: str, data: Buffer, digest: str) -> str:
     try:
         fs.pwrite_all(fd, data, 0)
         fs.sync(fd)
+        if len(data) >= _LARGE:  # The original of an import: it is not to take the place of what is worked with.
+            fs.uncache(fd)
     except BaseException:
         with contextlib.suppress(OSError):
             fs.unlink(temporary)

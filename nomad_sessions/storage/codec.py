@@ -25,12 +25,15 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 __all__ = [
     "FRAME_PREFIX_LENGTH",
     "FRAME_START",
+    "Buffer",
     "crc",
     "decode",
     "decode_text",
     "encode",
+    "encode_name",
     "frame",
     "frame_parts",
+    "is_framed",
     "repeats_keys",
     "unframe",
 ]
@@ -42,6 +45,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 _CONSTANTS = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
 _scanstring: Callable[[str, int, bool], tuple[str, int]] = vars(_decoder)["scanstring"]
 crc = zlib.crc32
+Buffer = bytes | memoryview
 
 
 def encode(value: Any, *, finite: bool = False) -> bytes:
@@ -57,6 +61,11 @@ def encode(value: Any, *, finite: bool = False) -> bytes:
     if not finite and (b"NaN" in data or b"Infinity" in data):
         return _encode_slow(value)
     return data
+
+
+def encode_name(name: str) -> bytes:
+    """As `encode`, for text; in a third of the time where it is letters and digits, as ids are."""
+    return b'"%b"' % name.encode() if name.isascii() and name.isalnum() else encode(name, finite=True)
 
 
 def decode(data: bytes, *, deep: bool = True) -> Any:
@@ -102,7 +111,7 @@ def frame(body: bytes) -> bytes:
     return frame_parts(body[1:])
 
 
-def frame_parts(*rest: bytes) -> bytes:
+def frame_parts(*rest: Buffer) -> bytes:
     """As `frame`, of what follows the brace that begins the object, given in pieces: they are copied once."""
     crc = 0
     for piece in rest:
@@ -116,6 +125,12 @@ def unframe(line: bytes) -> bytes | None:
     if not rest or not line.startswith(b'{"crc":"%08x",' % zlib.crc32(rest)):
         return None
     return b"{" + rest
+
+
+def is_framed(data: bytes, start: int, stop: int) -> bool:
+    """Whether these bytes are a framed line without its newline, each as it was written."""
+    rest = data[start + FRAME_PREFIX_LENGTH : stop]
+    return bool(rest) and data.startswith(b'{"crc":"%08x",' % zlib.crc32(rest), start)
 
 
 def _refuse_constant(name: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from nomad_sessions.errors import JournalCorruptError
 from nomad_sessions.storage import table
 from nomad_sessions.storage.segment import Seal, Segment
-from nomad_sessions.storage.table import Keys, Region, TableDamaged
+from nomad_sessions.storage.table import Keys, TableDamaged
 
 __all__ = ["Sealed", "TablesDamaged"]
 
@@ -41,14 +41,10 @@ class Sealed:
         where they are not there."""
         if not keys:
             return {}
-        segment = self.segment
-        known = self._keys.setdefault(name, Keys())
-
-        def read(region: Region) -> dict[str, list[Any]]:
-            possible = known.possible(keys, region, lambda: table.rows(segment.fs, segment.fd, region))
-            return table.lookup_many(segment.fs, segment.fd, region, possible)
-
-        found: dict[str, list[Any]] = self._verified(read, name)
+        segment, known = self.segment, self._keys.setdefault(name, Keys())
+        found: dict[str, list[Any]] = self._verified(
+            lambda region: known.find(segment.fs, segment.fd, region, keys), name
+        )
         return found
 
     def rows(self, name: str) -> list[list[Any]]:

@@ -117,14 +117,15 @@ class Segment:
 
     def raw(self, offset: int, length: int) -> bytes:
         """The same as JSON, not decoded."""
-        return self.body_of(self.fs.pread(self.fd, length, offset), offset)
-
-    def body_of(self, line: bytes, offset: int) -> bytes:
-        """The record in a line that was read from an offset, as JSON. Raises as `record` does."""
+        line = self.fs.pread(self.fd, length, offset)
         body = unframe(line)
         if body is None:
-            raise JournalCorruptError(path=self.path, offset=offset, length=len(line), reason="checksum")
+            raise self.damaged(offset, len(line))
         return body
+
+    def damaged(self, offset: int, length: int) -> JournalCorruptError:
+        """What to raise where the bytes of a line are not as written."""
+        return JournalCorruptError(path=self.path, offset=offset, length=length, reason="checksum")
 
     def seal(self) -> Seal | None:
         """The seal, read from the end of the file, or None while the segment is the live one. A few kilobytes read."""

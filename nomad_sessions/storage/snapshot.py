@@ -155,11 +155,8 @@ class Snapshot:
         """The rows of those `ids` that are there, by id; who asks for many is answered from memory where they are not
         there."""
 
-        def read(fd: int) -> dict[str, list[Any]]:
-            possible = self._item_keys.possible(ids, self._items, lambda: table.rows(self._fs, fd, self._items))
-            return table.lookup_many(self._fs, fd, self._items, possible)
-
-        return {key: _item(fields) for key, fields in self._verified(read).items()}
+        found = self._verified(lambda fd: self._item_keys.find(self._fs, fd, self._items, ids))
+        return {key: _item(fields) for key, fields in found.items()}
 
     def items(self) -> Iterator[ItemRow]:
         """The rows of all items, sorted by id."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import encode
@@ -24,13 +24,8 @@ _BUFFER = 1 << 20
 _SEPARATOR = b",\n"
 
 
-class Item(NamedTuple):
-    """One item to write: its id, that as JSON, its whole line (`line_of`), the number at which it was created."""
-
-    id: str
-    name: bytes
-    line: bytes
-    created: int
+Item = tuple[str, bytes, bytes, int]
+"""One item to write: its id, that as JSON, its whole line (`line_of`), the number at which it was created."""
 
 
 def line_of(name: bytes, body: bytes) -> bytes:

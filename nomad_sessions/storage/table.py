@@ -13,7 +13,7 @@ from __future__ import annotations
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from nomad_sessions.storage._os import FileSystem
@@ -25,6 +25,7 @@ crc = zlib.crc32
 
 _PREFIX = len('["00000000",')
 _WINDOW = 4096
+_MANY = 16
 
 
 class TableDamaged(Exception):
@@ -41,7 +42,7 @@ class Region(NamedTuple):
 
 def row(fields: list[Any]) -> bytes:
     """The line of a row, without separator; `fields[0]` is the key, a `str`."""
-    return checked(encode(fields)[1:])
+    return checked(encode(fields, finite=True)[1:])
 
 
 def checked(rest: bytes) -> bytes:
@@ -100,26 +101,35 @@ def _cost(region: Region) -> int:
 class Keys:
     """What is known of a table's keys without reading it: enough to say of most keys that they are not there.
 
-    Nothing at first. Once the lookups have cost what reading the table whole costs, it is read whole, and 8 bytes of
-    each key are kept. So however many keys are asked for, at most about twice the least possible is read, and who asks
-    for a few reads and keeps nothing more (ski rental).
+    Nothing at first; the first and the last once many keys are asked for at once, for ids begin with a time (an SSTable
+    is passed over in the same way). Once the lookups have cost what reading the table whole costs, it is read whole,
+    and 8 bytes of each key are kept. So however many keys are asked for, at most about twice the least possible is
+    read, and who asks for a few reads and keeps nothing more (ski rental).
     """
 
-    __slots__ = ("_prints", "_spent")
+    __slots__ = ("_ends", "_prints", "_spent")
 
     def __init__(self) -> None:
+        self._ends: tuple[str, str] | None = None
         self._prints: array[int] | None = None
         self._spent = 0
 
-    def possible(self, keys: Collection[str], region: Region, read: Callable[[], list[list[Any]]]) -> Collection[str]:
-        """Those of `keys` that may be in the table; `read` gives its rows as `rows` does."""
+    def find(self, fs: FileSystem, fd: int, region: Region, keys: Collection[str]) -> dict[str, list[Any]]:
+        """As `lookup_many`, of the one table that this is of."""
+        if len(keys) >= _MANY and region.length:
+            if self._ends is None:
+                first, last = (_row_at(fs, fd, region, at)[2][0] for at in (0, region.length - 1))
+                self._ends = first, last
+            first, last = self._ends
+            keys = [key for key in keys if first <= key <= last]
         prints = self._prints
-        if prints is None:
-            if self._spent < region.length:
-                self._spent += min(len(keys) * _cost(region), region.length)
-                return keys
-            prints = self._prints = array("q", sorted(hash(fields[1]) for fields in read()))
-        return [key for key in keys if _among(prints, hash(key))]
+        if prints is None and self._spent < region.length:
+            self._spent += min(len(keys) * _cost(region), region.length)
+        elif keys:
+            if prints is None:
+                prints = self._prints = array("q", sorted(hash(fields[1]) for fields in rows(fs, fd, region)))
+            keys = [key for key in keys if _among(prints, hash(key))]
+        return lookup_many(fs, fd, region, keys)
 
 
 def _among(prints: array[int], wanted: int) -> bool:

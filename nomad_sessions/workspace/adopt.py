@@ -25,7 +25,7 @@ from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace.foreign import Content, ForeignFile, content_of, normalise
 from nomad_sessions.workspace.merge import Merged, merge
 from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, parse, past
-from nomad_sessions.workspace.state import WORKSPACE, Body, Ref
+from nomad_sessions.workspace.state import WORKSPACE, Body, Ref, Span
 from nomad_sessions.workspace.taken import took_all
 from nomad_sessions.workspace.view import View
 
@@ -59,9 +59,9 @@ class Given:
         value: Body = decode(self._record)
         return value
 
-    def raw(self, offset: int, length: int) -> bytes | None:
+    def span(self, offset: int, length: int) -> Span | None:
         """The same as JSON."""
-        return self._record
+        return self._record, 0, len(self._record)
 
 
 def merge_foreign(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> list[Body]:

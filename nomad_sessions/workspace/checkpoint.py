@@ -17,7 +17,7 @@ from typing import NamedTuple
 from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError
 from nomad_sessions.storage import quarantine
 from nomad_sessions.storage._os import FileStat, FileSystem
-from nomad_sessions.storage.codec import encode
+from nomad_sessions.storage.codec import encode, encode_name
 from nomad_sessions.storage.files import read_whole
 from nomad_sessions.storage.snapshot import Snapshot
 from nomad_sessions.storage.snapshot_writer import Item, SnapshotWriter, line_of
@@ -93,18 +93,21 @@ def write_snapshot(fs: FileSystem, path: str, view: View, now: int) -> int:
 
 
 def _items(state: SessionState, created: dict[str, int]) -> Iterator[Item]:
-    run = state.run
+    run, changed = state.run, state.changed
     untouched = run.ids if run is not None else []
     for number, message_id in enumerate(state.ids()):
-        name = encode(message_id, finite=True)
-        if message_id not in state.changed and run is not None and untouched[number : number + 1] == [message_id]:
-            yield Item(message_id, name, run.line(number), created[message_id])
+        name = encode_name(message_id)
+        if message_id in changed:
+            message = changed[message_id]
+        elif run is not None and number < len(untouched) and untouched[number] == message_id:
+            yield message_id, name, run.line(number), created[message_id]
             continue
-        message = state.message(message_id)
+        else:
+            message = state.message(message_id)
         assert message is not None, "an order names messages that are there"
         since = message.created if message.created is not None else created[message_id]
-        line = message.json(line_of(name, b""))
-        yield Item(message_id, name, line_of(name, encode(message.body())) if line is None else line, since)
+        line = message.json(name + b":")
+        yield message_id, name, line_of(name, encode(message.body())) if line is None else line, since
 
 
 def refuse_target(fs: FileSystem, folder: str) -> None:

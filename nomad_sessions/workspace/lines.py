@@ -7,31 +7,32 @@ from typing import Any, TypeVar
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.ids import IdSource
-from nomad_sessions.storage.codec import decode, encode, frame, frame_parts
+from nomad_sessions.storage.codec import Buffer, decode, encode, encode_name, frame, frame_parts
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
 __all__ = ["PIECE_BYTES", "Group", "Operation", "Stamp", "Written"]
 
 T = TypeVar("T")
-PIECE_BYTES = 4 << 20
+PIECE_BYTES = 1 << 20
 _COARSE = 1_000
 """How far, in ms, a delta may lie from the time that the records before it say without saying its own."""
 
 
 class Written(dict[str, Any]):
-    """A message to be added, with its JSON at hand: it is not encoded again. As a dict it has its id and its times,
-    which is all that a commit looks at."""
+    """A message to be added, with its JSON at hand, as `begin` and `rest`: it is not encoded again. As a dict it has
+    its id and its times, which is all that a commit looks at."""
 
-    __slots__ = ("_json",)
+    __slots__ = ("_begin", "_rest")
 
-    def __init__(self, fields: Mapping[str, Any], json: bytes) -> None:
-        super().__init__(id=fields["id"], createdAt=fields["createdAt"], updatedAt=fields["updatedAt"])
-        self._json = json
+    def __init__(self, fields: Mapping[str, Any], begin: bytes, rest: Buffer) -> None:
+        self["id"], self["createdAt"], self["updatedAt"] = fields["id"], fields["createdAt"], fields["updatedAt"]
+        self._begin = begin
+        self._rest = rest
 
-    def json(self) -> bytes:
-        """Its JSON."""
-        return self._json
+    def json(self) -> tuple[bytes, Buffer]:
+        """Its JSON, in two pieces."""
+        return self._begin, self._rest
 
 
 class Stamp:
@@ -85,6 +86,7 @@ class Group:
 
     def _lines(self, view: View, changes: list[Body], stamp: Stamp) -> Iterator[bytes]:
         until = view.seq + len(changes)
+        envelope = _Envelope()
         for seq, change in enumerate(changes, view.seq + 1):
             if change["type"] == "message.delta" and len(changes) == 1:
                 record = _delta(view, seq, change, stamp)
@@ -96,7 +98,7 @@ class Group:
             message = record.get("message")
             if isinstance(message, Written):
                 self.records.append(record)
-                yield _framed(record, message)
+                yield envelope.line(record, message)
                 continue
             try:
                 body = encode(record)
@@ -107,11 +109,26 @@ class Group:
             yield frame(body)
 
 
-def _framed(record: Body, message: Written) -> bytes:
-    """The line of a record whose message, the last thing in it, is not encoded again."""
-    head = record.copy()
-    del head["message"]
-    return frame_parts(encode(head, finite=True)[1:-1], b',"message":', message.json(), b"}")
+class _Envelope:
+    """Lines of records that are a message and nothing else, whose JSON is at hand. What such records of one group and
+    one session have in common is encoded once."""
+
+    def __init__(self) -> None:
+        self._of: tuple[str, str] | None = None
+        self._common = b""
+
+    def line(self, record: Body, message: Written) -> bytes:
+        """The line of a record, in which the message is the last thing."""
+        of = record["type"], record["sessionId"]
+        if of != self._of:
+            common = {key: value for key, value in record.items() if key not in _OWN}
+            self._of, self._common = of, encode(common, finite=True)[1:-1]
+        begin, rest = message.json()
+        own = (record["seq"], record["id"].encode(), self._common, encode_name(record["messageId"]), begin)
+        return frame_parts(b'"seq":%d,"id":"%b",%b,"messageId":%b,"message":%b' % own, rest, b"}")
+
+
+_OWN = ("seq", "id", "messageId", "message")
 
 
 def _delta(view: View, seq: int, change: Body, stamp: Stamp) -> Body:

@@ -8,7 +8,7 @@ from typing import Any
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.live import index_record
 from nomad_sessions.workspace.places import Summary
-from nomad_sessions.workspace.state import Body, MessageState, Ref, SessionState, apply
+from nomad_sessions.workspace.state import Body, MessageState, Ref, SessionState, Span, apply
 from nomad_sessions.workspace.view import View
 
 __all__ = ["Overlay"]
@@ -28,7 +28,7 @@ class _Pending:
         value: Body = decode(encode({"seq": self._seq, "ts": self._now, **self._change}))
         return value
 
-    def raw(self, offset: int, length: int) -> bytes | None:
+    def span(self, offset: int, length: int) -> Span | None:
         """It is nowhere written."""
         return None
 

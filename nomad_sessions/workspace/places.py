@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from nomad_sessions.storage.codec import is_framed
 from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.segment import Entry, Segment
-from nomad_sessions.workspace.state import SessionState, added_at
+from nomad_sessions.workspace.state import SessionState, Span, added_at
 
 __all__ = ["Ahead", "LazySegment", "Place", "Summary", "place_of", "trimmed"]
 
@@ -77,18 +78,23 @@ class Ahead:
         self._start = self._end = 0
         self._data = b""
 
-    def raw(self, segment: Segment, offset: int, length: int) -> bytes:
-        """As `Segment.raw`."""
+    def span(self, segment: Segment, offset: int, length: int) -> Span:
+        """The record at a known place of a segment. Raises `JournalCorruptError` when its bytes are not as written."""
         if not self.most:
-            return segment.raw(offset, length)
-        at = offset - self._start
-        if segment is not self._segment or not 0 <= at <= len(self._data) - length:
-            goes_on = segment is self._segment and offset == self._end
-            self._size = min(self.most, max(_LEAST_AHEAD, 2 * self._size)) if goes_on else 0
-            self._segment, self._start, at = segment, offset, 0
-            self._data = segment.fs.pread(segment.fd, max(length, self._size), offset)
-        self._end = offset + length
-        return segment.body_of(self._data[at : at + length], offset)
+            data, at = segment.fs.pread(segment.fd, length, offset), 0
+        else:
+            at = offset - self._start
+            if segment is not self._segment or not 0 <= at <= len(self._data) - length:
+                goes_on = segment is self._segment and offset == self._end
+                self._size = min(self.most, max(_LEAST_AHEAD, 2 * self._size)) if goes_on else 0
+                self._segment, self._start, at = segment, offset, 0
+                self._data = segment.fs.pread(segment.fd, max(length, self._size), offset)
+            self._end = offset + length
+            data = self._data
+        end = at + length - 1
+        if not is_framed(data, at, end) or not data.startswith(b"\n", end):
+            raise segment.damaged(offset, length)
+        return data, at, end
 
 
 class LazySegment:
@@ -106,9 +112,9 @@ class LazySegment:
         """The record at a known place."""
         return self._opened().record(offset, length)
 
-    def raw(self, offset: int, length: int) -> bytes:
+    def span(self, offset: int, length: int) -> Span:
         """The same as JSON, not decoded."""
-        return self._ahead.raw(self._opened(), offset, length)
+        return self._ahead.span(self._segment or self._opened(), offset, length)
 
     def _opened(self) -> Segment:
         if self._segment is None:
@@ -118,14 +124,15 @@ class LazySegment:
 
 def place_of(entry: Entry, segment: int) -> Place:
     """The place of a record (expanded, see `Live`) in the segment with this first seq."""
-    record = entry.record
-    place = (record["seq"], segment, entry.offset, entry.length)
+    record, offset, length = entry
     kind = record["type"]
     if kind == "message.added":
-        return Place(*place, "added", record["messageId"], added_at(record))
+        return Place(record["seq"], segment, offset, length, "added", record["messageId"], added_at(record))
     if kind == "message.delta":
-        return Place(*place, "delta", record["messageId"])
-    return Place(*place, "fork", record["sourceId"]) if kind == "session.forked" else Place(*place)
+        return Place(record["seq"], segment, offset, length, "delta", record["messageId"])
+    if kind == "session.forked":
+        return Place(record["seq"], segment, offset, length, "fork", record["sourceId"])
+    return Place(record["seq"], segment, offset, length)
 
 
 def trimmed(place: Place) -> list[Any]:

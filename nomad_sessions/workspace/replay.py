@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from nomad_sessions.workspace.places import Place
-from nomad_sessions.workspace.state import Ref, SessionState, added, apply, extended
+from nomad_sessions.workspace.state import Ref, SessionState, Source, added, apply, extended
 
 __all__ = ["History", "Records", "replay"]
 
@@ -44,8 +44,8 @@ class Records(Protocol):
         """The session as it was just before `seq`, where that is known already: read it, do not change it."""
         ...
 
-    def ref(self, place: Place) -> Ref:
-        """The place of a record, to read it from."""
+    def source(self, first_seq: int) -> Source:
+        """What to read the records of a segment from."""
         ...
 
 
@@ -90,16 +90,16 @@ def _run(
     found.sort(key=_seq)
     for session_id, place in found:
         state = states[session_id]
-        if place.seq >= bounds[session_id]:
+        seq, segment, offset, length, kind, subject, time = place
+        if seq >= bounds[session_id]:
             continue
-        ref = records.ref(place)
-        if place.kind not in _UNREAD:
-            source = partial(_source, states, records, place.seq)
-            states[session_id] = apply(state, ref.load(), ref, source)
-        elif state is not None and place.kind == "added":
-            added(state, place.subject, ref, place.seq, place.time)
+        ref = Ref(records.source(segment), offset, length)
+        if kind not in _UNREAD:
+            states[session_id] = apply(state, ref.load(), ref, partial(_source, states, records, seq))
+        elif state is not None and kind == "added":
+            added(state, subject, ref, seq, time)
         elif state is not None:
-            extended(state, place.subject, ref, place.seq)
+            extended(state, subject, ref, seq)
 
 
 def _seq(found: tuple[str, Place]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.storage.snapshot import GroupRow, Snapshot, SnapshotChanged
-from nomad_sessions.workspace.state import Body, MessageState, Ref
+from nomad_sessions.workspace.state import Body, MessageState, Ref, Span
 
 __all__ = ["SnapshotRun", "StoredMessage"]
 
@@ -67,6 +67,6 @@ class SnapshotRun:
         message: Body = body
         return {"message": message}
 
-    def raw(self, offset: int, length: int) -> bytes | None:
+    def span(self, offset: int, length: int) -> Span | None:
         """A message lies here without a record around it."""
         return None

@@ -23,6 +23,7 @@ __all__ = [
     "Ref",
     "SessionState",
     "Source",
+    "Span",
     "added",
     "added_at",
     "apply",
@@ -34,6 +35,10 @@ WORKSPACE = ""
 """The id under which the workspace's own fields, and messages that belong to no session, are kept."""
 
 
+Span = tuple[bytes, int, int]
+"""Bytes, and from where to where in them an object lies as JSON."""
+
+
 class Source(Protocol):
     """Somewhere a record or a message's body can be read from."""
 
@@ -41,7 +46,7 @@ class Source(Protocol):
         """The JSON object at this place."""
         ...
 
-    def raw(self, offset: int, length: int) -> bytes | None:
+    def span(self, offset: int, length: int) -> Span | None:
         """The same as JSON that is not decoded, where it is at hand so; else None."""
         ...
 
@@ -103,8 +108,9 @@ class MessageState:
         None."""
         if self.patches or self.copied is not None or self.rev is None:
             return None
-        record = self.ref.source.raw(self.ref.offset, self.ref.length)
-        return None if record is None else _message_in(record, self.rev, before)
+        source, offset, length = self.ref
+        span = source.span(offset, length)
+        return None if span is None else _message_in(*span, self.rev, before)
 
     def copy(self) -> MessageState:
         """One that can be patched without this one noticing."""
@@ -201,21 +207,15 @@ class SessionState:
             self.changed[each] = None
 
 
-def _message_in(record: bytes, rev: int, before: bytes) -> bytes | None:
+def _message_in(data: bytes, start: int, stop: int, rev: int, before: bytes) -> bytes | None:
     """The message in a `message.added` record, as JSON with its `rev`, behind `before`; None where it is not the last
-    thing in it, as we write it. No quotation mark stands unescaped in a text, so what looks like a key before the
-    message is one."""
-    key = record.find(_MESSAGE)
-    begin = key + len(_MESSAGE)
-    if (
-        key < 0
-        or len(record) - begin < 3
-        or not record.endswith(b"}}")
-        or record.find(b'"type":"message.added"', 0, key) < 0
-        or record.find(b'"rev":', begin) >= 0
-    ):
+    thing in it, as we write it, which is without a `rev`. No quotation mark stands unescaped in a text, so what looks
+    like a key before the message is one."""
+    key = data.find(_MESSAGE, start, stop)
+    begin, end = key + len(_MESSAGE), stop - 2
+    if key < 0 or begin >= end or data[end:stop] != b"}}" or data.find(b'"type":"message.added"', start, key) < 0:
         return None
-    return b"".join((before, b"{", record[begin:-2], b',"rev":%d}' % rev))
+    return b"".join((before, b"{", data[begin:end], b',"rev":%d}' % rev))
 
 
 def copy_message(source: MessageState, message_id: str, session_id: str, origin: str, seq: int) -> MessageState:
@@ -315,7 +315,8 @@ def added(session: SessionState, message_id: str, ref: Ref, seq: int, time: int)
     session.changed[message_id] = MessageState(ref, seq, seq)
     session.order.append(message_id)
     session.rev = seq
-    _touch(session, time)
+    if time:
+        _touch(session, time)
 
 
 def added_at(record: Body) -> int:

@@ -173,11 +173,11 @@ class View:
 
     def absorb(self, entry: Entry, segment: int) -> None:
         """Takes in the next record, which lies in the segment with this first seq."""
-        record = entry.record
+        record, live = entry.record, self.live
         seq = record["seq"]
         if "type" not in record:
-            self.live.expand(record, self.owner)
-        self.live.time = record.get("ts", self.live.time)
+            live.expand(record, self.owner)
+        live.time = record.get("ts", live.time)
         if self.limit is not None and seq > self.limit:
             return
         if record["type"] == RECORDED:
@@ -186,16 +186,17 @@ class View:
                 self._reach(entry)
             return
         if seq <= self.floor:
-            self.live.folded.append((entry, segment))
+            live.folded.append((entry, segment))
             return
-        self.take(record, Ref(self._source(segment), entry.offset, entry.length))
-        self.live.add(entry, segment)
+        self.take(record, Ref(self.source(segment), entry.offset, entry.length))
+        live.add(entry, segment)
         self._reach(entry)
 
     def _reach(self, entry: Entry) -> None:
+        record = entry.record
         self.pending_bytes += entry.length
-        if "id" in entry.record:
-            self.last_id, self.named_at = entry.record["id"], entry.record["seq"]
+        if "id" in record:
+            self.last_id, self.named_at = record["id"], record["seq"]
 
     def take(self, record: Body, ref: Ref) -> None:
         """Applies a record that lies at `ref`, wherever that is."""
@@ -263,12 +264,8 @@ class View:
         state = self._sessions.get(session_id)
         return state if state is not None and state.rev < seq else None
 
-    def ref(self, place: Place) -> Ref:
-        """Where to read a record from; see `Records`."""
-        return Ref(self._source(place.segment), place.offset, place.length)
-
-    def _source(self, first_seq: int) -> LazySegment:
-        """A segment that is opened when something in it is read."""
+    def source(self, first_seq: int) -> LazySegment:
+        """A segment that is opened when something in it is read; see `Records`."""
         source = self._sources.get(first_seq)
         if source is None:
             source = self._sources[first_seq] = LazySegment(self.journal, first_seq, self.ahead)

@@ -93,6 +93,7 @@ def test_truncate_cuts_and_extends(place: Place) -> None:
     assert place.fs.fstat(fd).size == 5
     place.fs.datasync(fd)
     place.fs.sync(fd)
+    place.fs.uncache(fd)
     place.fs.close(fd)
     place.fs.sync_dir(place.folder)
 

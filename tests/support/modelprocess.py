@@ -210,6 +210,9 @@ class ModelFS:
     def truncate(self, fd: int, n: int, /) -> None:
         self._call("truncate", self._path(fd), lambda: self._change(self._writable(fd).node, Cut(n)), n)
 
+    def uncache(self, fd: int, /) -> None:
+        """Memory is all that it has."""
+
     def datasync(self, fd: int, /) -> None:
         self._sync("datasync", fd)
 

@@ -7,6 +7,8 @@ import random
 import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +178,13 @@ def test_a_source_that_cannot_be_read_again_is_a_warning(m: NativeSessionManager
     def gone() -> Iterator[bytes]:
         raise PermissionError(13, "Permission denied")
 
+    def read(found: Found, report: ImportReport) -> ParsedSession | None:
+        parsed = found.read(report)
+        return None if parsed is None else replace(parsed, read_from=None)
+
     def sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         for found in made.sessions(path, report):
-            yield Found(**{**vars(found), "original": Original("x", gone)})
+            yield Found(**{**vars(found), "read": partial(read, found), "original": Original("x", gone)})
 
     importer = Importer("claude-code", "", made.locate, made.sniff, sessions)
     report = import_history(m, importer, history, workspace_id=WS)

@@ -12,7 +12,7 @@ import pytest
 
 from nomad_sessions.errors import JournalCorruptError
 from nomad_sessions.storage._os import REAL
-from nomad_sessions.storage.codec import encode, frame
+from nomad_sessions.storage.codec import encode, frame, unframe
 from nomad_sessions.storage.segment import Segment, header, name_of
 from nomad_sessions.workspace.places import Ahead
 
@@ -55,7 +55,8 @@ class Journal:
         self.ahead.most = MOST
 
     def read(self, number: int) -> None:
-        assert self.ahead.raw(self.segment, *self.places[number]) == self.bodies[number]
+        data, start, stop = self.ahead.span(self.segment, *self.places[number])
+        assert unframe(data[start:stop]) == self.bodies[number]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ Groups = dict[str, list[str]]
 
 def item(identifier: str) -> Item:
     name = encode(identifier)
-    return Item(identifier, name, line_of(name, encode({"id": identifier, "text": "x" * 50})), 7)
+    return identifier, name, line_of(name, encode({"id": identifier, "text": "x" * 50})), 7
 
 
 def write(fs: ModelFS, groups: Groups, extras: dict[str, Any] | None = None, seq: int = 9) -> int:
@@ -69,7 +69,7 @@ def test_every_record_is_found_by_its_id_and_every_run_in_order() -> None:
         assert row.info == [len(ids), None, "info"]
         assert snapshot.value(row.record) == {"id": group, "ids": ids}
         lines = [line for number in range(len(row.blocks)) for line in snapshot.block(row, number)]
-        assert lines == [item(each).line for each in ids]
+        assert lines == [item(each)[2] for each in ids]
         assert all(block.items <= BLOCK_ITEMS for block in row.blocks)
         for each in ids[::50]:
             found = snapshot.item(each)
