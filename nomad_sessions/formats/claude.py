@@ -47,7 +47,9 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
     for head in sorted(heads.values(), key=lambda each: (each.changed, each.path.name)):
         origins.setdefault(head.first or str(head.path), head)
     by_name = {head.name: head for head in reversed(heads.values())}
-    for main in dict.fromkeys([*mains, *agents]):  # Of a session that Claude Code has deleted its sub-agents are left.
+    # Of a session that Claude Code has deleted its sub-agents are left. In the order of time, as if they came just now.
+    times = {file: head.time or 0 for file, head in heads.items()}
+    for main in sorted(dict.fromkeys([*mains, *agents]), key=lambda each: times.get(each, 0)):
         own = heads.get(main)
         if own is not None:
             origin = origins[own.first or str(main)]

@@ -107,7 +107,7 @@ def _body(
         return messages.complete(
             messages.prepare(given, {}, lambda data: manager._attach(workspace_id, data)), session_id
         )
-    added = encode({"sessionId": session_id, **more, "imported": noted})
+    added = encode({"sessionId": session_id, **more, "imported": noted}, finite=True)
     return Written(plain, added[:-1] + b",", memoryview(encoded)[1:])
 
 

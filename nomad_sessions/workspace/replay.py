@@ -17,6 +17,7 @@ from nomad_sessions.workspace.state import Ref, SessionState, Source, added, app
 __all__ = ["History", "Records", "replay"]
 
 _ALL = 1 << 63
+_new = tuple.__new__  # Half the time of the class's own call.
 _UNREAD = frozenset({"added", "delta"})
 
 
@@ -93,7 +94,7 @@ def _run(
         seq, segment, offset, length, kind, subject, time = place
         if seq >= bounds[session_id]:
             continue
-        ref = Ref(records.source(segment), offset, length)
+        ref = _new(Ref, (records.source(segment), offset, length))
         if kind not in _UNREAD:
             states[session_id] = apply(state, ref.load(), ref, partial(_source, states, records, seq))
         elif state is not None and kind == "added":

@@ -44,6 +44,7 @@ __all__ = ["SEGMENT_BYTES", "Operation", "Stamp", "Workspace"]
 
 T = TypeVar("T")
 _LOG = logging.getLogger("nomad_sessions")
+_new = tuple.__new__  # Half the time of the class's own call.
 SEGMENT_BYTES = 256 * 1024
 _OPEN: weakref.WeakSet[Workspace] = weakref.WeakSet()
 
@@ -201,7 +202,7 @@ class Workspace(Holder):
         self.counters.appended(len(group.records), journal.end - offset)
         journal.last_seq = view.seq + len(group.records)
         for record, length in zip(group.records, group.lengths, strict=True):
-            view.absorb(Entry(record, offset, length), journal.live_first)
+            view.absorb(_new(Entry, (record, offset, length)), journal.live_first)
             offset += length
         self._applying = False
         self._wrote = self._unsynced = True

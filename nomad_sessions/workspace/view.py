@@ -17,7 +17,7 @@ from nomad_sessions.storage.snapshot import GroupRow, Snapshot
 from nomad_sessions.storage.table import Region
 from nomad_sessions.workspace.cache import BodyCache
 from nomad_sessions.workspace.live import Live
-from nomad_sessions.workspace.places import Ahead, LazySegment, Place, Summary
+from nomad_sessions.workspace.places import Ahead, LazySegment, Place, Summary, placed
 from nomad_sessions.workspace.replay import History, replay
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body, MessageState, Ref, SessionState, apply
 from nomad_sessions.workspace.stored import stored_session, stored_workspace
@@ -249,7 +249,7 @@ class View:
         for part in self.sealed:
             rows = part.lookup_many("places", ids)
             for session_id, row in rows.items():
-                sealed[session_id] += [Place(*fields) for fields in row[1] if self.floor < fields[0] <= ceiling]
+                sealed[session_id] += [placed(fields) for fields in row[1] if self.floor < fields[0] <= ceiling]
             if self.limit is None:
                 for session_id, row in part.lookup_many("sessions", rows).items():
                     times[session_id] = row[1] if len(row) > 1 else 0
