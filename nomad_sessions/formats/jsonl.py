@@ -92,8 +92,8 @@ def _found_in(raw: bytes, path: Path, offset: int, whole: bool, report: ImportRe
         yield Line(record, offset + lead, len(text))
         return
     found = list(_spliced(text))
-    for at, piece in found:
-        yield Line(piece, offset + lead + at, len(text) - at)
+    for start, stop, piece in found:
+        yield Line(piece, offset + lead + start, stop - start)
     if found:
         _skip(report, path, offset, "records spliced into one line")
     elif not whole:
@@ -102,20 +102,20 @@ def _found_in(raw: bytes, path: Path, offset: int, whole: bool, report: ImportRe
         _skip(report, path, offset, "invalid UTF-8" if not _is_utf8(text) else _NOT_JSON)
 
 
-def _spliced(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The whole records in a line that holds two of them, or one behind half of another."""
+def _spliced(text: bytes) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """The whole records in a line that holds two of them, or one behind half of another; from where to where each."""
     for at in _places(text, b"}{"):
         first, second = _object(text[: at + 1], deep=False), _object(text[at + 1 :], deep=False)
         if first is not None:
-            yield 0, first
+            yield 0, at + 1, first
         if second is not None:
-            yield at + 1, second
+            yield at + 1, len(text), second
         if first is not None or second is not None:
             return
     for at in _places(text, b'{"'):
         record = _object(text[at:], deep=False) if at else None
         if record is not None and len(record) > 1:
-            yield at, record
+            yield at, len(text), record
             return
 
 

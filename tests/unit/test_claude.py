@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nomad_sessions.formats import Computer, ImportReport, ParsedSession
+from nomad_sessions.formats import Computer, ImportReport, ParsedSession, claude
 from nomad_sessions.formats.claude import IMPORTER
 
 SAMPLES = Path(__file__).parents[1] / "fixtures" / "claude"
@@ -278,7 +278,12 @@ def test_blocks_of_other_types_are_kept_as_they_are(tmp_path: Path) -> None:
     assert answer["parts"][1]["claude"] == {"type": "server_tool_use"}
 
 
-def test_damage_in_the_middle_is_counted_and_what_follows_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("large", [False, True])
+def test_damage_in_the_middle_is_counted_and_what_follows_is_read(
+    tmp_path: Path, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:  # It is read twice: once to know which records count.
+        monkeypatch.setattr(claude, "LARGE", 1)
     w = Writer(tmp_path / "99999999-0000.jsonl")
     for number in range(6):
         w.user(f"prompt {number}")
