@@ -162,10 +162,10 @@ def test_a_torn_last_line_is_counted_with_its_place_and_costs_nothing_else() -> 
     assert report.warnings == [f"{path} at byte 4743: left out, a torn line"]
 
 
-def test_a_folder_gives_each_session_once_and_finds_them_unread() -> None:
+def test_a_folder_gives_each_session_once_by_their_time_and_finds_them_unread() -> None:
     report = ImportReport()
     found = list(IMPORTER.sessions(SAMPLES / "projects", report))
-    assert [Path(each.place).name for each in found] == [STRAIGHT.name, TREE.name, "agent-a1b2c3d.jsonl"]
+    assert [Path(each.place).name for each in found] == [TREE.name, "agent-a1b2c3d.jsonl", STRAIGHT.name]
     assert {each.directory for each in found} == {"/home/dev/demo"}
     assert report.sessions.read == 0
     again = list(IMPORTER.sessions(SAMPLES / "projects", report))
