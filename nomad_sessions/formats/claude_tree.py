@@ -125,11 +125,14 @@ def _before(nodes: Sequence[Node], at: int, side: bool) -> int | None:
 def _complete(nodes: Sequence[Node], path: set[int], side: bool) -> set[int]:
     """The path, with all lines of the answers on it, and the results of their calls."""
     answers = {nodes[n].message_id for n in path} - {None}
-    found = path | {
-        n for n, node in enumerate(nodes) if node.message_id in answers and (side or not node.side) and node.message_id
-    }
-    calls = {each for n in found for each in nodes[n].calls}
+    found = set(path)
+    results: list[int] = []
     for n, node in enumerate(nodes):
-        if node.kind == "user" and (side or not node.side) and calls.intersection(node.results):
-            found.add(n)
+        if side or not node.side:
+            if node.message_id in answers:
+                found.add(n)
+            elif node.results and node.kind == "user":
+                results.append(n)
+    calls = {each for n in found for each in nodes[n].calls}
+    found.update(n for n in results if not calls.isdisjoint(nodes[n].results))
     return found

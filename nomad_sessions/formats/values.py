@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 _TITLE = 80
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = 86_400_000  # ms
 
 
 def text(value: Any) -> str | None:
@@ -71,7 +73,8 @@ def milliseconds(value: Any) -> int | None:
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return max(0, round(moment.timestamp() * 1000))
+        since = moment - _EPOCH
+        return max(0, since.days * _DAY + since.seconds * 1000 + round(since.microseconds / 1000))
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e14:
         return None
     return int(value) if value >= 1e11 else round(value * 1000)

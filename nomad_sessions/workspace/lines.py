@@ -85,16 +85,15 @@ class Group:
             yield b"".join(lines)
 
     def _lines(self, view: View, changes: list[Body], stamp: Stamp) -> Iterator[bytes]:
-        until = view.seq + len(changes)
         envelope = _Envelope()
+        told: Body = {"ts": stamp.now, "durable": view.journal.durable}
+        if len(changes) > 1:
+            told["until"] = view.seq + len(changes)
         for seq, change in enumerate(changes, view.seq + 1):
             if change["type"] == "message.delta" and len(changes) == 1:
                 record = _delta(view, seq, change, stamp)
-            else:
-                record = {"seq": seq, "id": stamp.id(), "ts": stamp.now, "durable": view.journal.durable}
-                if len(changes) > 1:
-                    record["until"] = until
-                record |= change  # A message comes last: so its JSON is found in the line without decoding it.
+            else:  # A message comes last: so its JSON is found in the line without decoding it.
+                record = {"seq": seq, "id": stamp.id(), **told, **change}
             message = record.get("message")
             if isinstance(message, Written):
                 self.records.append(record)

@@ -93,7 +93,7 @@ class Ahead:
             self._end = offset + length
             data = self._data
         end = at + length - 1
-        if not is_framed(data, at, end) or not data.startswith(b"\n", end):
+        if data[end : end + 1] != b"\n" or not is_framed(data, at, end):
             raise segment.damaged(offset, length)
         return data, at, end
 

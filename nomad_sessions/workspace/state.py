@@ -110,7 +110,7 @@ class MessageState:
             return None
         source, offset, length = self.ref
         span = source.span(offset, length)
-        return None if span is None else _message_in(*span, self.rev, before)
+        return None if span is None else _message_in(span, self.rev, before)
 
     def copy(self) -> MessageState:
         """One that can be patched without this one noticing."""
@@ -207,10 +207,11 @@ class SessionState:
             self.changed[each] = None
 
 
-def _message_in(data: bytes, start: int, stop: int, rev: int, before: bytes) -> bytes | None:
+def _message_in(span: Span, rev: int, before: bytes) -> bytes | None:
     """The message in a `message.added` record, as JSON with its `rev`, behind `before`; None where it is not the last
     thing in it, as we write it, which is without a `rev`. No quotation mark stands unescaped in a text, so what looks
     like a key before the message is one."""
+    data, start, stop = span
     key = data.find(_MESSAGE, start, stop)
     begin, end = key + len(_MESSAGE), stop - 2
     if key < 0 or begin >= end or data[end:stop] != b"}}" or data.find(b'"type":"message.added"', start, key) < 0:
@@ -236,6 +237,10 @@ def apply(
     Changes `session` in place where there is one. `source` gives the session that a fork copies, as it was just before
     the record. A record of a kind that this version does not know changes nothing (a later version may write it).
     """
+    if record["type"] == "message.added":
+        if session is not None:
+            added(session, record["messageId"], ref, record["seq"], added_at(record))
+        return session
     handler = _HANDLERS.get(record["type"])
     if handler is None:
         return session
@@ -334,10 +339,6 @@ def extended(session: SessionState, message_id: str, ref: Ref, seq: int) -> None
     session.rev = seq
 
 
-def _added(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
-    added(session, record["messageId"], ref, record["seq"], added_at(record))
-
-
 def _merged(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
     """A message as a foreign file has it: new or replaced; its place in the order comes with the session's record."""
     message_id = record["messageId"]
@@ -383,7 +384,6 @@ _HANDLERS: dict[str, Callable[..., Any]] = {
     "session.updated": _updated,
     "session.reverted": _reverted,
     "session.unreverted": _unreverted,
-    "message.added": _added,
     "message.merged": _merged,
     "message.updated": _message_changed,
     "message.delta": _message_changed,
