@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomad_sessions.storage.codec import decode, decode_text, encode, frame, repeats_keys, unframe
+from nomad_sessions.storage.codec import (
+    decode,
+    decode_text,
+    encode,
+    encode_name,
+    frame,
+    is_framed,
+    repeats_keys,
+    unframe,
+)
 
 TEXT = st.text(st.characters(exclude_categories=()))
 VALUES = st.recursive(
@@ -87,6 +96,23 @@ def test_every_flipped_bit_every_cut_and_every_added_byte_in_a_frame_is_found() 
             assert unframe(bytes(damaged)) is None
         assert unframe(line[:at]) is None
         assert unframe(line[:at] + b"x" + line[at:]) is None
+
+
+@given(st.binary(max_size=9), st.binary(max_size=9), st.integers(0), st.integers(0, 255))
+def test_a_frame_inside_of_other_bytes_is_told_from_a_damaged_one(
+    before: bytes, after: bytes, number: int, change: int
+) -> None:
+    line = frame(encode({"seq": 12, "text": "some text"}))[:-1]
+    damaged = bytearray(line)
+    damaged[number % len(line)] ^= change
+    start, stop = len(before), len(before) + len(line)
+    assert is_framed(b"".join((before, damaged, after)), start, stop) is (change == 0)
+    assert not is_framed(before + line + after, start, start + 18)
+
+
+@given(TEXT | st.from_regex("[0-9A-Za-z]{0,30}"))
+def test_a_name_is_encoded_as_any_text_is(name: str) -> None:
+    assert encode_name(name) == encode(name)
 
 
 @given(st.binary(max_size=80))

@@ -59,6 +59,16 @@ def test_ids_of_one_millisecond_count_up_by_one() -> None:
     assert values == list(range(values[0], values[0] + 1000))
 
 
+@given(st.integers(0, (1 << 80) - 3000), st.integers(1, 2500))
+def test_ids_that_count_up_are_what_ulid_py_writes(low: int, count: int) -> None:
+    first = str(ulid.from_bytes(T0.to_bytes(6, "big") + low.to_bytes(10, "big")))
+    source = IdSource(ManualClock(0), last=first)
+    ids = [source.next() for _ in range(count)]
+    value = ulid.parse(first).int
+    assert ids[-1] == str(ulid.from_bytes((value + count).to_bytes(16, "big")))
+    assert ids == sorted(ids)
+
+
 def test_a_full_millisecond_carries_into_the_next() -> None:
     source = IdSource(ManualClock(T0), last=str(ulid.from_bytes(T0.to_bytes(6, "big") + b"\xff" * 10)))
     carried = source.next()

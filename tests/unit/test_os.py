@@ -73,6 +73,34 @@ def test_a_short_write_is_completed_where_it_stopped(monkeypatch: pytest.MonkeyP
     REAL.close(fd)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the hint is Linux's")
+@pytest.mark.parametrize("refused", [False, True])
+def test_much_is_written_in_parts_each_of_which_the_disk_may_begin_with(
+    monkeypatch: pytest.MonkeyPatch, fd: int, refused: bool
+) -> None:
+    told: list[tuple[int, int, int]] = []
+
+    def advise(fd: int, offset: int, length: int, advice: int) -> None:
+        told.append((offset, length, advice))
+        if refused:
+            raise OSError(errno.ENOSYS, "no such call")
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    data = os.urandom((5 << 20) // 2)
+    REAL.pwrite_all(fd, data, 7)
+    assert REAL.pread(fd, len(data) + 1, 7) == data
+    assert {advice for _, _, advice in told} == {os.POSIX_FADV_DONTNEED}
+    assert [(offset, length) for offset, length, _ in told] == [
+        (7, 1 << 20),
+        (7 + (1 << 20), 1 << 20),
+        (7 + (2 << 20), 1 << 19),
+    ]
+    told.clear()
+    REAL.pwrite_all(fd, b"little", 0)
+    assert told == []
+    REAL.close(fd)
+
+
 def test_a_write_without_progress_is_an_error(monkeypatch: pytest.MonkeyPatch, fd: int) -> None:
     answers = iter([3, 0])
     monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: next(answers))

@@ -22,8 +22,10 @@ def whole(source: Original) -> bytes:
     return b"".join(source.read())
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
+@pytest.fixture(params=["at once", "in blocks"])
+def path(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    if request.param == "in blocks":
+        monkeypatch.setattr(verbatim, "_WHOLE", LARGE - 1)
     made = tmp_path / "source.jsonl"
     made.write_bytes(os.urandom(LARGE))
     os.utime(made, (5, 5))
@@ -63,6 +65,30 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(
     change(path)
     with pytest.raises(OSError, match=told):
         list(pieces)
+
+
+@pytest.mark.parametrize("change", [None, rewritten, shortened])
+def test_the_bytes_to_be_parsed_and_kept_are_one_state_of_a_file_that_is_not_large(
+    tmp_path: Path, change: Callable[[Path], None] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "source.jsonl"
+    rewritten(path)
+    os.utime(path, (5, 5))
+    before, stat, asked = path.read_bytes(), os.fstat, list[int]()
+
+    def changing(fd: int) -> os.stat_result:
+        asked.append(fd)
+        if len(asked) == 2 and change is not None:
+            change(path)
+        return stat(fd)
+
+    monkeypatch.setattr(os, "fstat", changing)
+    assert verbatim.at_once(path) == (before if change is None else None)
+    monkeypatch.undo()
+    monkeypatch.setattr(verbatim, "_WHOLE", LARGE // 4)
+    assert verbatim.at_once(path) is None
+    with pytest.raises(FileNotFoundError):
+        verbatim.at_once(tmp_path / "no")
 
 
 def test_what_is_not_there_is_an_error_when_it_is_read(tmp_path: Path) -> None:
