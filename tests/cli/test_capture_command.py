@@ -37,6 +37,7 @@ def test_it_captures_says_so_and_ends_at_ctrl_c_with_everything_in_place(tmp_pat
             with NativeSessionManager(data) as m, m.subscribe(ws, since=0) as subscription:
                 said_so = next(each for each in subscription if "hello" in json.dumps(each.properties))
                 assert said_so.type.startswith("message.")
+                m.record_event(ws, "seen")  # Under the lock: what was seen is committed, and no Ctrl-C takes it back.
         finally:
             running.send_signal(signal.SIGINT)
             _, said = running.communicate(timeout=30)
