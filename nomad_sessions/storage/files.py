@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+from collections.abc import Iterator
 
+from nomad_sessions.errors import DurabilityLostError
 from nomad_sessions.storage._os import FileSystem
 
-__all__ = ["make_folder", "read_whole", "replace_whole"]
+__all__ = ["make_folder", "read_whole", "replace_whole", "syncing"]
 
 
 def read_whole(fs: FileSystem, path: str) -> bytes:
@@ -53,3 +56,12 @@ def make_folder(fs: FileSystem, folder: str) -> None:
     for each in reversed(missing):
         fs.mkdir(each, 0o700)
         fs.sync_dir(os.path.dirname(each))
+
+
+@contextlib.contextmanager
+def syncing(path: str) -> Iterator[None]:
+    """A sync that fails leaves bytes in doubt, whatever the errno: no full disk, after which one could try again."""
+    try:
+        yield
+    except OSError as error:
+        raise DurabilityLostError(path=path, errno=error.errno or errno.EIO) from error

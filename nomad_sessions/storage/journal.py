@@ -15,7 +15,7 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +23,7 @@ from nomad_sessions.errors import DurabilityLostError, JournalCorruptError, Jour
 from nomad_sessions.storage import quarantine, table
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import encode, frame
+from nomad_sessions.storage.files import syncing
 from nomad_sessions.storage.sealed import Sealed, TablesDamaged
 from nomad_sessions.storage.segment import Entry, Scan, Seal, Segment, header, name_of
 from nomad_sessions.storage.table import Region
@@ -41,7 +42,8 @@ class Journal:
     (the highest such offset that a record of `live` says); `unfinished` (`live` has no record yet: its maker may have
     died before header and name were durable; or could only be opened for reading; or was taken for the last one on a
     hint); `overtaken` (the last record, where a snapshot has a higher seq than all of it); `scanned` (the entries of
-    sealed segments that were read line by line, by first seq, because their tables are not trusted).
+    sealed segments that were read line by line, by first seq, because their tables are not trusted); `appended` (how
+    many times all that was to be written was).
     """
 
     def __init__(self, fs: FileSystem, workspace: str, *, trust_tables: bool = True) -> None:
@@ -51,7 +53,7 @@ class Journal:
         self.folder = f"{workspace}/journal"
         self._open: dict[int, Segment] = {}
         self.live: Segment | None = None
-        self.last_seq = 0
+        self.last_seq = self.appended = 0
         self.end = self.torn = self.durable = self.told = 0
         self.live_first = 1
         self.scanned: list[tuple[int, list[Entry]]] = []
@@ -258,23 +260,30 @@ class Journal:
     def append(self, pieces: Iterable[bytes]) -> int:
         """Writes lines, given in pieces, at the end of the live segment; the offset of the first. Not yet durable.
 
-        On an error it is cut off again, and where that fails too the rest is a torn tail for the next writer. Raises
-        `OSError`, and what the pieces raise.
+        On an error it is cut off again, and where that fails too the rest is a torn tail for the next writer. An
+        interruption (Ctrl-C) when all of it is there comes out, too; but then it is `appended`, and stays: others may
+        have read it. Raises `OSError`, and what the pieces raise.
         """
-        live, data, start, at = self.live, b"", self.end, self.end
+        live, start = self.live, self.end
         assert live is not None, "prepare() comes first"
+        end, rest, coming = start, iter(pieces), b""
         try:
-            for data in pieces:
-                self._fs.pwrite_all(live.fd, data, at)
-                at += len(data)
-        except BaseException:
-            self.torn = at + len(data) - start
-            self.told = 0
-            with contextlib.suppress(OSError):
-                self._fs.truncate(live.fd, start)
-                self.torn = 0
+            coming = next(rest, b"")
+            while coming:
+                data, coming = coming, next(rest, b"")
+                end += len(data)
+                self._fs.pwrite_all(live.fd, data, end - len(data))
+        except BaseException as error:
+            if coming or isinstance(error, Exception) or not start < end == self._fs.fstat(live.fd).size:
+                self.torn = end - start
+                self.told = 0
+                with contextlib.suppress(OSError):
+                    self._fs.truncate(live.fd, start)
+                    self.torn = 0
+            else:
+                self.end, self.appended = end, self.appended + 1
             raise
-        self.end = at
+        self.end, self.appended = end, self.appended + 1
         return start
 
     def rotate(self, tables: dict[str, list[list[Any]]], covers: list[int], note: dict[str, Any]) -> Sealed:
@@ -298,7 +307,7 @@ class Journal:
         seal = frame(encode({"seal": body, "durable": self.durable}))
         start = self.append([b"".join([marker, *blocks.values(), seal])])
         try:
-            with _syncing(live.path):
+            with syncing(live.path):
                 self._fs.datasync(live.fd)
         except DurabilityLostError:
             # A seal that is visible but not on the disk would let the next process begin a successor.
@@ -321,7 +330,7 @@ class Journal:
             except PermissionError:  # Windows: somebody still reads it. The next checkpoint tries again.
                 break
         if gone:
-            with _syncing(self.folder):
+            with syncing(self.folder):
                 self._fs.sync_dir(self.folder)
         return gone
 
@@ -331,11 +340,11 @@ class Journal:
         if earlier:
             # Its sealer may have died between writing the seal and syncing it.
             segment = self.segment(earlier[-1])
-            with _syncing(segment.path):
+            with syncing(segment.path):
                 self._fs.datasync(segment.fd)
             return
         self._fs.mkdir(self.folder, 0o700)
-        with _syncing(self._workspace):
+        with syncing(self._workspace):
             self._fs.sync_dir(self._workspace)
             self._fs.sync_dir(os.path.dirname(self._workspace))
 
@@ -353,7 +362,7 @@ class Journal:
             with contextlib.suppress(OSError):
                 self._fs.truncate(fd, 0)
             raise
-        with _syncing(path):
+        with syncing(path):
             self._fs.sync(fd)
             self._fs.sync_dir(self.folder)
         self.live, self.live_first, self.unfinished = segment, first_seq, False
@@ -371,7 +380,7 @@ class Journal:
             "%s: cut an incomplete tail of %d bytes at offset %d, kept in %s", live.path, len(data), self.end, kept
         )
         self._fs.truncate(live.fd, self.end)
-        with _syncing(live.path):
+        with syncing(live.path):
             self._fs.datasync(live.fd)
         self.torn = 0
 
@@ -388,12 +397,3 @@ class Journal:
 
 def _last(scan: Scan) -> int:
     return int(scan.entries[-1].record["seq"])
-
-
-@contextlib.contextmanager
-def _syncing(path: str) -> Iterator[None]:
-    """A sync that fails leaves bytes in doubt, whatever the errno: no full disk, after which one could try again."""
-    try:
-        yield
-    except OSError as error:
-        raise DurabilityLostError(path=path, errno=error.errno or errno.EIO) from error

@@ -124,10 +124,12 @@ class Workspace(Holder):
         with self._mutex:
             for ticket in batch:
                 try:
+                    view = None
                     if ticket.result is None:  # Else by a thread that was interrupted before the sync.
                         latest = self._append_one(ticket, latest)
+                        view = self._view
                     if not ticket.answered:  # Asked of the state after it, and not once more of a later one.
-                        ticket.value = self._answer(ticket.result, self._view or self.current())
+                        ticket.value = self._answer(ticket.result, view or self.current(held=True))
                         ticket.answered = True
                     if latest is not self._view:
                         latest = None  # Read afresh meanwhile: what comes next is decided and synced with that view.
@@ -147,8 +149,12 @@ class Workspace(Holder):
         while changes and latest is None and not self.still_locked():
             view, stamp, (changes, result) = self._decide(ticket.operation, None)
         if changes:
-            self.append(view, changes, stamp)
-            ticket.written = True
+            before = view.journal.appended
+            try:
+                self.append(view, changes, stamp)
+            finally:  # Interrupted after it was written: who comes next must not write it once more.
+                ticket.written = view.journal.appended > before
+                ticket.result = result if ticket.written else None
             latest = None if self._applying else view
         ticket.result = result
         return latest

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from nomad_sessions import NativeSessionManager
+from nomad_sessions.storage._os import REAL
 from nomad_sessions.storage.group_sync import Position
 from tests.support.together import together
 
@@ -70,3 +71,74 @@ def test_a_message_is_given_as_this_change_left_it(tmp_path: Path, monkeypatch: 
         calls = [partial(m.update_message, WS, "m", content=str(n)) for n in range(4)]
         for n, result in enumerate(interrupted_once(m, monkeypatch, calls)):
             assert result is KeyboardInterrupt or result.content == str(n)
+
+
+def interrupt_after_writing(mark: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C right after this was written, once, before the one who wrote it knows."""
+    real, marks = type(REAL).pwrite_all, [mark]
+
+    def pwrite_all(fs: Any, fd: int, data: Any, offset: int) -> None:
+        real(fs, fd, data, offset)
+        if marks and marks[0] in bytes(data):
+            marks.clear()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(REAL), "pwrite_all", pwrite_all)
+
+
+def test_what_others_may_have_read_stays_when_its_writer_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with NativeSessionManager(tmp_path) as m, NativeSessionManager(tmp_path) as other:
+        m.create_session(WS, id="s")
+        interrupt_after_writing(b"the second", monkeypatch)
+        m.add_message(WS, "s", role="user", content="the first")
+        with pytest.raises(KeyboardInterrupt):
+            m.add_message(WS, "s", role="user", content="the second")
+        seen = [event.seq for event in other.events(WS)]
+        m.add_message(WS, "s", role="user", content="the third")
+        for each in (m, other):
+            assert [one.content for one in each.get_session_messages(WS, "s")] == [
+                "the first",
+                "the second",
+                "the third",
+            ]
+        assert [event.seq for event in other.events(WS)][: len(seen)] == seen
+        assert m.check(WS).ok
+
+
+def test_what_was_written_for_another_thread_by_one_that_is_interrupted_is_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with NativeSessionManager(tmp_path) as m:
+        m.create_session(WS, id="s")
+        workspace = m.workspace(WS)
+        settle, combiner = workspace._settle, workspace._commits
+        held = threading.Event()
+
+        def holding(goal: Position, lazy: bool) -> None:
+            if not held.is_set():
+                held.set()
+                while len(combiner._waiting) < 4:
+                    time.sleep(0.001)
+            settle(goal, lazy)
+
+        monkeypatch.setattr(workspace, "_settle", holding)
+        interrupt_after_writing(b"of 2", monkeypatch)
+        results: list[Any] = [None] * 4
+
+        def run(number: int) -> None:
+            assert held.wait(30)
+            try:
+                results[number] = m.add_message(WS, "s", role="user", content=f"of {number}").content
+            except KeyboardInterrupt as error:
+                results[number] = type(error)
+
+        together(partial(m.record_event, WS, "first"), *(partial(run, number) for number in range(4)))
+        assert results.count(KeyboardInterrupt) == 1
+        assert all(result in (f"of {number}", KeyboardInterrupt) for number, result in enumerate(results))
+        contents = [each.content for each in m.get_session_messages(WS, "s")]
+        told = [f"of {number}" for number, result in enumerate(results) if result is not KeyboardInterrupt]
+        assert sorted(set(contents)) == sorted(contents), "written once"
+        assert set(told) <= set(contents)
+        assert "of 2" in contents
