@@ -121,10 +121,8 @@ def frame_parts(*rest: Buffer) -> bytes:
 
 def unframe(line: bytes) -> bytes | None:
     """The body of a framed line (with or without its newline), or None when any byte of it is not as written."""
-    rest = line[FRAME_PREFIX_LENGTH : -1 if line.endswith(b"\n") else None]
-    if not rest or not line.startswith(b'{"crc":"%08x",' % zlib.crc32(rest)):
-        return None
-    return b"{" + rest
+    stop = len(line) - line.endswith(b"\n")
+    return b"{" + line[FRAME_PREFIX_LENGTH:stop] if is_framed(line, 0, stop) else None
 
 
 def is_framed(data: bytes, start: int, stop: int) -> bool:

@@ -274,14 +274,13 @@ class Journal:
                 end += len(data)
                 self._fs.pwrite_all(live.fd, data, end - len(data))
         except BaseException as error:
-            if coming or isinstance(error, Exception) or not start < end == self._fs.fstat(live.fd).size:
-                self.torn = end - start
-                self.told = 0
-                with contextlib.suppress(OSError):
-                    self._fs.truncate(live.fd, start)
-                    self.torn = 0
-            else:
-                self.end, self.appended = end, self.appended + 1
+            self.torn, self.told = end - start, 0
+            if not (coming or isinstance(error, Exception)) and start < end == self._fs.fstat(live.fd).size:
+                self.end, self.torn, self.appended = end, 0, self.appended + 1
+                raise
+            with contextlib.suppress(OSError):
+                self._fs.truncate(live.fd, start)
+                self.torn = 0
             raise
         self.end, self.appended = end, self.appended + 1
         return start

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nomad_sessions.storage._os import FileSystem
-from nomad_sessions.storage.codec import encode
+from nomad_sessions.storage.codec import encode, encode_name
 from nomad_sessions.storage.snapshot import FORMAT_VERSION, TRAILER, TRAILER_LENGTH
 from nomad_sessions.storage.table import Region, checked, row
 
@@ -57,7 +57,7 @@ class SnapshotWriter:
 
     def group(self, identifier: str, body: bytes, info: list[Any]) -> None:
         """Writes a group's record; `info` is any JSON list to keep beside its place in the index."""
-        line = line_of(encode(identifier, finite=True), body)
+        line = line_of(encode_name(identifier), body)
         place = Region(self._position() + len(self._separator), len(line), zlib.crc32(line))
         self._put(self._separator, line)
         self._separator = _SEPARATOR
@@ -71,7 +71,7 @@ class SnapshotWriter:
         """Writes a group's run of items."""
         self._enter_items()
         record, info = self._groups.pop(group)
-        of, blocks = encode(group), list[str]()
+        of, blocks = encode_name(group), list[str]()
         start = at = self._position() + len(self._separator)
         lines, size = list[bytes](), 0
         for identifier, name, line, created in items:
@@ -92,7 +92,7 @@ class SnapshotWriter:
     def extra(self, key: str, body: bytes) -> None:
         """Writes a further top-level key with its JSON value."""
         self._enter_extras()
-        line = line_of(encode(key, finite=True), body)
+        line = line_of(encode_name(key), body)
         self._extras[key] = self._place(line)
         self._put(line + b",\n")
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import Any
 
-from nomad_sessions.storage.codec import decode, encode
+from nomad_sessions.storage.codec import decode, encode_name
 from nomad_sessions.storage.snapshot import GroupRow, Snapshot, SnapshotChanged
 from nomad_sessions.workspace.state import Body, MessageState, Ref, Span
 
@@ -59,7 +59,7 @@ class SnapshotRun:
 
     def json(self, position: int) -> bytes:
         """The message at this position as JSON, not decoded."""
-        return self.line(position)[len(encode(self.ids[position])) + 1 :]
+        return self.line(position)[len(encode_name(self.ids[position])) + 1 :]
 
     def record(self, offset: int, length: int) -> dict[str, Any]:
         """The message at position `offset`, wrapped as a journal record wraps it."""

@@ -148,16 +148,16 @@ class Workspace(Holder):
         view, stamp, (changes, result) = self._decide(ticket.operation, latest)
         while changes and latest is None and not self.still_locked():
             view, stamp, (changes, result) = self._decide(ticket.operation, None)
-        if changes:
-            before = view.journal.appended
-            try:
-                self.append(view, changes, stamp)
-            finally:  # Interrupted after it was written: who comes next must not write it once more.
-                ticket.written = view.journal.appended > before
-                ticket.result = result if ticket.written else None
-            latest = None if self._applying else view
-        ticket.result = result
-        return latest
+        if not changes:
+            ticket.result = result
+            return latest
+        before = view.journal.appended
+        try:
+            self.append(view, changes, stamp)
+        finally:  # Also where it is interrupted after it was written: who comes next must not write it once more.
+            if view.journal.appended > before:
+                ticket.written, ticket.result = True, result
+        return None if self._applying else view
 
     def _decide(
         self, operation: Operation[T], latest: View | None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from nomad_sessions.storage.codec import decode, encode
+from nomad_sessions.storage.codec import decode, encode, encode_name
 from nomad_sessions.storage.journal import Journal, Sealed
 from nomad_sessions.storage.segment import Entry
 from nomad_sessions.storage.snapshot import GroupRow, Snapshot
@@ -132,7 +132,7 @@ class View:
         if fields is None or session_id in self._listed:
             return None  # Asked for again: worth keeping, as any session is that somebody reads.
         self._listed.add(session_id)
-        return self.base.read(Region(*fields[-5:-2]))[len(encode(session_id)) + 1 :]
+        return self.base.read(Region(*fields[-5:-2]))[len(encode_name(session_id)) + 1 :]
 
     def summaries(self) -> dict[str, Summary]:
         """The summary of every session, by id. The first call reads the snapshot's session table."""

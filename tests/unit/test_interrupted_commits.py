@@ -19,9 +19,24 @@ from tests.support.together import together
 WS = "ws"
 
 
-def interrupted_once(m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch, calls: list[Any]) -> list[Any]:
+def interrupt_after_writing(mark: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C right after this was written, once, before the one who wrote it knows."""
+    real, marks = type(REAL).pwrite_all, [mark]
+
+    def pwrite_all(fs: Any, fd: int, data: Any, offset: int) -> None:
+        real(fs, fd, data, offset)
+        if marks and marks[0] in bytes(data):
+            marks.clear()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(REAL), "pwrite_all", pwrite_all)
+
+
+def interrupted_once(
+    m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch, calls: list[Any], *, written: bytes = b""
+) -> list[Any]:
     """Makes these calls, each in a thread of its own, in one batch whose worker is interrupted between its write and
-    its sync: what each returned, or the class of what it raised."""
+    its sync, or right after it wrote what has these bytes: what each returned, or the class of what it raised."""
     workspace = m.workspace(WS)
     settle, combiner = workspace._settle, workspace._commits
     batches: list[int] = []
@@ -33,11 +48,13 @@ def interrupted_once(m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch, c
             held.set()
             while len(combiner._waiting) < len(calls):
                 time.sleep(0.001)
-        elif len(batches) == 2:
+        elif len(batches) == 2 and not written:
             raise KeyboardInterrupt
         settle(goal, lazy)
 
     monkeypatch.setattr(workspace, "_settle", interrupting)
+    if written:
+        interrupt_after_writing(written, monkeypatch)
     results: list[Any] = [None] * len(calls)
 
     def run(number: int) -> None:
@@ -48,7 +65,7 @@ def interrupted_once(m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch, c
             results[number] = type(error)
 
     together(partial(m.record_event, WS, "first"), *(partial(run, number) for number in range(len(calls))))
-    assert len(batches) >= 3
+    assert len(batches) >= (2 if written else 3)
     assert results.count(KeyboardInterrupt) == 1, "the one that worked for all"
     return results
 
@@ -71,19 +88,6 @@ def test_a_message_is_given_as_this_change_left_it(tmp_path: Path, monkeypatch: 
         calls = [partial(m.update_message, WS, "m", content=str(n)) for n in range(4)]
         for n, result in enumerate(interrupted_once(m, monkeypatch, calls)):
             assert result is KeyboardInterrupt or result.content == str(n)
-
-
-def interrupt_after_writing(mark: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C right after this was written, once, before the one who wrote it knows."""
-    real, marks = type(REAL).pwrite_all, [mark]
-
-    def pwrite_all(fs: Any, fd: int, data: Any, offset: int) -> None:
-        real(fs, fd, data, offset)
-        if marks and marks[0] in bytes(data):
-            marks.clear()
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(type(REAL), "pwrite_all", pwrite_all)
 
 
 def test_what_others_may_have_read_stays_when_its_writer_is_interrupted(
@@ -112,33 +116,12 @@ def test_what_was_written_for_another_thread_by_one_that_is_interrupted_is_writt
 ) -> None:
     with NativeSessionManager(tmp_path) as m:
         m.create_session(WS, id="s")
-        workspace = m.workspace(WS)
-        settle, combiner = workspace._settle, workspace._commits
-        held = threading.Event()
-
-        def holding(goal: Position, lazy: bool) -> None:
-            if not held.is_set():
-                held.set()
-                while len(combiner._waiting) < 4:
-                    time.sleep(0.001)
-            settle(goal, lazy)
-
-        monkeypatch.setattr(workspace, "_settle", holding)
-        interrupt_after_writing(b"of 2", monkeypatch)
-        results: list[Any] = [None] * 4
-
-        def run(number: int) -> None:
-            assert held.wait(30)
-            try:
-                results[number] = m.add_message(WS, "s", role="user", content=f"of {number}").content
-            except KeyboardInterrupt as error:
-                results[number] = type(error)
-
-        together(partial(m.record_event, WS, "first"), *(partial(run, number) for number in range(4)))
-        assert results.count(KeyboardInterrupt) == 1
-        assert all(result in (f"of {number}", KeyboardInterrupt) for number, result in enumerate(results))
+        calls = [partial(m.add_message, WS, "s", role="user", content=f"of {number}") for number in range(4)]
+        results = interrupted_once(m, monkeypatch, calls, written=b"of 2")
+        for number, result in enumerate(results):
+            assert result is KeyboardInterrupt or result.content == f"of {number}"
         contents = [each.content for each in m.get_session_messages(WS, "s")]
-        told = [f"of {number}" for number, result in enumerate(results) if result is not KeyboardInterrupt]
+        told = [result.content for result in results if result is not KeyboardInterrupt]
         assert sorted(set(contents)) == sorted(contents), "written once"
         assert set(told) <= set(contents)
         assert "of 2" in contents
