@@ -256,8 +256,10 @@ class Hub:
 
     def _drop_unused(self) -> None:
         """Forgets the feeds that nobody listens to. On the thread that reads them: none is being read meanwhile."""
-        used = set[str]().union(*(each.watched() for each in self.listening()))
-        with self._mutex:
+        with (
+            self._mutex
+        ):  # Also while it asks: one that is just beginning says what it watches, then asks for the feed.
+            used = set[str]().union(*(each.watched() for each in self._subscriptions))
             feeds = [self._feeds.pop(name) for name in self._feeds.keys() - used]
         for feed in feeds:
             self._of_tasks.pop(feed.workspace_id, None)

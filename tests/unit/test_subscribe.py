@@ -15,7 +15,7 @@ import pytest
 
 from nomad_sessions import AsyncSessionManager, NativeSessionManager
 from nomad_sessions.errors import EventsPrunedError, InvalidInputError, InvalidWorkspaceIdError
-from nomad_sessions.events import hub
+from nomad_sessions.events import Subscription, hub
 from nomad_sessions.events.feed import Step
 from nomad_sessions.events.reading import Reading
 from nomad_sessions.events.watching import Watcher
@@ -248,6 +248,27 @@ def test_one_that_was_deleted_begins_anew(m: NativeSessionManager) -> None:
             subscription.next(5)
         event = take(subscription, 1)[0]
         assert (event.seq, event.session_id) == (1, "again")
+
+
+def test_who_begins_while_unused_feeds_are_dropped_is_not_forgotten(
+    m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Subscription] = []
+    newcomer = threading.Thread(target=lambda: begun.append(m.subscribe(WS)))
+
+    def watched() -> set[str]:
+        if not newcomer.ident:
+            newcomer.start()
+            newcomer.join(0.3)
+        return {"other"}
+
+    m.create_session("other", id="o")
+    with m.subscribe("other") as early:
+        monkeypatch.setattr(early, "watched", watched)
+        until(lambda: bool(begun))
+        with begun[0] as subscription:
+            seqs = add(m, 1)
+            assert [event.seq for event in take(subscription, 1)] == seqs
 
 
 def test_what_cannot_be_subscribed_to_is_named(m: NativeSessionManager) -> None:
