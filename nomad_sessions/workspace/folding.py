@@ -51,6 +51,7 @@ class Folding:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self.wanted = False
+        self.due = False
         self.displaced = Displaced(workspace.fs, workspace.folder)
         self._postponed_to = 0
         self._bulks = 0
@@ -61,17 +62,23 @@ class Folding:
         self.displaced.abandon()
         self.displaced = Displaced(self._workspace.fs, self._workspace.folder)
 
-    def due(self, view: View) -> bool:
-        """Whether `after_commit` has to look closer. Cheap: asked after every commit."""
-        if self.wanted or self.displaced or view.pending_bytes >= FLOOR:
-            return True
-        return bool(view.settings().get("fold") == "always")
+    def look_at(self, view: View) -> None:
+        """Says by `due` whether `after_commit` has to look closer. Cheap: asked in every commit, under the guard of the
+        view. It raises nothing: the commit is written by then."""
+        self.due = self.wanted or bool(self.displaced) or view.pending_bytes >= FLOOR
+        if not self.due:
+            try:
+                self.due = view.settings().get("fold") == "always"
+            except (StorageError, OSError, SnapshotChanged):  # What is damaged is looked at closer.
+                self.due = True
 
     def after_commit(self) -> None:
         """Folds if the policy says so. A failure postpones the next attempt: the commit itself is safe already, and
         after a sync that failed it is the next commit that is told."""
         try:
-            opened = self._workspace.look()  # It may have gone to rest since.
+            with self._workspace.guarded():  # It may have gone to rest since.
+                always = self._workspace.read(View.settings).get("fold") == "always"
+                opened = self._workspace.look()
         except (StorageError, OSError) as error:
             _LOG.warning("%s: checkpoint postponed: %s", self._workspace.folder, error)
             return
@@ -79,7 +86,6 @@ class Folding:
             return
         view = opened.view
         size = opened.seen[2] if opened.seen is not None else 0
-        always = view.settings().get("fold") == "always"
         pending = view.pending_bytes
         self.wanted = self.wanted or self.displaced.touched()
         floor = BULK if self._bulks else FLOOR

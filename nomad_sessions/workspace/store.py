@@ -80,16 +80,14 @@ class Workspace(Holder):
         the operation raises (nothing is written then), `LockTimeoutError`, `DiskFullError`, `StoreReadOnlyError`,
         `DurabilityLostError`.
         """
-        view = self._view  # It may go to rest at any moment.
-        if view is None or view.journal.live is None:
+        if (view := self._view) is None or view.journal.live is None:  # It may go to rest at any moment.
             tried = self.tried(operation, Stamp(IdSource(self._clock), self._clock.now()))
             if tried is not None and not tried[0]:
                 return self.read(tried[1])
         ticket = Ticket(operation, lazy)
         self._commits.run(ticket)
         value: T = ticket.value
-        view = self._view
-        if ticket.written and (view is None or self._folding.due(view)):
+        if ticket.written and self._folding.due:
             # Closed by another thread meanwhile: the commit stands, and its caller must not be told to repeat it.
             with contextlib.suppress(StoreClosedError):
                 self._folding.after_commit()
@@ -139,8 +137,10 @@ class Workspace(Holder):
                     ticket.settle(error)
                     latest = None
             view = self._view
-            live = view.journal.live if view is not None else None
-            return self._sync.wrote(live, view.journal.end) if view is not None and live is not None else None
+            if view is None or view.journal.live is None:
+                return None
+            self._folding.look_at(view)
+            return self._sync.wrote(view.journal.live, view.journal.end)
 
     def _append_one(self, ticket: Ticket, latest: View | None) -> View | None:
         """Decides and appends one ticket's changes, at the state `latest` or, with None, at a new look; the state after

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nomad_sessions import ConflictError, NativeSessionManager, StoreClosedError
 from nomad_sessions.workspace import folding, store
+from nomad_sessions.workspace.state import SessionState
+from nomad_sessions.workspace.view import View
 from tests.support.there import there
 from tests.support.together import together
 
@@ -107,6 +110,27 @@ def test_different_calls_at_once_keep_what_each_did(tmp_path: Path) -> None:
         assert len(names) == 1 + 15 + 30 + 15
         assert m.interrupted_messages(WS) == []
         assert m.check(WS).ok
+
+
+def test_a_commit_looks_at_the_view_only_while_it_guards_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = View.session
+    guarded: list[bool] = []
+    with NativeSessionManager(tmp_path) as m:
+        workspace = m.workspace(WS)
+        mutex: Any = workspace.guarded()
+
+        def watched(view: View, session_id: str) -> SessionState | None:
+            if workspace.opened is not None and view is workspace.opened.view:
+                guarded.append(mutex._is_owned())
+            return session(view, session_id)
+
+        monkeypatch.setattr(View, "session", watched)
+        m.configure_workspace(WS, retention={"bytes": 0})
+        m.create_session(WS, id="s")
+        m.configure_workspace(WS, fold="always")
+        m.add_message(WS, "s", role="user")
+    assert len(guarded) > 5
+    assert all(guarded)
 
 
 def test_closing_while_others_write_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
