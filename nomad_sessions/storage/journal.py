@@ -260,12 +260,14 @@ class Journal:
     def append(self, pieces: Iterable[bytes]) -> int:
         """Writes lines, given in pieces, at the end of the live segment; the offset of the first. Not yet durable.
 
-        On an error it is cut off again, and where that fails too the rest is a torn tail for the next writer. An
-        interruption (Ctrl-C) when all of it is there comes out, too; but then it is `appended`, and stays: others may
-        have read it. Raises `OSError`, and what the pieces raise.
+        On an error it is cut off again, and where that fails too the rest is a torn tail for the next writer. What a
+        Ctrl-C interrupts when all of it is there is `appended`, and stays: others may have read it. Raises `OSError`,
+        what the pieces raise, and `JournalCorruptError` where the segment ends elsewhere: that would be written over.
         """
         live, start = self.live, self.end
         assert live is not None, "prepare() comes first"
+        if (size := self._fs.fstat(live.fd).size) != start:
+            raise JournalCorruptError(path=live.path, offset=start, length=size - start, reason="written to unlocked")
         end, rest, coming = start, iter(pieces), b""
         try:
             coming = next(rest, b"")
@@ -351,18 +353,17 @@ class Journal:
         path = f"{self.folder}/{name_of(first_seq)}"
         self._fs.close(self._fs.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         segment = Segment.open(self._fs, self.folder, first_seq, writable=True)
-        fd = segment.fd
         self._open[first_seq] = segment
         line = header(first_seq)
         try:
-            self._fs.truncate(fd, 0)
-            self._fs.pwrite_all(fd, line, 0)
+            self._fs.truncate(segment.fd, 0)
+            self._fs.pwrite_all(segment.fd, line, 0)
         except BaseException:
             with contextlib.suppress(OSError):
-                self._fs.truncate(fd, 0)
+                self._fs.truncate(segment.fd, 0)
             raise
         with syncing(path):
-            self._fs.sync(fd)
+            self._fs.sync(segment.fd)
             self._fs.sync_dir(self.folder)
         self.live, self.live_first, self.unfinished = segment, first_seq, False
         self.end = self.durable = len(line)

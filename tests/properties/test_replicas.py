@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nomad_sessions import ManualClock, NativeSessionManager, NomadSessionsError, SessionReplica
+from nomad_sessions import ManualClock, NativeSessionManager, SessionReplica
 from nomad_sessions.connections.replica import SNAPSHOT
+from nomad_sessions.errors import InvalidInputError, NotFoundError
 from nomad_sessions.events import Subscription, feed
 from nomad_sessions.models import Event, dump
 from nomad_sessions.sessions_api import SessionCalls
@@ -86,7 +87,7 @@ class Driver:
         self.clock.advance(chance.choice([0, 1, 1000, -3_600_000]))
         try:
             getattr(self, name)(chance.choice(self.managers), chance)
-        except NomadSessionsError:  # There was no such session or message any more: that is no change.
+        except (NotFoundError, InvalidInputError):  # Of what is not there any more, or does not fit: that is no change.
             return
         self.done[name] += 1
         if chance.random() < 0.3:

@@ -254,6 +254,18 @@ def test_a_seal_without_its_tables_is_no_seal_while_nothing_follows_it(
     assert any("quarantine" in name for name in disk.tree())
 
 
+def test_nothing_is_written_over_what_somebody_wrote_unlocked(disk: ModelDisk, journal: Journal) -> None:
+    write(journal, 2)
+    other = opened(disk.process())
+    write(other)
+    with pytest.raises(JournalCorruptError, match="written to unlocked"):
+        write(journal)
+    assert [entry.record["seq"] for entry in journal.refresh() or ()] == [3]
+    write(journal)
+    assert [entry.record["seq"] for entry in opened(disk.process()).refresh() or ()] == []
+    assert opened(disk.process()).last_seq == 4
+
+
 def test_a_failed_append_leaves_the_segment_as_it_was(disk: ModelDisk, fs: ModelFS, journal: Journal) -> None:
     write(journal)
     before = disk.tree()
