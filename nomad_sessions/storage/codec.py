@@ -65,7 +65,7 @@ def encode(value: Any, *, finite: bool = False) -> bytes:
 
 def encode_name(name: str) -> bytes:
     """As `encode`, for text; in a third of the time where it is letters and digits, as ids are."""
-    return b'"%b"' % name.encode() if name.isascii() and name.isalnum() else encode(name, finite=True)
+    return b'"%b"' % name.encode() if name.isascii() and name.isalnum() else encode(name)
 
 
 def decode(data: bytes, *, deep: bool = True) -> Any:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nomad_sessions.storage.codec import (
@@ -111,6 +111,7 @@ def test_a_frame_inside_of_other_bytes_is_told_from_a_damaged_one(
 
 
 @given(TEXT | st.from_regex("[0-9A-Za-z]{0,30}"))
+@example("\x7fInfinity")
 def test_a_name_is_encoded_as_any_text_is(name: str) -> None:
     assert encode_name(name) == encode(name)
 
