@@ -1,23 +1,27 @@
 """An import by several processes at once: each takes all sessions of a workspace, then those of the next.
 
-A workspace is one process's alone, so that nobody waits for a lock or reads what another has just appended. The
-processes are spawned, which every system knows, and open managers of their own.
+A workspace is one process's alone, so that nobody waits for a lock or reads what another has just appended. The one
+that asked is one of them; the others are spawned, which every system knows. All open managers of their own.
 """
 
 from __future__ import annotations
 
-import gc
+import contextlib
 import multiprocessing
 import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.queues import SimpleQueue
+from functools import partial
+from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
 
 from nomad_sessions.errors import CorruptionError, LockTimeoutError, UnsupportedFormatError
+from nomad_sessions.formats.garbage import rarely_collected
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.formats.source import Found
 from nomad_sessions.workspace.options import Options
@@ -29,7 +33,6 @@ __all__ = ["UNUSABLE", "Job", "import_by_several"]
 
 UNUSABLE = (CorruptionError, UnsupportedFormatError, LockTimeoutError)
 """What is wrong with one workspace alone, and says nothing of others."""
-_GARBAGE = 5_000_000  # containers made, and not freed, between two looks for cycles: more than a session has
 _LOOK_EVERY = 0.1  # seconds between two looks at how far the others are
 
 Take = Callable[["NativeSessionManager", Found, str, ImportReport], None]
@@ -49,7 +52,7 @@ class Job:
         that cannot be used is in the report, and no reason not to go on with others."""
         left = len(self.sessions)
         try:
-            with manager.workspace(self.workspace_id).bulk():
+            with rarely_collected(), manager.workspace(self.workspace_id).bulk():
                 for found in self.sessions:
                     left -= 1
                     self.take(manager, found, self.workspace_id, report)
@@ -68,7 +71,42 @@ class _Told:
     """What a process of the pool hears from its parent and says to it; set when the process begins."""
 
     stop: Event
-    done: SimpleQueue[int]
+    done: Synchronized[int]
+
+
+class _Waiting:
+    """The jobs that nobody has begun: for this process to take, and for the others, each of which gets its next one as
+    soon as it is done with one. Safe for the threads that hear of that."""
+
+    def __init__(self, jobs: Sequence[Job], begin: Callable[[Job], Future[ImportReport]]) -> None:
+        self._jobs = deque(sorted(jobs, key=lambda job: job.size, reverse=True))
+        self._begin = begin
+        self._guard = threading.Lock()
+        self.begun: list[Future[ImportReport]] = []
+
+    def take(self) -> Job | None:
+        """The largest that is left."""
+        with self._guard:
+            return self._jobs.popleft() if self._jobs else None
+
+    def give(self) -> None:
+        """Gives the largest that is left to another process."""
+        with self._guard:
+            if not self._jobs:
+                return
+            future = self._begin(self._jobs.popleft())
+            self.begun.append(future)
+        future.add_done_callback(self._go_on)
+
+    def _go_on(self, done: Future[ImportReport]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            with contextlib.suppress(BrokenProcessPool):  # Another one was killed: what it was at says so.
+                self.give()
+
+    def clear(self) -> None:
+        """Nobody begins another one from now on."""
+        with self._guard:
+            self._jobs.clear()
 
 
 def import_by_several(
@@ -78,49 +116,68 @@ def import_by_several(
     report: ImportReport,
     advance: Callable[[int], object],
 ) -> None:
-    """Does all jobs, and adds to the report; `advance` is called with the bytes of the source that were done meanwhile.
+    """Does all jobs, in this process and so many less one beside it, and adds to the report; `advance` is called with
+    the bytes of the source that were done meanwhile.
 
     Raises what the manager raises, and `ChildProcessError` when a process was killed: what it had imported stays, and
     an import that is started again goes on from there. An exception here, Ctrl-C too, ends the others after the session
     that they are at.
     """
     context = multiprocessing.get_context("spawn")
-    stop, done = context.Event(), context.SimpleQueue()
-    pool = ProcessPoolExecutor(min(processes, len(jobs)), context, _begin, (stop, done))
+    stop, done = context.Event(), context.Value("q", 0)
+    others = min(processes, len(jobs)) - 1
+    pool = ProcessPoolExecutor(others, context, _begin, (stop, done))
+    work = partial(_work, manager.data_dir, manager._options, ImportReport(report.source, report.format))
+    waiting = _Waiting(jobs, lambda job: pool.submit(work, job, _advance))
+    told = 0
+
+    def look(size: int = 0) -> bool:
+        """Tells of this process's bytes and the others', and raises what has happened to them."""
+        nonlocal told
+        now = done.get_obj().value  # Without its lock: one that is killed may hold it.
+        size, told = size + now - told, now
+        if size:
+            advance(size)
+        for future in waiting.begun:
+            if future.done():
+                future.result()
+        return True
+
     try:
-        blank = ImportReport(report.source, report.format)
-        largest_first = sorted(jobs, key=lambda job: job.size, reverse=True)
-        left = {pool.submit(_work, manager.data_dir, manager._options, blank, job) for job in largest_first}
-        while left:
-            ended, left = wait(left, _LOOK_EVERY, FIRST_COMPLETED)
-            while not done.empty():
-                advance(done.get())
-            for future in ended:
-                report.add(future.result())
+        for _ in range(others):
+            waiting.give()
+        while (job := waiting.take()) is not None:
+            report.add(work(job, look))
+        while wait(waiting.begun, _LOOK_EVERY).not_done:
+            look()
+        look()
+        for future in waiting.begun:
+            report.add(future.result())
     except BrokenProcessPool as error:
         raise ChildProcessError("a process of the import was killed: start it again, it goes on from there") from error
     finally:
+        waiting.clear()
         stop.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _begin(stop: Event, done: SimpleQueue[int]) -> None:
+def _begin(stop: Event, done: Synchronized[int]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent hears it too, and says when to stop.
-    # Records by the thousand, and hardly a cycle among them: looking for cycles as often as usual takes a tenth of all
-    # the time. What is loaded is not looked at again.
-    gc.freeze()
-    gc.set_threshold(_GARBAGE, 5, 5)
     _Told.stop, _Told.done = stop, done
 
 
-def _work(data_dir: str, options: Options, report: ImportReport, job: Job) -> ImportReport:
+def _work(
+    data_dir: str, options: Options, blank: ImportReport, job: Job, advance: Callable[[int], bool]
+) -> ImportReport:
     from nomad_sessions.manager import NativeSessionManager
 
+    report = ImportReport(blank.source, blank.format)
     with NativeSessionManager(data_dir, **options._asdict()) as manager:
-        job.do(manager, report, _advance)
+        job.do(manager, report, advance)
     return report
 
 
 def _advance(size: int) -> bool:
-    _Told.done.put(size)
+    with _Told.done.get_lock():
+        _Told.done.value += size
     return not _Told.stop.is_set()
