@@ -30,12 +30,13 @@ def imported(source: Path, folder: Path) -> dict[str, float]:
 
     importer = importer_of(source)
     assert importer is not None
+    processes = len(os.sched_getaffinity(0))
     start = time.perf_counter()
     with NativeSessionManager(folder) as manager:
-        report = import_history(manager, importer, source, processes=len(os.sched_getaffinity(0)))
+        report = import_history(manager, importer, source, processes=processes)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    peak += len(os.sched_getaffinity(0)) * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    peak += (processes - 1) * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return {"seconds": seconds, "messages": report.messages.imported, "peak": peak}
 
 
