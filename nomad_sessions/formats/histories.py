@@ -86,8 +86,9 @@ def import_history(
 
     With `originals`, what each session was read from is kept as well: see `original_of`.
 
-    With `processes`, a large import into several workspaces is done by up to so many at once. They are spawned, so a
-    script that asks for it needs its `if __name__ == "__main__":`. Raises `ChildProcessError` when one was killed.
+    With `processes`, a large import into several workspaces is done by up to so many at once, this one among them. The
+    others are spawned, so a script that asks for it needs its `if __name__ == "__main__":`. Raises `ChildProcessError`
+    when one was killed. While it lasts, Python looks for cycles of garbage rarely, in the whole process.
     """
     report = ImportReport(source=str(path), format=importer.name)
     placed = list(_placed(manager, importer, path, workspace_id, report, create=True))
