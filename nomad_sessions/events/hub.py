@@ -256,9 +256,8 @@ class Hub:
 
     def _drop_unused(self) -> None:
         """Forgets the feeds that nobody listens to. On the thread that reads them: none is being read meanwhile."""
-        with (
-            self._mutex
-        ):  # Also while it asks: one that is just beginning says what it watches, then asks for the feed.
+        # Also while it asks: one that is just beginning says what it watches, and then asks for the feed.
+        with self._mutex:
             used = set[str]().union(*(each.watched() for each in self._subscriptions))
             feeds = [self._feeds.pop(name) for name in self._feeds.keys() - used]
         for feed in feeds:

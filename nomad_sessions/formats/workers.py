@@ -127,8 +127,9 @@ def import_by_several(
     stop, done = context.Event(), context.Value("q", 0)
     others = min(processes, len(jobs)) - 1
     pool = ProcessPoolExecutor(others, context, _begin, (stop, done))
-    work = partial(_work, manager.data_dir, manager._options, ImportReport(report.source, report.format))
-    waiting = _Waiting(jobs, lambda job: pool.submit(work, job, _advance))
+    work = partial(_work, manager.data_dir, manager._options)
+    blank = ImportReport(report.source, report.format)  # Each of the others fills a copy.
+    waiting = _Waiting(jobs, lambda job: pool.submit(work, job, blank, _advance))
     told = 0
 
     def look(size: int = 0) -> bool:
@@ -147,7 +148,7 @@ def import_by_several(
         for _ in range(others):
             waiting.give()
         while (job := waiting.take()) is not None:
-            report.add(work(job, look))
+            work(job, report, look)
         while wait(waiting.begun, _LOOK_EVERY).not_done:
             look()
         look()
@@ -167,11 +168,10 @@ def _begin(stop: Event, done: Synchronized[int]) -> None:
 
 
 def _work(
-    data_dir: str, options: Options, blank: ImportReport, job: Job, advance: Callable[[int], bool]
+    data_dir: str, options: Options, job: Job, report: ImportReport, advance: Callable[[int], bool]
 ) -> ImportReport:
     from nomad_sessions.manager import NativeSessionManager
 
-    report = ImportReport(blank.source, blank.format)
     with NativeSessionManager(data_dir, **options._asdict()) as manager:
         job.do(manager, report, advance)
     return report

@@ -68,7 +68,7 @@ class Folding:
         self.due = self.wanted or bool(self.displaced) or view.pending_bytes >= FLOOR
         if not self.due:
             try:
-                self.due = view.settings().get("fold") == "always"
+                self.due = _folds_always(view)
             except (StorageError, OSError, SnapshotChanged):  # What is damaged is looked at closer.
                 self.due = True
 
@@ -77,7 +77,7 @@ class Folding:
         after a sync that failed it is the next commit that is told."""
         try:
             with self._workspace.guarded():  # It may have gone to rest since.
-                always = self._workspace.read(View.settings).get("fold") == "always"
+                always = self._workspace.read(_folds_always)
                 opened = self._workspace.look()
         except (StorageError, OSError) as error:
             _LOG.warning("%s: checkpoint postponed: %s", self._workspace.folder, error)
@@ -309,3 +309,7 @@ class Folding:
                     break
             if changes:
                 workspace.absorb_into(view, changes)
+
+
+def _folds_always(view: View) -> bool:
+    return bool(view.settings().get("fold") == "always")
