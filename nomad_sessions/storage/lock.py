@@ -22,7 +22,7 @@ from nomad_sessions.errors import DiskFullError, LockTimeoutError, LockUnsupport
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.counters import Counters
 
-__all__ = ["StoreLock", "held"]
+__all__ = ["StoreLock", "fork_guard", "held"]
 
 _FIRST_PAUSE = 50e-6
 _LONGEST_PAUSE = 2e-3
@@ -155,9 +155,7 @@ class StoreLock:
 
     def _open(self) -> None:
         try:
-            # Under the guard, so that a fork in another thread does not copy a descriptor that no object knows yet: the
-            # child would keep the lock of a parent that died.
-            with _fork_guard:
+            with fork_guard:
                 # Never O_TRUNC, never unlinked: the file may be a holder's.
                 self._fd = self._fs.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
                 _opened.add(self)
@@ -195,19 +193,22 @@ def held(fs: FileSystem, paths: Iterable[str]) -> set[str]:
 
 
 def _is_free(fs: FileSystem, path: str) -> bool:
-    try:
-        fd = fs.open(path, os.O_RDONLY)
-    except OSError as error:
-        if error.errno in _NO_DESCRIPTOR:  # That says nothing about the holder.
-            raise
-        return True
-    try:
-        return fs.lock(fd)
-    finally:
-        fs.close(fd)
+    with fork_guard:
+        try:
+            fd = fs.open(path, os.O_RDONLY)
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTOR:  # That says nothing about the holder.
+                raise
+            return True
+        try:
+            return fs.lock(fd)
+        finally:
+            fs.close(fd)
 
 
-_fork_guard = threading.RLock()
+# Held from the opening of a lock's file until an object knows the descriptor, or it is closed: a fork in another thread
+# would copy one that the child does not know of, and the child would keep the lock when this process has died.
+fork_guard = threading.RLock()
 _opened: weakref.WeakSet[StoreLock] = weakref.WeakSet()
 
 
@@ -218,10 +219,10 @@ def _forget_inherited() -> None:
         for lock in list(_opened):
             lock.close()
     finally:
-        _fork_guard.release()
+        fork_guard.release()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_fork_guard.acquire, after_in_parent=_fork_guard.release, after_in_child=_forget_inherited
+        before=fork_guard.acquire, after_in_parent=fork_guard.release, after_in_child=_forget_inherited
     )

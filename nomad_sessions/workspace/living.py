@@ -11,7 +11,7 @@ import os
 import weakref
 
 from nomad_sessions.storage._os import FileSystem
-from nomad_sessions.storage.lock import held
+from nomad_sessions.storage.lock import fork_guard, held
 from nomad_sessions.workspace.faults import translated
 
 __all__ = ["Living", "everybody", "lives"]
@@ -30,11 +30,12 @@ class Living:
         self._path = f"{workspace}/{_FOLDER}/{self.name}"
         with translated(workspace):
             fs.mkdir(f"{workspace}/{_FOLDER}", 0o700)
-            self._fd = fs.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            with fork_guard:
+                self._fd = fs.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+                _LIVING.add(self)
             fs.lock(self._fd)
             # Behind the first byte: on Windows nobody else can read what is locked.
             fs.pwrite_all(self._fd, about.encode("utf-8", "surrogatepass"), 1)
-        _LIVING.add(self)
 
     @property
     def held(self) -> bool:

@@ -38,7 +38,7 @@ LOCKS = {
     ("shared.py", "mutex"): "_Default.after_fork",
     ("storage/_os_windows.py", "_seek"): "there is no fork",
     ("storage/group_sync.py", "_changed"): "Reader._forget makes a new GroupSync",
-    ("storage/lock.py", "_fork_guard"): "taken before the fork, by the thread that forks",
+    ("storage/lock.py", "fork_guard"): "taken before the fork, by the thread that forks",
     ("sync/chroma_connection.py", "_busy"): "_leave_to_parent makes a new one",
     ("sync/courier.py", "_busy"): "Courier.after_fork",
     ("sync/courier.py", "_called"): "Courier.after_fork",
@@ -214,3 +214,74 @@ def test_a_child_forked_while_other_threads_hold_every_lock_reads_and_writes(tmp
         assert texts[20:] == ["child", "from the child"]
         assert manager.list_workspaces() == ["another", "new", "third", "w"]
         assert all(manager.check(each).ok for each in manager.list_workspaces())
+
+
+FORKING = """
+import os, signal, sys, threading, time
+from nomad_sessions.storage._os import REAL
+from nomad_sessions.storage.lock import StoreLock, held
+from nomad_sessions.workspace.living import Living
+
+folder, which = sys.argv[1:]
+reading, writing = os.pipe()
+
+
+class Forking(type(REAL)):
+    thread = None
+
+    def open(self, path, flags, mode=0o600, /):
+        fd = super().open(path, flags, mode)
+        Forking.thread = threading.Thread(target=fork)
+        self.thread.start()
+        self.thread.join(0.2)  # It forks now, or waits until it may.
+        return fd
+
+
+def fork():
+    if not os.fork():
+        os.write(writing, str(os.getpid()).encode())
+        time.sleep(30)
+        os._exit(0)
+
+
+def living():
+    one = Living(Forking(), folder)
+    Forking.thread.join()
+    one.forget()
+    return f"{folder}/streams/{one.name}"
+
+
+def locked():
+    one = StoreLock(Forking(), f"{folder}/lock")
+    one.acquire()
+    Forking.thread.join()
+    one.close()
+    return one.path
+
+
+def asked():
+    path = f"{folder}/somebody"
+    os.close(REAL.open(path, os.O_RDWR | os.O_CREAT))
+    held(Forking(), [path])
+    Forking.thread.join()
+    return path
+
+
+path = globals()[which]()
+child = int(os.read(reading, 20))
+try:
+    assert os.path.exists(path)
+    assert not held(REAL, [path]), "the child has it"
+finally:
+    os.kill(child, signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("which", ["living", "locked", "asked"])
+def test_a_child_forked_while_another_thread_opens_a_locks_file_does_not_keep_the_lock(
+    tmp_path: Path, which: str
+) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path), which]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
