@@ -223,6 +223,4 @@ def _forget_inherited() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=fork_guard.acquire, after_in_parent=fork_guard.release, after_in_child=_forget_inherited
-    )
+    os.register_at_fork(before=fork_guard.acquire, after_in_parent=fork_guard.release, after_in_child=_forget_inherited)
