@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
+# The tests start Python some thousand times: without bytecode each start would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test bench clean
 
@@ -11,7 +13,7 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers auto
 	$(BIN)/pytest -n auto $(PYTEST_ARGS)
 
 bench: .venv/ready
@@ -21,7 +23,7 @@ bench: .venv/ready
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/pip install --quiet --editable ".[all]" --group dev
+	$(BIN)/pip install --quiet --no-compile --editable ".[all]" --group dev  # What is imported is compiled then.
 	touch .venv/ready
 
 clean:
