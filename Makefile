@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
-# The tests start Python some thousand times: without bytecode each start would compile everything anew.
+# What is installed is compiled when it is first imported. The tests start Python some thousand times: without bytecode
+# each start would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test bench clean
@@ -23,7 +24,7 @@ bench: .venv/ready
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/pip install --quiet --no-compile --editable ".[all]" --group dev  # What is imported is compiled then.
+	$(BIN)/pip install --quiet --no-compile --editable ".[all]" --group dev
 	touch .venv/ready
 
 clean:

@@ -20,6 +20,7 @@ from nomad_sessions.config import validate_workspace_id
 from nomad_sessions.errors import (
     LockTimeoutError,
     NomadSessionsError,
+    NotFoundError,
     StorageError,
     TargetUnavailableError,
 )
@@ -265,8 +266,10 @@ def restore(
     """Make a workspace again from a target: on a new machine, or after its folder was lost. What is here stays."""
     with NativeSessionManager(data_dir) as manager:
         ws = manager.workspace_for(here(), create=True) if workspace is None else validate_workspace_id(workspace)
-    with opened(data_dir, None) as (_, sync), working("Restoring") as tell:
+    with opened(data_dir, None) as (manager, sync), working("Restoring") as tell:
         done = sync.restore(ws, target=target, progress=tell)
+        if not any(done) and ws not in manager.list_workspaces():
+            raise NotFoundError(kind="workspace", id=ws, hint=f"{target} has nothing of it, nor is it here")
     if for_people(as_json):
         said = ", ".join(f"{count:,} {name}" for name, count in done._asdict().items() if name not in _OTHER)
         Console().print(plain(f"{ws}: {said}; {done.already:,} sessions were here already."))

@@ -104,10 +104,12 @@ class JournalCorruptError(CorruptionError):
     """A journal segment is damaged before its end, or a file of `events/` is. `offset` and `length` are bytes in the
     file at `path`."""
 
-    def __init__(self, *, path: str, offset: int, length: int, reason: str) -> None:
+    def __init__(
+        self, *, path: str, offset: int, length: int, reason: str, hint: str = "run check, then repair"
+    ) -> None:
         self.offset = offset
         self.length = length
-        super().__init__(path=path, reason=f"{length} bytes at offset {offset}, {reason}")
+        super().__init__(path=path, reason=f"{length} bytes at offset {offset}, {reason}", hint=hint)
         self.reason = reason
 
 

@@ -267,7 +267,7 @@ class Journal:
         live, start = self.live, self.end
         assert live is not None, "prepare() comes first"
         if (size := self._fs.fstat(live.fd).size) != start:
-            raise JournalCorruptError(path=live.path, offset=start, length=size - start, reason="written to unlocked")
+            raise live.changed_unlocked(start, size)
         end, rest, coming = start, iter(pieces), b""
         try:
             coming = next(rest, b"")

@@ -127,6 +127,13 @@ class Segment:
         """What to raise where the bytes of a line are not as written."""
         return JournalCorruptError(path=self.path, offset=offset, length=length, reason="checksum")
 
+    def changed_unlocked(self, expected: int, size: int) -> JournalCorruptError:
+        """The error for a segment that is `size` bytes long where, under the lock, it was read up to `expected`."""
+        reason = "written or cut off by somebody who had no lock"
+        hint = "nothing was written over: call again, and see that no other program writes there"
+        offset, length = min(expected, size), abs(size - expected)
+        return JournalCorruptError(path=self.path, offset=offset, length=length, reason=reason, hint=hint)
+
     def seal(self) -> Seal | None:
         """The seal, read from the end of the file, or None while the segment is the live one. A few kilobytes read."""
         size = self.fs.fstat(self.fd).size

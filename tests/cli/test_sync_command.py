@@ -60,6 +60,9 @@ def test_push_status_verify_and_restore(cli: Cli, there: str, mongod: Mongod, tm
     other = Cli(tmp_path / "other")
     assert other("sync", "restore", "mongo").json["messages"] == 1
     assert message in other("show", session, "--json").out
+    assert other("sync", "restore", "mongo").json["already"] == 1
+    assert "mongo has nothing of it" in other("sync", "restore", "mongo", "-w", "typo", code=3).err
+    assert [each["id"] for each in other("workspaces", "--json").json["items"]] == ["ws"]
     assert cli("sync", "dead").json == {"items": [], "total": 0}
     assert cli("sync", "retry").json == {"sent": 0, "refused": 0}
 

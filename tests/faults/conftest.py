@@ -18,6 +18,9 @@ def zygotes() -> Iterator[list[Zygote]]:
     """Two, for children that are traced: one for each core of a small machine."""
     tiers.needs_strace()
     with Zygote(["tests.faults.jobs"]) as one, Zygote(["tests.faults.jobs"]) as other:
+        cores = sorted(os.sched_getaffinity(0))
+        one.pin(cores[0])
+        other.pin(cores[-1])
         yield [one, other]
 
 

@@ -258,8 +258,9 @@ def test_nothing_is_written_over_what_somebody_wrote_unlocked(disk: ModelDisk, j
     write(journal, 2)
     other = opened(disk.process())
     write(other)
-    with pytest.raises(JournalCorruptError, match="written to unlocked"):
+    with pytest.raises(JournalCorruptError, match=r"by somebody who had no lock; .*call again") as caught:
         write(journal)
+    assert (caught.value.offset, caught.value.length) == (journal.end, other.end - journal.end)
     assert [entry.record["seq"] for entry in journal.refresh() or ()] == [3]
     write(journal)
     assert [entry.record["seq"] for entry in opened(disk.process()).refresh() or ()] == []
