@@ -22,7 +22,7 @@ from nomad_sessions.workspace.adopt import forget_spent, is_merged, merge_foreig
 from nomad_sessions.workspace.displaced import Displaced, stray
 from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.foreign import ForeignFile
-from nomad_sessions.workspace.recovery import SNAPSHOT, Opened
+from nomad_sessions.workspace.recovery import SNAPSHOT, Opened, is_left_alone
 from nomad_sessions.workspace.retention import prune
 from nomad_sessions.workspace.view import View
 
@@ -42,7 +42,6 @@ _OUTGROWN = 1 << 20
 _ATTEMPTS = 5
 _PATIENCE = 10.0
 _STEP = 0.01
-_ABANDONED_MS = 10_000
 
 
 class Folding:
@@ -235,7 +234,7 @@ class Folding:
     def _fold(self, view: View, opened: Opened, ours: bool) -> bool:
         """One attempt; False when the file to be replaced was no longer the one that was read."""
         workspace, fs, folder = self._workspace, self._workspace.fs, self._workspace.folder
-        if opened.unreadable is not None and not self._abandoned(opened):
+        if opened.unreadable is not None and not is_left_alone(opened.seen, workspace.now()):
             raise SnapshotUnreadableError(path=f"{folder}/{SNAPSHOT}", reason=opened.unreadable)
         checkpoint.remove_stale(fs, folder)
         made = [f"{folder}/{SNAPSHOT}.{os.getpid()}.tmp"]
@@ -292,11 +291,6 @@ class Folding:
             base = opened.view.base
             if base is not None and base.path.endswith(SNAPSHOT):
                 checkpoint.ensure_previous(workspace.fs, workspace.folder, opened.view, workspace.now())
-
-    def _abandoned(self, opened: Opened) -> bool:
-        """Whether an unreadable file has been left alone long enough to take it for dead."""
-        assert opened.seen is not None
-        return self._workspace.now() - opened.seen[3] // 1_000_000 > _ABANDONED_MS
 
     def _take_in(self, found: ForeignFile) -> None:
         """Merges what another program wrote into a file that was no longer, or not for long, `sessions.json`."""

@@ -155,6 +155,11 @@ class Reader(ABC):
             self._borrowed = absorb_foreign(self.fs, self.folder, opened.view, opened.foreign)
 
     @abstractmethod
+    def now(self) -> int:
+        """The time in ms."""
+        ...
+
+    @abstractmethod
     def rest(self) -> bool:
         """Gives the files back until the next call, which reads them again, and says whether it has none open now.
 
@@ -169,12 +174,13 @@ class Reader(ABC):
 
     def load(self, *, wait: bool, distrust: bool) -> Opened:
         """A view of its own, of the files as they are; see `recovery.load`."""
+        now = self.now()
         if self._trust_tables:
             try:
-                return recovery.load(self.fs, self.folder, wait=wait, distrust=distrust)
+                return recovery.load(self.fs, self.folder, wait=wait, now=now, distrust=distrust)
             except TablesDamaged:
                 self._trust_tables = False
-        return recovery.load(self.fs, self.folder, wait=wait, distrust=distrust, trust_tables=False)
+        return recovery.load(self.fs, self.folder, wait=wait, now=now, distrust=distrust, trust_tables=False)
 
     def distrust_tables(self) -> None:
         """The tables of a sealed segment are damaged: from now on this handle reads the records instead."""

@@ -24,7 +24,19 @@ from nomad_sessions.storage.snapshot import Snapshot
 from nomad_sessions.workspace.foreign import ForeignFile
 from nomad_sessions.workspace.view import View
 
-__all__ = ["NO_FILE", "PREVIOUS", "SNAPSHOT", "Identity", "Opened", "identity", "is_cut_short", "load", "parse", "past"]
+__all__ = [
+    "NO_FILE",
+    "PREVIOUS",
+    "SNAPSHOT",
+    "Identity",
+    "Opened",
+    "identity",
+    "is_cut_short",
+    "is_left_alone",
+    "load",
+    "parse",
+    "past",
+]
 
 _LOG = logging.getLogger("nomad_sessions")
 SNAPSHOT = "sessions.json"
@@ -33,6 +45,7 @@ NO_FILE = "a folder, a pipe or a device stands in its place, which somebody has 
 _RETRIES = 5
 _STABLE_WAIT = 1.0
 _STABLE_STEP = 0.01
+_ABANDONED_MS = 10_000
 _LARGE = re.compile(rb"\d[eE]\+?\d{3}")  # A number that may be too large for a float.
 
 Identity = tuple[int, int, int, int]
@@ -53,14 +66,25 @@ def identity(stat: FileStat | None) -> Identity | None:
     return None if stat is None else (stat.dev, stat.ino, stat.size, stat.mtime_ns)
 
 
-def load(fs: FileSystem, folder: str, *, wait: bool, distrust: bool = False, trust_tables: bool = True) -> Opened:
-    """Opens a workspace's files as they are. `wait` gives a foreign writer up to a second to finish; `distrust` says
-    that the snapshot was found not to match its index: it is looked at as any program's file; without `trust_tables`
-    the records of sealed segments are read, and not the tables over them.
+def is_left_alone(seen: Identity | None, now: int) -> bool:
+    """Whether nobody has written to a file for so long, at `now` (ms), that it will not get better by itself."""
+    return seen is not None and now - seen[3] // 1_000_000 > _ABANDONED_MS
+
+
+def load(
+    fs: FileSystem, folder: str, *, wait: bool, now: int = 0, distrust: bool = False, trust_tables: bool = True
+) -> Opened:
+    """Opens a workspace's files as they are. `wait` gives a foreign writer up to a second to finish, if it has written
+    lately at `now` (ms); `distrust` says that the snapshot was found not to match its index: it is looked at as any
+    program's file; without `trust_tables` the records of sealed segments are read, and not the tables over them.
 
     Raises `SnapshotUnreadableError`, `JournalCorruptError`, `JournalGapError`, `UnsupportedFormatError`, `OSError`.
     """
     deadline = fs.monotonic() + (_STABLE_WAIT if wait else 0.0)
+
+    def is_final() -> bool:
+        return fs.monotonic() >= deadline or is_left_alone(identity(fs.stat(f"{folder}/{SNAPSHOT}")), now)
+
     attempt = 0
     shape: object = None
     while True:
@@ -74,10 +98,10 @@ def load(fs: FileSystem, folder: str, *, wait: bool, distrust: bool = False, tru
                 raise
             continue
         except SnapshotUnreadableError:
-            if fs.monotonic() >= deadline:
+            if is_final():
                 raise
         else:
-            if opened.unreadable is None or fs.monotonic() >= deadline:
+            if opened.unreadable is None or is_final():
                 return opened
         fs.sleep(_STABLE_STEP)
 

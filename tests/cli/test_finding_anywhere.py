@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from nomad_sessions import NativeSessionManager
+from tests.support.damage import long_damaged
 
 from .conftest import COMMAND, Cli, in_terminal
 
@@ -47,7 +48,7 @@ def session(cli: Cli) -> str:
         manager.create_session("bad", title="lost")
         manager.checkpoint("bad")
     folder = cli.data_dir / "bad"
-    (folder / "sessions.json").write_bytes(b"{ not JSON")
+    long_damaged(folder / "sessions.json")
     (folder / "sessions.json.prev").unlink(missing_ok=True)
     shutil.rmtree(folder / "journal")
     session = cli("new", "a needle").id

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from nomad_sessions.cli.sources import tools_to_complete
+from tests.support.damage import long_damaged
 
 from .conftest import COMMAND, EXAMPLES, Cli
 
@@ -187,8 +188,7 @@ def test_a_workspace_that_is_damaged_stops_no_other(cli: Cli, home: Path) -> Non
     run = functools.partial(subprocess.run, capture_output=True, text=True, check=False)
     assert run([*COMMAND, "import", "claude-code", *everywhere]).returncode == 0
     (damaged,) = (each for each in cli.data_dir.iterdir() if each.is_dir())
-    for name in ("sessions.json", "sessions.json.prev"):
-        (damaged / name).write_text("{")
+    long_damaged(*(damaged / name for name in ("sessions.json", "sessions.json.prev")))
     shutil.rmtree(damaged / "journal")
     (home / ".pi" / "agent" / "sessions" / "--home-other--").mkdir()
     other = home / ".pi" / "agent" / "sessions" / "--home-other--" / "2026-01-05T10-00-00-000Z_o.jsonl"

@@ -19,6 +19,7 @@ from nomad_sessions.errors import EventsPrunedError, NomadSessionsError, Snapsho
 from nomad_sessions.formats import import_file
 from nomad_sessions.models import Event
 from nomad_sessions.search import Searcher
+from tests.support.damage import long_damaged
 from tests.support.there import there
 
 WS = "ws"
@@ -220,8 +221,7 @@ def test_dualstore_26_and_27_a_store_that_cannot_be_read_is_an_error_and_no_empt
     m.create_session(WS, id="s")
     m.close(checkpoint=True)
     folder = store_file(m).parent
-    for path in (folder / "sessions.json", folder / "sessions.json.prev"):
-        path.write_text("{")
+    long_damaged(folder / "sessions.json", folder / "sessions.json.prev")
     for path in (folder / "journal").iterdir():
         path.unlink()
     with NativeSessionManager(m.data_dir) as other:

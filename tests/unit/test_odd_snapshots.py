@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nomad_sessions import JournalCorruptError, ManualClock, NativeSessionManager, SnapshotUnreadableError
+from nomad_sessions.storage._os import REAL
 from nomad_sessions.workspace import recovery
 
 WS = "w"
@@ -296,3 +297,36 @@ def test_doctor_reports_a_damaged_index_and_does_not_fail_on_it(snapshot: Path) 
     assert contents(snapshot) == OURS
     assert manager.repair(WS).after.ok
     assert not manager.doctor().findings
+
+
+class Patient(type(REAL)):  # type: ignore[misc]  # That of the platform.
+    """Counts the waits; they take no time, but for the clock."""
+
+    def __init__(self) -> None:
+        self.waits = 0
+
+    def sleep(self, seconds: float) -> None:
+        self.waits += 1
+
+    def monotonic(self) -> float:
+        return self.waits * 0.01
+
+
+@pytest.mark.parametrize(("age", "waits"), [(0, True), (9, True), (11, False), (-3600, True)])
+def test_only_what_was_written_lately_is_waited_for(
+    tmp_path: Path, snapshot: Path, age: int, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call would wait a second, for ever, once a file is damaged."""
+    monkeypatch.setattr(recovery, "_STABLE_WAIT", 1.0)
+    snapshot.write_text('{"sessions":')
+    now = 1_750_000_000
+    os.utime(snapshot, (now - age, now - age))
+    fs = Patient()
+    assert recovery.load(fs, str(snapshot.parent), wait=True, now=now * 1000).unreadable
+    assert (fs.waits > 0) is waits
+    fs = Patient()
+    for each in [snapshot.with_name("sessions.json.prev"), *snapshot.parent.glob("journal/*")]:
+        each.unlink()
+    with pytest.raises(SnapshotUnreadableError):
+        recovery.load(fs, str(snapshot.parent), wait=True, now=now * 1000)
+    assert (fs.waits > 0) is waits

@@ -13,6 +13,7 @@ from nomad_sessions import InvalidInputError, NativeSessionManager
 from nomad_sessions.errors import SourcesFailedError, TargetUnavailableError
 from nomad_sessions.sources import ReadThrough, TargetSource, read_through
 from nomad_sessions.sync import Change, MemoryTarget, Synchronizer
+from tests.support.damage import long_damaged
 
 WS = "ws"
 
@@ -156,8 +157,7 @@ def test_a_damaged_store_is_a_source_that_failed(
     m.checkpoint(WS)
     m.clear_workspace(WS)
     folder = Path(m.data_dir) / WS
-    for path in [*folder.glob("sessions.json*"), *folder.glob("journal/*")]:
-        path.write_bytes(b"\x00" * 100)
+    long_damaged(*folder.glob("sessions.json*"), *folder.glob("journal/*"), data=b"\x00" * 100)
     found = through.get_session(WS, "s1")
     assert found.value is not None
     assert (found.source, found.value.title, list(found.failed)) == ("one", "Session of one", ["local"])

@@ -16,6 +16,7 @@ from nomad_sessions import NativeSessionManager
 from nomad_sessions.errors import CorruptionError, InvalidInputError, LockTimeoutError
 from nomad_sessions.events import EventFilter
 from nomad_sessions.search import Searcher, index
+from tests.support.damage import long_damaged
 
 
 @pytest.fixture
@@ -212,6 +213,6 @@ def broken(m: NativeSessionManager, workspace: str) -> None:
     m.checkpoint(workspace)
     m.clear_workspace(workspace)
     folder = Path(m.data_dir) / workspace
-    (folder / "sessions.json").write_bytes(b"{ not JSON")
+    long_damaged(folder / "sessions.json")
     (folder / "sessions.json.prev").unlink(missing_ok=True)
     shutil.rmtree(folder / "journal")

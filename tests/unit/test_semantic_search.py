@@ -16,6 +16,7 @@ from nomad_sessions.search.semantic import fused
 from nomad_sessions.sync import Synchronizer
 from nomad_sessions.sync.chroma import ChromaTarget
 from tests.support.chroma_cases import Known
+from tests.support.damage import long_damaged
 from tests.support.embedding_server import known_vector
 
 TEXTS = {f"m{n:02}": f"{'abcdefgh'[n % 8] * (n % 5 + 1)} {'hgfedcba'[n % 7] * (n // 7 + 1)} word{n}" for n in range(60)}
@@ -173,7 +174,7 @@ def test_a_workspace_that_cannot_be_read_is_named_and_the_others_are_searched(em
     broken = Path(empty.manager.data_dir) / "two"
     for each in broken.glob("journal/*"):
         each.unlink()
-    (broken / "sessions.json").write_bytes(b"{")
+    long_damaged(broken / "sessions.json")
     found = empty.near.find("aab", limit=100)
     assert {hit.workspace_id for hit in found.hits} == {"one"}
     assert [name for name, _ in found.unreadable] == ["two"]

@@ -14,6 +14,7 @@ from nomad_sessions.cli.sync import _carried
 from nomad_sessions.sync import Applied, Change, MemoryTarget, Synchronizer, courier
 from nomad_sessions.sync.target import Kind
 from nomad_sessions.sync.two_way import MemoryPlace
+from tests.support.damage import long_damaged
 from tests.support.subscribers import add, until
 from tests.support.troublesome import TroublesomeTarget
 
@@ -137,7 +138,7 @@ def test_a_target_that_answers_late_costs_a_writer_nothing(m: NativeSessionManag
 def test_a_workspace_that_cannot_be_read_holds_up_no_other(m: NativeSessionManager) -> None:
     add(m, 3)
     (Path(m.data_dir) / "bad").mkdir()
-    (Path(m.data_dir) / "bad" / "sessions.json").write_text("no store")
+    long_damaged(Path(m.data_dir) / "bad" / "sessions.json")
     target = MemoryTarget()
     with Synchronizer(m, [target]) as sync:
         sync.start()
