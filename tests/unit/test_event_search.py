@@ -15,6 +15,7 @@ from nomad_sessions import EventFilter, InvalidInputError, NativeSessionManager
 from nomad_sessions.models import Event
 from nomad_sessions.search import Searcher, event_rows
 from nomad_sessions.search.event_rows import DAY
+from nomad_sessions.workspace import folding
 from nomad_sessions.workspace.state import WORKSPACE
 
 WS = "ws"
@@ -105,16 +106,19 @@ def test_it_is_what_a_replay_gives(m: NativeSessionManager, s: Searcher) -> None
     compare(m, s, pages=False)
 
 
-def test_it_follows_the_journal_s_retention(m: NativeSessionManager, s: Searcher) -> None:
+def test_it_follows_the_journal_s_retention(
+    m: NativeSessionManager, s: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "_ROTATE_ABOVE", 4_000)
     m.configure_workspace(WS, retention={"bytes": 0})
     history(m)
     assert s.events(WS).total == m.status(WS).seq
     for first in (100, 500, 900):
-        record(m, 300, first)
+        record(m, 50, first)
         m.checkpoint(WS)
         compare(m, s, pages=False)
     assert s.events(WS).total < m.status(WS).seq, "what the store changed itself is pruned"
-    assert s.events(WS, EventFilter(recorded=True)).total == 940
+    assert s.events(WS, EventFilter(recorded=True)).total == 190
 
 
 @pytest.mark.parametrize("harm", ["deleted", "damaged", "of another version"])
