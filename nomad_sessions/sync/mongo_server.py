@@ -16,6 +16,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import bson
 import pymongo
@@ -73,8 +74,11 @@ class MongoServer:
     """One database of one server or replica set. Asks it when it is asked."""
 
     def __init__(self, name: str, uri: str, database: str, agent: str, connect_timeout: float, timeout: float) -> None:
-        """Raises `InvalidInputError` for a `uri` or a `database` that can be none; its message has nothing of the
-        `uri`, where a password may stand."""
+        """The two times, in seconds, are for what the `uri` says no time for.
+
+        Raises `InvalidInputError` for a `uri` or a `database` that can be none; its message has nothing of the `uri`,
+        where a password may stand.
+        """
         self.name = name
         self._agent = agent
         self._collections: dict[Kind, Documents] | None = None
@@ -82,10 +86,13 @@ class MongoServer:
             self._client: pymongo.MongoClient[Document] = pymongo.MongoClient(
                 uri,
                 connect=False,
-                serverSelectionTimeoutMS=round(connect_timeout * 1000),
-                connectTimeoutMS=round(connect_timeout * 1000),
-                # Not `timeoutMS`: with that the driver looks for a server as long as a call may take.
-                socketTimeoutMS=round(timeout * 1000),
+                **_unless_said(
+                    uri,
+                    serverSelectionTimeoutMS=round(connect_timeout * 1000),
+                    connectTimeoutMS=round(connect_timeout * 1000),
+                    # Not `timeoutMS`: with that the driver looks for a server as long as a call may take.
+                    socketTimeoutMS=round(timeout * 1000),
+                ),
                 retryWrites=True,
                 appname="nomad-sessions",
             )
@@ -274,6 +281,12 @@ def _too_large(document: Document) -> str:
         return ""
     size = len(bson.encode(document))
     return f"its document would have {size:,} bytes, and MongoDB takes {_LARGEST:,}" if size > _LARGEST else ""
+
+
+def _unless_said(uri: str, **options: int) -> dict[str, Any]:
+    """Those of the driver's options that a URI does not give; given to the driver beside it, they would go before."""
+    said = {name.lower() for name, value in parse_qsl(urlsplit(uri).query) if value.isdigit()}
+    return {name: value for name, value in options.items() if name.lower() not in said}
 
 
 def _make_indexes(collection: Documents, keys: Sequence[Sequence[tuple[str, int]]], *, sparse: bool = False) -> None:

@@ -313,3 +313,21 @@ def test_an_answer_that_a_ctrl_c_had_left_half_read_is_a_target_that_is_not_ther
     server = MongoServer("mongo", "mongodb://127.0.0.1:1", "database", "duck", 1.0, 1.0)
     with closing(server), pytest.raises(TargetUnavailableError, match="response id"), server.asked():
         raise ProtocolError("Got response id 1 but expected 2")
+
+
+@pytest.mark.parametrize(
+    ("query", "looking", "connecting", "answering"),
+    [
+        ("", 5.0, 5.0, 20.0),
+        ("/?serverSelectionTimeoutMS=200&tls=false", 0.2, 5.0, 20.0),
+        ("/database?SOCKETTIMEOUTMS=100&connectTimeoutMS=300", 5.0, 0.3, 0.1),
+    ],
+)
+def test_the_times_that_a_uri_gives_go_before_the_usual_ones(
+    query: str, looking: float, connecting: float, answering: float
+) -> None:
+    with closing(MongoServer("mongo", f"mongodb://127.0.0.1:1{query}", "database", "duck", 5.0, 20.0)) as server:
+        options = server._client.options
+        assert options.server_selection_timeout == looking
+        assert options.pool_options.connect_timeout == connecting
+        assert options.pool_options.socket_timeout == answering
