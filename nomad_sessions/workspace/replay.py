@@ -55,12 +55,12 @@ def replay(wanted: Iterable[str], records: Records) -> dict[str, SessionState | 
     asked = list(wanted)
     histories, bounds = _needed(asked, records)
     states = {each: records.stored(each) for each in bounds}
-    _run(states, [(each, place) for each in bounds for place in histories[each].sealed], bounds, records)
+    _run(states, {each: histories[each].sealed for each in bounds}, bounds, records)
     for each in asked:
         state, time = states[each], histories[each].time
         if state is not None and time:
             state.fields["updatedAt"] = time
-    _run(states, [(each, place) for each in bounds for place in histories[each].live], bounds, records)
+    _run(states, {each: histories[each].live for each in bounds}, bounds, records)
     return {each: states[each] for each in asked}
 
 
@@ -76,35 +76,46 @@ def _needed(asked: list[str], records: Records) -> tuple[dict[str, History], dic
             done = bounds.get(session_id, 0)
             bounds[session_id] = bound
             found = histories[session_id]
-            for place in (*found.sealed, *found.live):
-                needed = place.kind == "fork" and done <= place.seq < bound
-                if needed and records.at_hand(place.subject, place.seq) is None:
+            for place in (*_forks(found.sealed), *_forks(found.live)):
+                if done <= place.seq < bound and records.at_hand(place.subject, place.seq) is None:
                     sources[place.subject] = max(place.seq, sources.get(place.subject, 0))
         rest = {each: bound for each, bound in sources.items() if bound > bounds.get(each, 0)}
     return histories, bounds
 
 
+def _forks(places: list[Place]) -> list[Place]:
+    return [place for place in places if place[4] == "fork"]  # By its index: there may be a hundred thousand.
+
+
 def _run(
-    states: dict[str, SessionState | None], found: list[tuple[str, Place]], bounds: dict[str, int], records: Records
+    states: dict[str, SessionState | None], found: dict[str, list[Place]], bounds: dict[str, int], records: Records
 ) -> None:
-    """Applies the records at these places, in order. Reads only those that have to be."""
-    found.sort(key=_seq)
-    for session_id, place in found:
-        state = states[session_id]
-        seq, segment, offset, length, kind, subject, time = place
-        if seq >= bounds[session_id]:
-            continue
-        ref = _new(Ref, (records.source(segment), offset, length))
-        if kind not in _UNREAD:
-            states[session_id] = apply(state, ref.load(), ref, partial(_source, states, records, seq))
-        elif state is not None and kind == "added":
-            added(state, subject, ref, seq, time)
-        elif state is not None:
-            extended(state, subject, ref, seq)
+    """Applies the records at these places of each session, in order. Reads only those that have to be."""
+    for session_id, places in _in_order(found):
+        state, bound = states[session_id], bounds[session_id]
+        source, of = None, -1
+        for seq, segment, offset, length, kind, subject, time in places:
+            if seq >= bound:
+                break
+            if source is None or segment != of:
+                source, of = records.source(segment), segment
+            ref = _new(Ref, (source, offset, length))
+            if kind not in _UNREAD:
+                state = apply(state, ref.load(), ref, partial(_source, states, records, seq))
+            elif state is not None and kind == "added":
+                added(state, subject, ref, seq, time)
+            elif state is not None:
+                extended(state, subject, ref, seq)
+        states[session_id] = state
 
 
-def _seq(found: tuple[str, Place]) -> int:
-    return found[1].seq
+def _in_order(found: dict[str, list[Place]]) -> Iterable[tuple[str, list[Place]]]:
+    """Sessions with their places, one after the other; where one is a fork, which has to find what it copies as it was
+    at that moment, place by place."""
+    if len(found) < 2 or not any(map(_forks, found.values())):
+        return found.items()
+    single = [(place.seq, each, [place]) for each, places in found.items() for place in places]
+    return [(each, place) for _, each, place in sorted(single)]
 
 
 def _source(states: dict[str, SessionState | None], records: Records, seq: int, session_id: str) -> SessionState | None:
