@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import os
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO
 from nomad_sessions.formats import sqlite
 from nomad_sessions.formats.source import Original
 from nomad_sessions.formats.values import as_json
+from nomad_sessions.storage import checksum
 from nomad_sessions.storage.codec import decode
 
 __all__ = ["Rows", "at_once", "of_file", "of_files", "of_rows", "select"]
@@ -72,16 +72,16 @@ def _bytes_of(path: Path) -> Iterator[bytes]:
         begun = os.fstat(file.fileno())
         crc, last = 0, b""  # Who keeps it makes a digest; here it is enough to tell one reading from another.
         for block in _blocks(file, begun.st_size):
-            crc, last = zlib.crc32(last, crc), block
+            crc, last = checksum.crc32(last, crc), block
             yield block
         if _is_as_it_was(file, begun):
             return
-        crc = zlib.crc32(last, crc)  # Of what was read at once, as most is, only now.
+        crc = checksum.crc32(last, crc)  # Of what was read at once, as most is, only now.
         # It was written to meanwhile. If it reads the same again, it was only written on.
         file.seek(0)
         again = 0
         for block in _blocks(file, begun.st_size):
-            again = zlib.crc32(block, again)
+            again = checksum.crc32(block, again)
         if again != crc:
             raise OSError(None, "it was rewritten while it was read")
 

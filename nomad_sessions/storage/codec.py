@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from json import JSONDecodeError
 from json import decoder as _decoder
@@ -22,11 +21,12 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from nomad_sessions.storage import checksum
+
 __all__ = [
     "FRAME_PREFIX_LENGTH",
     "FRAME_START",
     "Buffer",
-    "crc",
     "decode",
     "decode_text",
     "encode",
@@ -44,7 +44,6 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 _CONSTANTS = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
 _scanstring: Callable[[str, int, bool], tuple[str, int]] = vars(_decoder)["scanstring"]
-crc = zlib.crc32
 Buffer = bytes | memoryview
 
 
@@ -115,7 +114,7 @@ def frame_parts(*rest: Buffer) -> bytes:
     """As `frame`, of what follows the brace that begins the object, given in pieces: they are copied once."""
     crc = 0
     for piece in rest:
-        crc = zlib.crc32(piece, crc)
+        crc = checksum.crc32(piece, crc)
     return b"".join((b'{"crc":"%08x",' % crc, *rest, b"\n"))
 
 
@@ -128,7 +127,7 @@ def unframe(line: bytes) -> bytes | None:
 def is_framed(data: bytes, start: int, stop: int) -> bool:
     """Whether these bytes are a framed line without its newline, each as it was written."""
     rest = data[start + FRAME_PREFIX_LENGTH : stop]
-    return bool(rest) and data.startswith(b'{"crc":"%08x",' % zlib.crc32(rest), start)
+    return bool(rest) and data.startswith(b'{"crc":"%08x",' % checksum.crc32(rest), start)
 
 
 def _refuse_constant(name: str) -> Any:

@@ -302,7 +302,7 @@ class Journal:
         marker = frame(encode({"tables": sum(map(len, blocks.values())), "durable": self.durable}))
         offset, places = self.end + len(marker), dict[str, Region]()
         for name, block in blocks.items():
-            places[name] = Region(offset, len(block) - 1, table.crc(block[:-1]))
+            places[name] = Region.of(block[:-1], offset)
             offset += len(block)
         body = {"lastSeq": self.last_seq, "covers": covers, "tables": places, "note": note}
         seal = frame(encode({"seal": body, "durable": self.durable}))

@@ -15,12 +15,11 @@ import contextlib
 import os
 import re
 import stat as stat_bits
-import zlib
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from nomad_sessions.errors import UnsupportedFormatError
-from nomad_sessions.storage import table
+from nomad_sessions.storage import checksum, table
 from nomad_sessions.storage._os import FileStat, FileSystem
 from nomad_sessions.storage.codec import decode
 from nomad_sessions.storage.table import Keys, Region, TableDamaged
@@ -170,7 +169,7 @@ class Snapshot:
     def read(self, region: Region) -> bytes:
         """The verified bytes of one record line: `"<id>":<json>`."""
         data = self._through(lambda fd: self._fs.pread(fd, region.length, region.offset))
-        if len(data) != region.length or zlib.crc32(data) != region.crc:
+        if len(data) != region.length or checksum.crc32(data) != region.crc:
             raise SnapshotChanged(f"{self.path}: bytes at {region.offset} do not match their checksum")
         return data
 
@@ -244,7 +243,7 @@ def _read_head(fs: FileSystem, fd: int, size: int, path: str) -> dict[str, Any] 
         return None
     line = tail[offset - start : match.start()] if offset >= start else fs.pread(fd, end - offset, offset)
     line = line.rstrip(b",\n")
-    if zlib.crc32(line) != crc:
+    if checksum.crc32(line) != crc:
         return None
     head = decode(b"{" + line + b"}")["head"]
     return head if isinstance(head, dict) and head.get("seq") == seq else None

@@ -7,10 +7,10 @@ it before it is moved into place. Verified by `tests/unit/test_snapshot.py`.
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterable
 from typing import Any
 
+from nomad_sessions.storage import checksum
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import encode, encode_name
 from nomad_sessions.storage.snapshot import FORMAT_VERSION, TRAILER, TRAILER_LENGTH
@@ -58,7 +58,7 @@ class SnapshotWriter:
     def group(self, identifier: str, body: bytes, info: list[Any]) -> None:
         """Writes a group's record; `info` is any JSON list to keep beside its place in the index."""
         line = line_of(encode_name(identifier), body)
-        place = Region(self._position() + len(self._separator), len(line), zlib.crc32(line))
+        place = Region.of(line, self._position() + len(self._separator))
         self._put(self._separator, line)
         self._separator = _SEPARATOR
         self._groups[identifier] = (place, info)
@@ -76,7 +76,7 @@ class SnapshotWriter:
         lines, size = list[bytes](), 0
         for identifier, name, line, created in items:
             length = len(line)
-            fields = b"%b,%b,%d,%d,%d,%d]" % (name, of, at, length, zlib.crc32(line), created)
+            fields = b"%b,%b,%d,%d,%d,%d]" % (name, of, at, length, checksum.crc32(line), created)
             self._item_rows.append((identifier, checked(fields)))
             lines.append(line)
             at += length + len(_SEPARATOR)
@@ -136,7 +136,7 @@ class SnapshotWriter:
         data = _SEPARATOR.join(lines)
         self._put(self._separator, data)
         self._separator = _SEPARATOR
-        return f"{len(data)} {zlib.crc32(data)} {len(lines)}"
+        return f"{len(data)} {checksum.crc32(data)} {len(lines)}"
 
     def _enter_items(self) -> None:
         if self._section == 0:
@@ -153,7 +153,7 @@ class SnapshotWriter:
             self._put(b"\n},\n")
 
     def _place(self, data: bytes) -> Region:
-        return Region(self._position(), len(data), zlib.crc32(data))
+        return Region.of(data, self._position())
 
     def _position(self) -> int:
         return self._flushed + self._buffered

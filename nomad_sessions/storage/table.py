@@ -10,18 +10,17 @@ inside a JSON array and by `\n` where it stands in a file of lines; sorted by ke
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+from nomad_sessions.storage import checksum
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import decode, encode
 
-__all__ = ["Keys", "Region", "TableDamaged", "checked", "crc", "lookup", "lookup_many", "row", "rows"]
+__all__ = ["Keys", "Region", "TableDamaged", "checked", "lookup", "lookup_many", "row", "rows"]
 
-crc = zlib.crc32
 
 _PREFIX = len('["00000000",')
 _WINDOW = 4096
@@ -39,6 +38,11 @@ class Region(NamedTuple):
     length: int
     crc: int
 
+    @classmethod
+    def of(cls, data: bytes, offset: int) -> Region:
+        """The place of bytes that begin at this offset."""
+        return cls(offset, len(data), checksum.crc32(data))
+
 
 def row(fields: list[Any]) -> bytes:
     """The line of a row, without separator; `fields[0]` is the key, a `str`."""
@@ -47,12 +51,12 @@ def row(fields: list[Any]) -> bytes:
 
 def checked(rest: bytes) -> bytes:
     """The same of a row's JSON without the bracket that begins it."""
-    return b'["%08x",%b' % (zlib.crc32(rest), rest)
+    return b'["%08x",%b' % (checksum.crc32(rest), rest)
 
 
 def _parse(line: bytes) -> list[Any]:
     rest = line[_PREFIX:]
-    if line[:_PREFIX] != b'["%08x",' % zlib.crc32(rest):
+    if line[:_PREFIX] != b'["%08x",' % checksum.crc32(rest):
         raise TableDamaged("a row does not match its checksum")
     fields: list[Any] = decode(b"[" + rest)
     return fields
@@ -61,7 +65,7 @@ def _parse(line: bytes) -> list[Any]:
 def rows(fs: FileSystem, fd: int, region: Region) -> list[list[Any]]:
     """All rows of a table, verified as a whole; each begins with its checksum, and its key stands second."""
     data = fs.pread(fd, region.length, region.offset)
-    if len(data) != region.length or zlib.crc32(data) != region.crc:
+    if len(data) != region.length or checksum.crc32(data) != region.crc:
         raise TableDamaged("a table does not match its checksum")
     if b",\n" not in data:
         data = data.replace(b"\n", b",")

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from nomad_sessions.errors import JournalCorruptError, UnsupportedFormatError
-from nomad_sessions.storage.codec import crc, decode, encode, frame, unframe
+from nomad_sessions.storage import checksum
+from nomad_sessions.storage.codec import decode, encode, frame, unframe
 from nomad_sessions.storage.segment import Entry
 
 __all__ = ["Archive", "Damage", "build", "parse"]
@@ -57,7 +58,8 @@ def build(first_seq: int, lines: Iterable[bytes]) -> bytes:
     """The file of these lines, each with its newline, carried over from the segment that begins with this seq."""
     all_lines = list(lines)
     body = b"".join(all_lines)
-    told = {"events": _VERSION, "firstSeq": first_seq, "records": len(all_lines), "bytes": len(body), "sum": crc(body)}
+    told = {"events": _VERSION, "firstSeq": first_seq, "records": len(all_lines), "bytes": len(body)}
+    told["sum"] = checksum.crc32(body)
     return frame(encode(told)) + body
 
 
@@ -109,6 +111,6 @@ def _difference(told: dict[str, Any], data: bytes, head: int, count: int, *, who
     if size < told["bytes"]:
         reason = f"the end is missing: {count} of {told['records']} records are intact"
         return [Damage(len(data), told["bytes"] - size, reason)]
-    if size > told["bytes"] or (whole and crc(memoryview(data)[head:]) != told["sum"]):
+    if size > told["bytes"] or (whole and checksum.crc32(memoryview(data)[head:]) != told["sum"]):
         return [Damage(head, 0, f"the lines are not the {told['records']} that the header tells of")]
     return []

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError, StorageError, StoreClosedError
+from nomad_sessions.storage import checksum
 from nomad_sessions.storage.journal import TablesDamaged
 from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace import checkpoint
@@ -100,6 +101,7 @@ class Folding:
     def bulk(self) -> Iterator[None]:
         """While it lasts, much is written at once: folding waits until `BULK` bytes have come, sealing a segment until
         `BULK_SEGMENT` have, and both are made up for at the end."""
+        checksum.hurry()
         self._count_bulk(1)
         try:
             yield
@@ -237,6 +239,8 @@ class Folding:
         if opened.unreadable is not None and not is_left_alone(opened.seen, workspace.now()):
             raise SnapshotUnreadableError(path=f"{folder}/{SNAPSHOT}", reason=opened.unreadable)
         checkpoint.remove_stale(fs, folder)
+        if view.pending_bytes + (opened.seen[2] if opened.seen is not None else 0) >= FLOOR:
+            checksum.hurry()
         made = [f"{folder}/{SNAPSHOT}.{os.getpid()}.tmp"]
         first = opened.seen is None and checkpoint.is_first(fs, folder, view)
         if not (ours or first):
