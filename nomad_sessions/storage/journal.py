@@ -118,8 +118,8 @@ class Journal:
         if self._hinted and (scan.torn or not scan.end or found < after or (scan.entries and self._exists(found + 1))):
             # Perhaps not the last one, as the hint had it: what is torn, or gone, was its seal.
             return self.load(after)
-        if found < after:
-            # A snapshot from elsewhere is ahead of this journal: its numbers go on in a new segment.
+        if found < after:  # A snapshot from elsewhere is ahead of this journal: its numbers go on in a new segment.
+            last.refuse_hole(scan, after)
             self.overtaken = scan.entries[-1].record if scan.entries else None
             self.last_seq = after
             return [], []
@@ -382,7 +382,7 @@ class Journal:
         self._fs.truncate(live.fd, self.end)
         with syncing(live.path):
             self._fs.datasync(live.fd)
-        self.torn = 0
+        self.torn, self.durable = 0, self.end
 
     def _open_segment(self, first_seq: int) -> Segment:
         try:

@@ -170,12 +170,13 @@ class StoreLock:
             raise
 
     def _drop(self) -> None:
-        """Close the descriptor, which frees the lock unless a forked relative has it open too: then nothing is lost."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            # Nothing was written through it, so a failing close loses nothing.
-            with contextlib.suppress(OSError):
-                self._fs.close(fd)
+        """Close the descriptor, which frees the lock."""
+        with fork_guard:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                # Nothing was written through it, so a failing close loses nothing.
+                with contextlib.suppress(OSError):
+                    self._fs.close(fd)
 
 
 def held(fs: FileSystem, paths: Iterable[str]) -> set[str]:
@@ -206,8 +207,8 @@ def _is_free(fs: FileSystem, path: str) -> bool:
             fs.close(fd)
 
 
-# Held from the opening of a lock's file until an object knows the descriptor, or it is closed: a fork in another thread
-# would copy one that the child does not know of, and the child would keep the lock when this process has died.
+# Held while no object knows an open descriptor of a lock's file, as one is opened or closed: a fork in another thread
+# would copy one that the child does not know of, and the child would keep the lock.
 fork_guard = threading.RLock()
 _opened: weakref.WeakSet[StoreLock] = weakref.WeakSet()
 

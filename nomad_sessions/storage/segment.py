@@ -127,11 +127,21 @@ class Segment:
         """What to raise where the bytes of a line are not as written."""
         return JournalCorruptError(path=self.path, offset=offset, length=length, reason="checksum")
 
+    def refuse_hole(self, scan: Scan, after: int) -> None:
+        """Raises `JournalCorruptError` where a scan took for a torn tail what has intact records above the seq `after`
+        behind it: a snapshot of that seq tells that what lies before them was synced."""
+        if scan.torn and any(entry.record["seq"] > after for entry in self.salvage()[0]):
+            reason = "records that the snapshot has do not match their checksum, and it has not all that follow"
+            raise JournalCorruptError(path=self.path, offset=scan.end, length=scan.torn, reason=reason)
+
     def changed_unlocked(self, expected: int, size: int) -> JournalCorruptError:
         """The error for a segment that is `size` bytes long where, under the lock, it was read up to `expected`."""
-        reason = "written or cut off by somebody who had no lock"
-        hint = "nothing was written over: call again, and see that no other program writes there"
         offset, length = min(expected, size), abs(size - expected)
+        if size < expected:
+            reason = "cut off by somebody who had no lock"
+            return JournalCorruptError(path=self.path, offset=offset, length=length, reason=reason)
+        reason = "written by somebody who had no lock"
+        hint = "nothing was written over: call again, and see that no other program writes there"
         return JournalCorruptError(path=self.path, offset=offset, length=length, reason=reason, hint=hint)
 
     def seal(self) -> Seal | None:

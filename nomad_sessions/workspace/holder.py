@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from nomad_sessions.clock import Clock
 from nomad_sessions.errors import DurabilityLostError, LockTimeoutError, StoreClosedError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.files import make_folder
@@ -23,8 +24,8 @@ __all__ = ["Holder"]
 class Holder(Reader):
     """A reader that can hold the workspace's lock. Threads of one process wait for `_writing` first."""
 
-    def __init__(self, fs: FileSystem, folder: str, lock_timeout: float) -> None:
-        super().__init__(fs, folder)
+    def __init__(self, fs: FileSystem, folder: str, clock: Clock, lock_timeout: float) -> None:
+        super().__init__(fs, folder, clock)
         self._lock = StoreLock(fs, f"{folder}/lock", lock_timeout)
         self._lock.counters = self.counters
 

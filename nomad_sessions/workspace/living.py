@@ -52,9 +52,10 @@ class Living:
 
     def forget(self) -> None:
         """Gives the descriptor back; in a forked child the parent's lock stays."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            self._fs.close(fd)
+        with fork_guard:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                self._fs.close(fd)
 
 
 _LIVING: weakref.WeakSet[Living] = weakref.WeakSet()

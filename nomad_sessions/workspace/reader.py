@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from nomad_sessions.clock import Clock
 from nomad_sessions.errors import DataDirError, SnapshotUnreadableError, StoreClosedError
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.counters import Counters
@@ -41,8 +42,9 @@ class Reader(ABC):
     `distrusts` says that the snapshot was found not to match its index.
     """
 
-    def __init__(self, fs: FileSystem, folder: str) -> None:
+    def __init__(self, fs: FileSystem, folder: str, clock: Clock) -> None:
         self.fs = fs
+        self._clock = clock
         self.folder = folder
         self._snapshot_path = f"{folder}/{SNAPSHOT}"
         self._closed = False
@@ -154,10 +156,9 @@ class Reader(ABC):
         if opened.foreign is not None:
             self._borrowed = absorb_foreign(self.fs, self.folder, opened.view, opened.foreign)
 
-    @abstractmethod
     def now(self) -> int:
         """The time in ms."""
-        ...
+        return self._clock.now()
 
     @abstractmethod
     def rest(self) -> bool:

@@ -67,7 +67,8 @@ def identity(stat: FileStat | None) -> Identity | None:
 
 
 def is_left_alone(seen: Identity | None, now: int) -> bool:
-    """Whether nobody has written to a file for so long, at `now` (ms), that it will not get better by itself."""
+    """Whether nobody has written to a file for so long, at `now` (ms), that it will not get better by itself. One that
+    is missing may be about to come."""
     return seen is not None and now - seen[3] // 1_000_000 > _ABANDONED_MS
 
 
@@ -82,9 +83,12 @@ def load(
     """
     deadline = fs.monotonic() + (_STABLE_WAIT if wait else 0.0)
 
-    def is_final() -> bool:
-        return fs.monotonic() >= deadline or is_left_alone(identity(fs.stat(f"{folder}/{SNAPSHOT}")), now)
+    def is_final(seen: Identity | None) -> bool:
+        """Whether a file that was this when the attempt began is not to be tried again."""
+        return fs.monotonic() >= deadline or (is_left_alone(seen, now) and seen == identity(fs.stat(path)))
 
+    path = f"{folder}/{SNAPSHOT}"
+    tried: Identity | None = None
     attempt = 0
     shape: object = None
     while True:
@@ -98,10 +102,11 @@ def load(
                 raise
             continue
         except SnapshotUnreadableError:
-            if is_final():
+            if is_final(tried):
                 raise
+            tried = identity(fs.stat(path))
         else:
-            if opened.unreadable is None or is_final():
+            if opened.unreadable is None or is_final(opened.seen):
                 return opened
         fs.sleep(_STABLE_STEP)
 

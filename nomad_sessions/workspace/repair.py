@@ -17,7 +17,7 @@ from nomad_sessions.workspace.adopt import Given
 from nomad_sessions.workspace.archive import carry_over, mend
 from nomad_sessions.workspace.check import CheckReport, check_workspace
 from nomad_sessions.workspace.faults import translated
-from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, identity
+from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, identity, parse
 from nomad_sessions.workspace.state import WORKSPACE, Body, Ref
 from nomad_sessions.workspace.store import Workspace
 from nomad_sessions.workspace.view import View
@@ -39,8 +39,8 @@ class RepairReport(NamedTuple):
 
 def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool) -> RepairReport:
     """Cuts a torn tail, removes stale temporary files, rewrites an unreadable or foreign snapshot and a damaged `.prev`
-    from what is intact, and retires a journal whose seals or tables are damaged. With `drop_corrupt`, records that
-    cannot be read are left out (their bytes kept), recorded events in `events/` too.
+    from what is intact, and retires a journal whose seals or tables are damaged, or records that the snapshot has. With
+    `drop_corrupt`, records that cannot be read are left out (their bytes kept), recorded events in `events/` too.
 
     Raises `CrossDeviceError` where `sessions.json` is a link to another file system, what opening raises for damage
     that only `drop_corrupt` gets past, `DiskFullError` and what else writing raises.
@@ -62,7 +62,7 @@ def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool
 def _mend_state(fs: FileSystem, workspace: Workspace, before: CheckReport, *, drop_corrupt: bool) -> list[str]:
     """Journal and snapshots."""
     damaged = any(problem.kind.startswith(("journal", "unreadable")) for problem in before.problems)
-    if damaged and drop_corrupt:
+    if damaged and (drop_corrupt or _is_below_snapshot(fs, workspace.folder)):
         return _rebuild(fs, workspace)
     actions = _refold(fs, workspace)
     if damaged:
@@ -70,6 +70,22 @@ def _mend_state(fs: FileSystem, workspace: Workspace, before: CheckReport, *, dr
         actions += _retire(fs, workspace, workspace.current().seq)
         _begin(workspace)
     return actions
+
+
+def _is_below_snapshot(fs: FileSystem, folder: str) -> bool:
+    """Whether all records that an intact snapshot has not can be read: then it has what the damaged ones said."""
+    path = f"{folder}/{SNAPSHOT}"
+    base = _intact(fs, path)
+    stat = fs.stat(path) if base is None else None
+    if base is None and (stat is None or isinstance(parse(read_whole(fs, path), stat), str)):
+        base = _intact(fs, f"{folder}/{PREVIOUS}")  # What another program wrote is not to be passed over.
+    if base is None:
+        return False
+    base.close()
+    journal = Journal(fs, folder)
+    found = {entry.record["seq"] for first in journal.first_seqs() for entry in journal.segment(first).salvage()[0]}
+    journal.close()
+    return found.issuperset(range(base.seq + 1, max(found, default=0) + 1))
 
 
 def _mend_events(fs: FileSystem, folder: str, before: CheckReport, *, drop_corrupt: bool) -> list[str]:

@@ -54,8 +54,7 @@ class Workspace(Holder):
 
     def __init__(self, fs: FileSystem, folder: str, clock: Clock, options: Options) -> None:
         self.options = options
-        self._clock = clock
-        super().__init__(fs, folder, options.lock_timeout)
+        super().__init__(fs, folder, clock, options.lock_timeout)
         self._folding = Folding(self)
         self._wrote = False
         _OPEN.add(self)
@@ -197,6 +196,10 @@ class Workspace(Holder):
         if journal.torn or not journal.end or journal.unfinished:
             with translated(self.folder):
                 journal.prepare()
+        if not self._unsynced and journal.durable < journal.end and self.options.durability == "full":
+            # Who wrote it, a process before this one, told nobody of its sync: damage would pass for a torn tail.
+            assert journal.live is not None
+            self.sync_to(self._sync.wrote(journal.live, journal.end))
         group = Group(view, changes, stamp)
         self._applying = True
         try:
@@ -322,10 +325,6 @@ class Workspace(Holder):
     def bulk(self) -> contextlib.AbstractContextManager[None]:
         """While it lasts, commits fold less often: for many large ones, after which the policy is what it was."""
         return self._folding.bulk()
-
-    def now(self) -> int:
-        """The time in ms."""
-        return self._clock.now()
 
     def rest(self) -> bool:
         """As `Reader.rest` says. What holds on: a sync that failed; a bulk. Files that a checkpoint displaced a moment
