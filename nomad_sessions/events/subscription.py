@@ -107,8 +107,9 @@ class Subscription:
 
     def watched(self) -> set[str]:
         """The workspaces of which it has the feed."""
-        with self._condition:
-            return set(self._readings)
+        # Without the condition, in one call of C: who asks holds the lock that `close` takes, and a handler of a signal
+        # may close while its thread has the condition.
+        return set(self._readings.copy())
 
     def notify(self, moved: Collection[str]) -> None:
         """Something happened in these workspaces."""

@@ -19,34 +19,40 @@ _RARELY = 5_000_000  # containers made, and not freed, between two looks: more t
 
 
 class _Setting:
-    """How many want it, and how it was before the first of them."""
+    """Who wants it, and how it was before the first of them."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._wanted = 0
+        self._wanting: set[object] = set()
         self._before = gc.get_threshold()
+        self._set = self._before
 
-    def want(self) -> None:
+    def want(self, who: object) -> None:
         """For one more."""
         with self._guard:
-            self._wanted += 1
-            if self._wanted == 1:
-                self._before = gc.get_threshold()
+            if not self._wanting:
+                self._before = self._set = gc.get_threshold()
                 if 0 < self._before[0] < _RARELY:  # 0: it is switched off.
-                    gc.set_threshold(_RARELY, *self._before[1:])
+                    self._set = (_RARELY, *self._before[1:])
+            self._wanting.add(who)
+            gc.set_threshold(*self._set)
 
-    def give_back(self) -> None:
-        """For one less; as it was, where that was the last."""
+    def give_back(self, who: object) -> None:
+        """For one less, if it wanted it; as it was, where that was the last and the program has set nothing else."""
         with self._guard:
-            self._wanted = max(0, self._wanted - 1)
-            if not self._wanted:
-                gc.set_threshold(*self._before)
+            if who in self._wanting:
+                self._wanting.remove(who)
+                self._restore()
 
     def after_fork(self) -> None:
         """In a forked child: those who want it are threads of the parent."""
         self._guard = threading.Lock()
-        if self._wanted:
-            self._wanted = 0
+        if self._wanting:
+            self._wanting.clear()
+            self._restore()
+
+    def _restore(self) -> None:
+        if not self._wanting and gc.get_threshold() == self._set:
             gc.set_threshold(*self._before)
 
 
@@ -56,11 +62,12 @@ _SETTING = _Setting()
 @contextlib.contextmanager
 def rarely_collected() -> Iterator[None]:
     """While it lasts, in whichever threads, Python looks for cycles once in some millions of objects."""
-    _SETTING.want()
+    who = object()
     try:
+        _SETTING.want(who)  # In here: Ctrl-C may come as soon as it is set.
         yield
     finally:
-        _SETTING.give_back()
+        _SETTING.give_back(who)
 
 
 if hasattr(os, "register_at_fork"):

@@ -39,6 +39,11 @@ Take = Callable[["NativeSessionManager", Found, str, ImportReport], None]
 """Imports one session into a workspace."""
 
 
+class _ElsewhereError(Exception):
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 @dataclass(frozen=True)
 class Job:
     """The sessions of one workspace, and what to do with each."""
@@ -49,17 +54,23 @@ class Job:
 
     def do(self, manager: NativeSessionManager, report: ImportReport, advance: Callable[[int], bool]) -> None:
         """Imports one session after the other; `advance` gets the size of each, and says whether to go on. A workspace
-        that cannot be used is in the report, and no reason not to go on with others."""
+        that cannot be used is in the report, and no reason not to go on with others. Raises what `advance` does."""
         left = len(self.sessions)
         try:
             with rarely_collected(), manager.workspace(self.workspace_id).bulk():
                 for found in self.sessions:
                     left -= 1
                     self.take(manager, found, self.workspace_id, report)
-                    if not advance(found.size):
+                    try:
+                        goes_on = advance(found.size)
+                    except UNUSABLE as error:  # Not of this workspace.
+                        raise _ElsewhereError(error) from error
+                    if not goes_on:
                         break
         except UNUSABLE as error:
             report.fail(self.workspace_id, str(error), left)
+        except _ElsewhereError as error:
+            raise error.error from None
 
     @property
     def size(self) -> int:

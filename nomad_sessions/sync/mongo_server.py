@@ -16,7 +16,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote
 
 import bson
 import pymongo
@@ -284,9 +284,17 @@ def _too_large(document: Document) -> str:
 
 
 def _unless_said(uri: str, **options: int) -> dict[str, Any]:
-    """Those of the driver's options that a URI does not give; given to the driver beside it, they would go before."""
-    said = {name.lower() for name, value in parse_qsl(urlsplit(uri).query) if value.isdigit()}
-    return {name: value for name, value in options.items() if name.lower() not in said}
+    """Those of the driver's times that a URI does not give; given to the driver beside it, they would go before."""
+    parts = (part.partition("=") for part in re.split("[&;]", uri.partition("?")[2]))
+    said = {name.lower(): unquote(value) for name, _, value in parts}
+    return {name: value for name, value in options.items() if not _is_time(said.get(name.lower(), ""))}
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return float(text) >= 0
+    except ValueError:
+        return False
 
 
 def _make_indexes(collection: Documents, keys: Sequence[Sequence[tuple[str, int]]], *, sparse: bool = False) -> None:

@@ -77,8 +77,12 @@ class Folding:
         after a sync that failed it is the next commit that is told."""
         try:
             with self._workspace.guarded():  # It may have gone to rest since.
-                always = self._workspace.read(_folds_always)
                 opened = self._workspace.look()
+                try:
+                    always = _folds_always(opened.view)
+                except (SnapshotChanged, TablesDamaged, FileNotFoundError):
+                    always = self._workspace.read(_folds_always)
+                    opened = self._workspace.look()
         except (StorageError, OSError) as error:
             _LOG.warning("%s: checkpoint postponed: %s", self._workspace.folder, error)
             return

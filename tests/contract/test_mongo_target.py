@@ -321,6 +321,7 @@ def test_an_answer_that_a_ctrl_c_had_left_half_read_is_a_target_that_is_not_ther
         ("", 5.0, 5.0, 20.0),
         ("/?serverSelectionTimeoutMS=200&tls=false", 0.2, 5.0, 20.0),
         ("/database?SOCKETTIMEOUTMS=100&connectTimeoutMS=300", 5.0, 0.3, 0.1),
+        ("/?tls=false;socketTimeoutMS=1e3;connectTimeoutMS=100.5", 5.0, 0.1005, 1.0),
     ],
 )
 def test_the_times_that_a_uri_gives_go_before_the_usual_ones(

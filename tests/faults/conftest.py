@@ -19,8 +19,9 @@ def zygotes() -> Iterator[list[Zygote]]:
     tiers.needs_strace()
     with Zygote(["tests.faults.jobs"]) as one, Zygote(["tests.faults.jobs"]) as other:
         cores = sorted(os.sched_getaffinity(0))
-        one.pin(cores[0])
-        other.pin(cores[-1])
+        first = 2 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        one.pin(cores[first % len(cores)])
+        other.pin(cores[(first + 1) % len(cores)])
         yield [one, other]
 
 

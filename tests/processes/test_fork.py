@@ -222,19 +222,32 @@ from nomad_sessions.storage._os import REAL
 from nomad_sessions.storage.lock import StoreLock, held
 from nomad_sessions.workspace.living import Living
 
-folder, which = sys.argv[1:]
+folder, which, when = sys.argv[1:]
 reading, writing = os.pipe()
 
 
 class Forking(type(REAL)):
+    # Forks in another thread as a file is opened, or closed.
+
     thread = None
+
+    def __init__(self, when):
+        self.when = when
 
     def open(self, path, flags, mode=0o600, /):
         fd = super().open(path, flags, mode)
-        Forking.thread = threading.Thread(target=fork)
-        self.thread.start()
-        self.thread.join(0.2)  # It forks now, or waits until it may.
+        self.at("open")
         return fd
+
+    def close(self, fd, /):
+        self.at("close")
+        super().close(fd)
+
+    def at(self, when):
+        if when == self.when and self.thread is None:
+            Forking.thread = threading.Thread(target=fork)
+            self.thread.start()
+            self.thread.join(0.2)  # It forks now, or waits until it may.
 
 
 def fork():
@@ -245,24 +258,28 @@ def fork():
 
 
 def living():
-    one = Living(Forking(), folder)
-    Forking.thread.join()
+    one = Living(Forking(when), folder)
+    if when == "open":
+        Forking.thread.join()
     one.forget()
+    Forking.thread.join()
     return f"{folder}/streams/{one.name}"
 
 
 def locked():
-    one = StoreLock(Forking(), f"{folder}/lock")
+    one = StoreLock(Forking(when), f"{folder}/lock")
     one.acquire()
-    Forking.thread.join()
+    if when == "open":
+        Forking.thread.join()
     one.close()
+    Forking.thread.join()
     return one.path
 
 
 def asked():
     path = f"{folder}/somebody"
     os.close(REAL.open(path, os.O_RDWR | os.O_CREAT))
-    held(Forking(), [path])
+    held(Forking(when), [path])
     Forking.thread.join()
     return path
 
@@ -278,10 +295,11 @@ finally:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("when", ["open", "close"])
 @pytest.mark.parametrize("which", ["living", "locked", "asked"])
-def test_a_child_forked_while_another_thread_opens_a_locks_file_does_not_keep_the_lock(
-    tmp_path: Path, which: str
+def test_a_child_forked_while_another_thread_opens_or_closes_a_locks_file_does_not_keep_the_lock(
+    tmp_path: Path, which: str, when: str
 ) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path), which]
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path), which, when]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

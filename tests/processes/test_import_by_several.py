@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nomad_sessions import NativeSessionManager
-from nomad_sessions.errors import DataDirError
+from nomad_sessions.errors import DataDirError, LockTimeoutError
 from nomad_sessions.formats import IMPORTERS, Found, Importer, ImportReport, histories, import_history
 from nomad_sessions.formats.claude import IMPORTER as CLAUDE
 from nomad_sessions.formats.workers import Job, import_by_several
@@ -107,6 +107,14 @@ def test_an_exception_here_ends_the_others_after_the_session_that_they_are_at(hi
     with NativeSessionManager(tmp_path / "one") as m:
         import_history(m, CLAUDE, history)
     assert contents(tmp_path / "data") == contents(tmp_path / "one")
+
+
+def test_what_the_progress_raises_is_no_trouble_of_a_workspace(history: Path, tmp_path: Path) -> None:
+    def refusing(size: int, whole: int) -> None:
+        raise LockTimeoutError(path="of the caller's", waited=1)
+
+    with NativeSessionManager(tmp_path / "data") as m, pytest.raises(LockTimeoutError, match="caller"):
+        import_history(m, CLAUDE, history, processes=2, progress=refusing)
 
 
 def test_what_a_process_cannot_write_is_the_typed_error(history: Path, tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ def _attached(
     with zygote.held(job, **arguments) as child:
         command = [strace, "-f", "-o", str(log), *options, "-p", str(child.pid)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
-            # They take turns, at each call. Where that wakes another core it takes three times as long.
-            os.sched_setaffinity(tracer.pid, os.sched_getaffinity(child.pid))
             try:
+                # They take turns, at each call. Where that wakes another core it takes three times as long.
+                os.sched_setaffinity(tracer.pid, os.sched_getaffinity(child.pid))
                 _until_attached(tracer.stderr)
                 outcome = child.go()
             finally:

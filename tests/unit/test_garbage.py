@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from nomad_sessions.formats import garbage
 from nomad_sessions.formats.garbage import rarely_collected
 
 
@@ -65,3 +66,26 @@ def test_a_forked_child_has_it_as_it_was() -> None:
             os._exit(gc.get_threshold() != (700, 10, 10))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert gc.get_threshold()[0] > 1_000_000
+
+
+def test_ctrl_c_as_it_is_set_sets_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = garbage._SETTING.want
+
+    def interrupted(who: object) -> None:
+        real(who)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(garbage._SETTING, "want", interrupted)
+        with pytest.raises(KeyboardInterrupt), rarely_collected():
+            pass
+    assert gc.get_threshold() == (700, 10, 10)
+    with rarely_collected():
+        assert gc.get_threshold()[0] > 1_000_000
+    assert gc.get_threshold() == (700, 10, 10)
+
+
+def test_what_the_program_sets_meanwhile_stays() -> None:
+    with rarely_collected():
+        gc.set_threshold(50_000, 20, 20)
+    assert gc.get_threshold() == (50_000, 20, 20)

@@ -354,3 +354,23 @@ def test_whatever_somebody_recorded_can_be_filtered(m: NativeSessionManager) -> 
     assert len(list(m.events(WS, types="x", has_tool=False))) == 1
     with pytest.raises(InvalidInputError, match="timestamp"):
         m.record_events(WS, [{"type": "x", "timestamp": 1 << 63}])
+
+
+def test_closed_in_the_middle_of_its_own_work_it_ends(m: NativeSessionManager) -> None:
+    """As the handler of a signal does, while the thread that reads asks what is still watched."""
+    subscription = m.subscribe(WS)
+    reading = m._hub
+    assert reading is not None
+    done = threading.Event()
+
+    def drop() -> None:
+        reading._drop_unused()
+        done.set()
+
+    with subscription._condition:
+        thread = threading.Thread(target=drop)
+        thread.start()
+        assert done.wait(10), "who asks what is watched waits for who is at work"
+        subscription.close()
+    thread.join()
+    assert subscription.closed
