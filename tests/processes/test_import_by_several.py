@@ -110,8 +110,12 @@ def test_an_exception_here_ends_the_others_after_the_session_that_they_are_at(hi
 
 
 def test_what_the_progress_raises_is_no_trouble_of_a_workspace(history: Path, tmp_path: Path) -> None:
+    told = []
+
     def refusing(size: int, whole: int) -> None:
-        raise LockTimeoutError(path="of the caller's", waited=1)
+        told.append(size)
+        if len(told) == 1:
+            raise LockTimeoutError(path="of the caller's", waited=1)
 
     with NativeSessionManager(tmp_path / "data") as m, pytest.raises(LockTimeoutError, match="caller"):
         import_history(m, CLAUDE, history, processes=2, progress=refusing)
