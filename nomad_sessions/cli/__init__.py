@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import signal
 import sys
 
@@ -12,6 +13,9 @@ __all__ = ["main"]
 
 def main() -> None:
     """The entry point of the console script. Exits with the codes of `exits.Exit`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # It was closed by who started this: what is printed goes nowhere.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # Until the process ends.
     try:
         _run()
     except KeyboardInterrupt:  # While the command was being loaded: later, `exits.guarded` says so.

@@ -39,7 +39,8 @@ def kill_a_writer(data_dir: Path, workspace_id: str, session_id: str, seconds: f
     The acknowledgements are counted on this side of a pipe, so the dead process cannot have made them up.
     """
     command = [sys.executable, "-m", "nomad_sessions.cli.demo_writer", str(data_dir), workspace_id, session_id]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+    # In a session of its own, where there is such a thing: Ctrl-C is for the demo, and ends it by the pipe.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as writer:
         assert writer.stdout is not None
         acked = 1 if writer.stdout.readline() else 0
         time.sleep(seconds)

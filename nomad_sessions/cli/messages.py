@@ -21,7 +21,7 @@ from nomad_sessions.cli.store import (
     find_session,
     open_store,
 )
-from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Message, Session, dump
 
@@ -58,6 +58,11 @@ def add(
                 field="text", value=content, reason="there is none: the command before gave nothing?"
             )
         message = manager.add_message(ws, found.id, {**fields, "content": content})
+        if message_id and (message.content, message.role) != (
+            content,
+            role,
+        ):  # One of that id was there, and came back as it is.
+            raise AlreadyExistsError(kind="message", id=message.id, current=message)
         report_written(message, message.id, as_json)
 
 

@@ -90,6 +90,9 @@ def search(
         times = moment("since", since, now), moment("until", until, now)
         filters = Filters(session, role, agent, model, tool, *times, archived)
         text = " ".join(query or ())
+        if not text.strip() and filters == Filters():
+            reason = "say what to find, or what of it: --role, --tool, --since and others"
+            raise InvalidInputError(field="query", value=text, reason=reason)
         mode = _mode(semantic, hybrid, substring)
         found: Results | RankedResults
         if mode is not None:

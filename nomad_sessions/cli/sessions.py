@@ -12,7 +12,7 @@ from rich.console import Console
 from nomad_sessions.cli.exits import Exit, guarded
 from nomad_sessions.cli.output import for_people, page_as_json, sessions_table, show_page, write_json
 from nomad_sessions.cli.store import AsJson, AsRecord, DataDir, SessionId, Workspace, find_session, here, open_store
-from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Model, Session, dump
 
@@ -77,6 +77,10 @@ def new(
             fields["parentId"] = find_session(manager, ws, parent).id
         fields |= given(model=parse_model(model), directory=None if workspace else str(here()))
         session = manager.create_session(ws, fields)
+        if (
+            session_id and title is not None and session.title != title
+        ):  # One of that id was there, and came back as it is.
+            raise AlreadyExistsError(kind="session", id=session.id, current=session)
         report_written(session, session.id, as_json)
 
 

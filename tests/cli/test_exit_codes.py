@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -120,6 +121,17 @@ def test_output_through_a_pipe_is_whole(cli: Cli, unbuffered: str) -> None:
         output, _ = process.communicate()
     assert len(output) > 65536
     assert len(json.loads(output)["messages"]["items"]) == 11
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no shell that closes them so")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_with_its_output_closed_a_command_does_its_work(cli: Cli, closed: str) -> None:
+    session = cli("new").id
+    for arguments in (["add", session, "x"], ["ls"], ["show", session]):
+        command = f"{shlex.join(cli.command(*arguments))} {closed}"
+        done = subprocess.run(command, shell=True, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert cli("show", session).json["messages"]["total"] == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGPIPE")

@@ -136,3 +136,10 @@ def test_the_shell_completes_ids(filled: Cli, tmp_path: Path) -> None:
     program = "from nomad_sessions.cli import main; main()"
     done = subprocess.run([COMMAND[0], "-c", program], env=env, capture_output=True, text=True, check=False)
     assert done.stdout.split() == [CENT]
+
+
+def test_nothing_to_find_is_an_error_and_not_nothing_found(cli: Cli) -> None:
+    cli("add", cli("new").id, "a needle")
+    for query in ([], [""], ["-s"]):
+        assert "say what to find" in cli("search", *query, code=2).err
+    assert cli("search", "--role", "user").json["total"] == 1

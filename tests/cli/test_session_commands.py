@@ -33,6 +33,15 @@ def test_new_with_an_id_of_ones_own_can_be_repeated(cli: Cli) -> None:
     assert shown(cli, "mine") == ["x"]
 
 
+def test_another_text_under_an_id_that_is_taken_is_not_dropped_without_a_word(cli: Cli) -> None:
+    cli("new", "one", "--id", "mine")
+    cli("add", "mine", "x", "--id", "m1")
+    assert "exists already with other content" in cli("new", "two", "--id", "mine", code=4).err
+    assert "exists already with other content" in cli("add", "mine", "y", "--id", "m1", code=4).err
+    assert "exists already with other content" in cli("add", "mine", "x", "--id", "m1", "-r", "system", code=4).err
+    assert shown(cli, "mine") == ["x"]
+
+
 def test_text_from_stdin_is_stored_exactly(cli: Cli) -> None:
     session = cli("new").id
     text = "line\r\n\x00 \u2028 🛒 trailing \n"
