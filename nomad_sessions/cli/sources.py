@@ -104,6 +104,8 @@ def _existing(name: str) -> Path:
     if path.name != name or path.suffix:
         raise FileNotFoundError(2, "No such file or folder", name)
     names = [_ALL, *NAMES.split(", ")]
-    near = [each for each in names if name.lower() in each] or difflib.get_close_matches(name.lower(), names, 1)
+    near = [each for each in names if len(name) > 2 and name.lower() in each] or difflib.get_close_matches(
+        name.lower(), names, 1
+    )
     meant = f"; {near[0]} is one" if near else ""
     raise FileNotFoundError(2, f"No such file or folder, and no tool ({', '.join(names)}) of that name{meant}", name)

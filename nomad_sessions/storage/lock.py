@@ -164,7 +164,7 @@ class StoreLock:
             self._inode = (mine.dev, mine.ino)
         except OSError as error:
             if error.errno in _READ_ONLY:
-                raise StoreReadOnlyError(path=self._path) from error
+                raise StoreReadOnlyError(path=self._path, errno=error.errno or errno.EACCES) from error
             if error.errno in _FULL:
                 raise DiskFullError(path=self._path, errno=error.errno) from error
             raise

@@ -55,7 +55,8 @@ def test_a_folder_that_cannot_be_written_is_read_only(code: int) -> None:
     fs = ModelDisk().process()
     with fs.inject(code, op="open"), pytest.raises(StoreReadOnlyError) as caught:
         StoreLock(fs, "/lock").acquire()
-    assert caught.value.path == "/lock"
+    assert (caught.value.path, caught.value.errno) == ("/lock", code)
+    assert ("mounted read-only" in str(caught.value)) is (code == errno.EROFS)
 
 
 def test_a_full_disk_without_room_for_the_lock_file_says_so() -> None:
