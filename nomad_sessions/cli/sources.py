@@ -104,8 +104,7 @@ def _existing(name: str) -> Path:
     if path.name != name or path.suffix:
         raise FileNotFoundError(2, "No such file or folder", name)
     names = [_ALL, *NAMES.split(", ")]
-    near = [each for each in names if len(name) > 2 and name.lower() in each] or difflib.get_close_matches(
-        name.lower(), names, 1
-    )
+    part = name.lower()
+    near = [each for each in names if len(part) > 2 and part in each] or difflib.get_close_matches(part, names, 1)
     meant = f"; {near[0]} is one" if near else ""
     raise FileNotFoundError(2, f"No such file or folder, and no tool ({', '.join(names)}) of that name{meant}", name)
