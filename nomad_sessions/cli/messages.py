@@ -58,10 +58,8 @@ def add(
                 field="text", value=content, reason="there is none: the command before gave nothing?"
             )
         message = manager.add_message(ws, found.id, {**fields, "content": content})
-        if message_id and (message.content, message.role) != (
-            content,
-            role,
-        ):  # One of that id was there, and came back as it is.
+        # Where one of that id was there, it came back as it is.
+        if message_id and (message.content, message.role) != (content, role):
             raise AlreadyExistsError(kind="message", id=message.id, current=message)
         report_written(message, message.id, as_json)
 

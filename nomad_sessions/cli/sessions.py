@@ -77,9 +77,8 @@ def new(
             fields["parentId"] = find_session(manager, ws, parent).id
         fields |= given(model=parse_model(model), directory=None if workspace else str(here()))
         session = manager.create_session(ws, fields)
-        if (
-            session_id and title is not None and session.title != title
-        ):  # One of that id was there, and came back as it is.
+        # Where one of that id was there, it came back as it is.
+        if session_id and title is not None and session.title != title:
             raise AlreadyExistsError(kind="session", id=session.id, current=session)
         report_written(session, session.id, as_json)
 

@@ -33,6 +33,7 @@ class DurabilityLostError(StorageError, OSError):
 
 
 _DENIED = "permission denied; check the owner and the permissions of the folder and of those above it"
+_MEND = "run check, then repair"
 _REFUSED = {_errno.EROFS: "the file system is mounted read-only; reading works"}
 
 
@@ -95,7 +96,7 @@ class UnsupportedFormatError(StorageError):
 class CorruptionError(StorageError):
     """Stored bytes are damaged; `reason` says how. Nothing was changed: `check` says more and `repair` mends."""
 
-    def __init__(self, *, path: str, reason: str, hint: str = "run check, then repair") -> None:
+    def __init__(self, *, path: str, reason: str, hint: str = _MEND) -> None:
         self.reason = reason
         super().__init__(path=path, message=f"{plain(path)} is damaged: {reason}; {hint}")
 
@@ -104,9 +105,7 @@ class JournalCorruptError(CorruptionError):
     """A journal segment is damaged before its end, or a file of `events/` is. `offset` and `length` are bytes in the
     file at `path`."""
 
-    def __init__(
-        self, *, path: str, offset: int, length: int, reason: str, hint: str = "run check, then repair"
-    ) -> None:
+    def __init__(self, *, path: str, offset: int, length: int, reason: str, hint: str = _MEND) -> None:
         self.offset = offset
         self.length = length
         super().__init__(path=path, reason=f"{length} bytes at offset {offset}, {reason}", hint=hint)

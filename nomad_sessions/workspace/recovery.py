@@ -81,13 +81,13 @@ def load(
 
     Raises `SnapshotUnreadableError`, `JournalCorruptError`, `JournalGapError`, `UnsupportedFormatError`, `OSError`.
     """
+    path = f"{folder}/{SNAPSHOT}"
     deadline = fs.monotonic() + (_STABLE_WAIT if wait else 0.0)
 
     def is_final(seen: Identity | None) -> bool:
         """Whether a file that was this when the attempt began is not to be tried again."""
         return fs.monotonic() >= deadline or (is_left_alone(seen, now) and seen == identity(fs.stat(path)))
 
-    path = f"{folder}/{SNAPSHOT}"
     tried: Identity | None = None
     attempt = 0
     shape: object = None

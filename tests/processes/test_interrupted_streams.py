@@ -68,7 +68,8 @@ def test_a_forked_child_that_outlives_its_streaming_parent_does_not_keep_the_str
             os._exit(0)
     orphan = int(os.read(reading, 20))
     os.kill(parent, signal.SIGKILL)
-    os.waitpid(parent, 0)
+    _, status = os.waitpid(parent, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
     os.close(reading)
     os.close(writing)
     try:

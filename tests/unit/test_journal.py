@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 import pytest
@@ -265,6 +266,16 @@ def test_nothing_is_written_over_what_somebody_wrote_unlocked(disk: ModelDisk, j
     write(journal)
     assert [entry.record["seq"] for entry in opened(disk.process()).refresh() or ()] == []
     assert opened(disk.process()).last_seq == 4
+
+
+def test_what_somebody_cut_off_unlocked_is_no_call_to_go_on(disk: ModelDisk, journal: Journal) -> None:
+    write(journal, 2)
+    assert journal.live is not None
+    fs = disk.process()
+    fs.truncate(fs.open(journal.live.path, os.O_RDWR), journal.end - 10)
+    with pytest.raises(JournalCorruptError, match="cut off by somebody who had no lock; run check") as caught:
+        write(journal)
+    assert (caught.value.offset, caught.value.length) == (journal.end - 10, 10)
 
 
 def test_a_failed_append_leaves_the_segment_as_it_was(disk: ModelDisk, fs: ModelFS, journal: Journal) -> None:
