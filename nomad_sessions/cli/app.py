@@ -38,6 +38,7 @@ def _print_version(asked: bool) -> None:
 app = typer.Typer(
     name="nomad-sessions",
     epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

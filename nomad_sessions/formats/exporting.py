@@ -6,7 +6,7 @@ Adding one: a function from what the store has to bytes, and a line in `EXPORTS`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,7 @@ from nomad_sessions.formats.opencode_made import to_opencode
 from nomad_sessions.formats.redaction import Redactor
 from nomad_sessions.formats.resumable import to_claude_code, to_codex
 from nomad_sessions.formats.turns import turns_of
+from nomad_sessions.formats.values import data_url, mapping, objects
 from nomad_sessions.models import dump
 from nomad_sessions.storage.codec import encode
 
@@ -46,6 +47,10 @@ class _Whole(NamedTuple):
 
     def attachment(self, sha256: str) -> bytes:
         return self.manager.read_attachment(self.workspace_id, sha256)
+
+    def with_files(self) -> list[dict[str, Any]]:
+        """The messages with the bytes of their files in them: who takes them elsewhere has no attachments there."""
+        return [_with_files(message, self.attachment) for message in self.messages]
 
 
 def export_session(
@@ -80,12 +85,26 @@ def _html(whole: _Whole) -> bytes:
 
 
 def _jsonl(whole: _Whole) -> bytes:
-    lines = [{"session": whole.session}, *({"message": message} for message in whole.messages[: whole.visible])]
+    lines = [{"session": whole.session}, *({"message": message} for message in whole.with_files()[: whole.visible])]
     return b"".join(encode(line) + b"\n" for line in lines)
 
 
+def _with_files(message: dict[str, Any], attachment: Callable[[str], bytes]) -> dict[str, Any]:
+    if "parts" not in message:
+        return message
+    return {**message, "parts": [_with_file(part, attachment) for part in objects(message["parts"])]}
+
+
+def _with_file(part: Mapping[str, Any], attachment: Callable[[str], bytes]) -> Mapping[str, Any]:
+    file = mapping(part.get("file"))
+    if not file.get("sha256"):
+        return part
+    kept = {key: value for key, value in file.items() if key != "sha256"}
+    return {**part, "file": {**kept, "url": data_url(file.get("mime") or "", attachment(file["sha256"]))}}
+
+
 def _nomadarch(whole: _Whole) -> bytes:
-    messages = {message["id"]: message for message in whole.messages}
+    messages = {message["id"]: message for message in whole.with_files()}
     return indented({"sessions": {whole.session["id"]: whole.session}, "messages": messages})
 
 

@@ -6,7 +6,6 @@ are folded. A content security policy forbids the page to load or run anything, 
 
 from __future__ import annotations
 
-import base64
 import functools
 import importlib.resources
 import importlib.util
@@ -16,6 +15,7 @@ from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.formats.transcript import Entry, Item, entries_of, moment
+from nomad_sessions.formats.values import data_url
 
 __all__ = ["to_html"]
 
@@ -96,7 +96,7 @@ def _file(item: Item, attachment: Callable[[str], bytes]) -> str:
     url = item.url
     if item.mime.startswith("image/"):
         if url is None and item.sha256 is not None:
-            url = f"data:{item.mime};base64,{base64.b64encode(attachment(item.sha256)).decode('ascii')}"
+            url = data_url(item.mime, attachment(item.sha256))
         if url is not None and url.startswith("data:image/"):
             return f'<p><img src="{escape(url)}" alt="{name}"></p>'
     return f"<p>📎 <code>{name}</code></p>"

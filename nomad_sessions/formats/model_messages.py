@@ -15,13 +15,13 @@ Source: the type declarations of `openai` 3.52 and `anthropic` 2.11, which the t
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from nomad_sessions.errors import InvalidInputError, SessionNotFoundError
 from nomad_sessions.formats.turns import Call, Context, File, Turn, turns_of
+from nomad_sessions.formats.values import data_url
 from nomad_sessions.models import dump
 from nomad_sessions.storage.codec import decode_text
 
@@ -213,5 +213,5 @@ def _has_image(content: Sequence[str | File]) -> bool:
 
 def _url(file: File, attachment: Bytes) -> str:
     if file.url is None and file.sha256 is not None:
-        return f"data:{file.mime};base64,{base64.b64encode(attachment(file.sha256)).decode('ascii')}"
+        return data_url(file.mime, attachment(file.sha256))
     return file.url or ""

@@ -18,6 +18,7 @@ from typing import Any
 
 from nomad_sessions.formats.opencode_parts import integer
 from nomad_sessions.formats.report import ImportReport, ParsedSession
+from nomad_sessions.formats.values import as_text, mapping, objects
 from nomad_sessions.ids import derive_id
 
 __all__ = ["parse", "sniff"]
@@ -129,6 +130,12 @@ def _message(
         # The copy needs an id of its own, and the same one each time the file is imported.
         time = created if 0 <= created < _END_OF_TIME else 0
         message |= {"id": derive_id(time, session_id, message_id), "originId": message_id}
+    for part in objects(source.get("parts")):
+        file = mapping(part.get("file"))
+        if file.get("sha256") and not file.get("url"):
+            report.warn(
+                place, f"the bytes of its file {as_text(file.get('name') or file['sha256'])} are not in the file"
+            )
     if source.get("role") not in _ROLES:
         message |= {"role": "system", "nomadarchRole": source.get("role")}
         report.warn(place, f"the unknown role {reprlib.repr(source.get('role'))} is kept as 'system'")

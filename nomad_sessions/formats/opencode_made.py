@@ -16,7 +16,6 @@ Source: the fields that `opencode import` 1.18.34 insists on, found by leaving o
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from nomad_sessions.formats.importing import mark_of
 from nomad_sessions.formats.opencode import message_to_export, to_export
 from nomad_sessions.formats.opencode_parts import Attachment
 from nomad_sessions.formats.turns import NO_RESULT, File, answer_of, file_of
-from nomad_sessions.formats.values import mapping, objects, text
+from nomad_sessions.formats.values import data_url, mapping, objects, text
 from nomad_sessions.storage.codec import decode_text
 
 __all__ = ["to_opencode"]
@@ -226,8 +225,7 @@ class _Maker:
     def _file(self, file: File, message_id: str) -> dict[str, Any]:
         url = file.url
         if url is None and file.sha256 is not None:
-            data = base64.b64encode(self._attachment(file.sha256)).decode("ascii")
-            url = f"data:{file.mime};base64,{data}"
+            url = data_url(file.mime, self._attachment(file.sha256))
         named = {"filename": file.name} if file.name else {}
         return self._part(message_id, "file", mime=file.mime or "application/octet-stream", url=url or "", **named)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.formats.residue import attach, restore, take_apart
-from nomad_sessions.formats.values import as_json
+from nomad_sessions.formats.values import as_json, data_url
 from nomad_sessions.storage.codec import decode_text
 
 __all__ = ["KEY", "Attachment", "integer", "part_from_opencode", "part_to_opencode", "text_or_none"]
@@ -82,7 +82,7 @@ def _is_plain_file(mime: Any, url: Any) -> bool:
     if not base64_mark or not head.startswith("data:"):
         return True
     try:
-        return url == _data_url(mime, base64.b64decode(data, validate=True))
+        return url == data_url(mime, base64.b64decode(data, validate=True))
     except ValueError:
         return False
 
@@ -154,11 +154,7 @@ def _backward_file(file: Mapping[str, Any], attachment: Attachment | None) -> di
             raise InvalidInputError(
                 field="attachment", value=file["sha256"], reason="a file is stored out of line: say how to read it"
             )
-        derived["url"] = _data_url(str(file.get("mime")), attachment(file["sha256"]))
+        derived["url"] = data_url(str(file.get("mime")), attachment(file["sha256"]))
     if file.get("name") is not None:
         derived["filename"] = file["name"]
     return derived
-
-
-def _data_url(mime: str, data: bytes) -> str:
-    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"

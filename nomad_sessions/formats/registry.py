@@ -1,8 +1,8 @@
 """The formats that can be imported, found by what a file holds and not by its name.
 
-Documents are JSON files that are read whole: a module with `sniff(value) -> bool` and `parse(value, report) ->
-list[ParsedSession]`, and a line in `FORMATS`. Histories are what a tool keeps on disk, session by session: a module
-with an `IMPORTER`, and a line in `IMPORTERS`.
+Documents are JSON files, or lines of JSON, that are read whole: a module with `sniff(value) -> bool` and
+`parse(value, report) -> list[ParsedSession]`, and a line in `FORMATS`. Histories are what a tool keeps on disk, session
+by session: a module with an `IMPORTER`, and a line in `IMPORTERS`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from nomad_sessions.formats import (
     opencode_history,
     opencode_share,
     pi,
+    session_lines,
     strands,
 )
 from nomad_sessions.formats.report import ImportReport, ParsedSession
@@ -49,6 +50,7 @@ FORMATS = (
     Format("nomadarch", nomadarch.sniff, nomadarch.parse),
     Format("opencode", opencode.sniff, opencode.parse),
     Format("opencode-share", opencode_share.sniff, opencode_share.parse),
+    Format("session-lines", session_lines.sniff, session_lines.parse),
 )
 
 IMPORTERS: tuple[Importer, ...] = (
@@ -82,7 +84,9 @@ def recognise(data: bytes, source: str, form: str | None = None) -> tuple[Format
     try:
         value = decode(data.removeprefix(b"\xef\xbb\xbf"))
     except ValueError as error:
-        raise InvalidInputError(field="file", value=source, reason=f"not a whole JSON file: {error}") from error
+        value = session_lines.read(data)
+        if value is None:
+            raise InvalidInputError(field="file", value=source, reason=f"not a whole JSON file: {error}") from error
     for candidate in FORMATS:
         if form in (None, candidate.name) and candidate.sniff(value):
             return candidate, value
