@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nomad_sessions.cli.exits import guarded
-from nomad_sessions.cli.output import for_people, plain, write_line
+from nomad_sessions.cli.output import counted, for_people, plain, write_line
 from nomad_sessions.cli.store import AsJson, DataDir
 from nomad_sessions.config import validate_workspace_id
 from nomad_sessions.manager import NativeSessionManager
@@ -74,7 +74,7 @@ def opencode(
 
 
 def _said(found: Mirrored) -> str:
-    parts = [f"{found.sessions} sessions, {found.new} new, {found.changed_messages} messages changed"]
+    parts = [f"{counted(found.sessions, 'session')}, {found.new} new, {found.changed_messages} messages changed"]
     if found.deleted:
         parts.append(f"{found.deleted} deleted")
     if found.kept:

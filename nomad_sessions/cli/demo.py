@@ -15,7 +15,7 @@ from rich.text import Text
 from nomad_sessions.cli.demo_measure import Survival, kill_a_writer, time_writes
 from nomad_sessions.cli.exits import Exit, guarded
 from nomad_sessions.cli.files import report_table
-from nomad_sessions.cli.output import conversation, sessions_table, size, table
+from nomad_sessions.cli.output import conversation, counted, sessions_table, size, table
 from nomad_sessions.formats import import_file
 from nomad_sessions.manager import NativeSessionManager
 
@@ -101,7 +101,7 @@ def _fork_and_revert(console: Console, manager: NativeSessionManager) -> None:
 
     original = next(s for s in manager.list_sessions(WORKSPACE) if s.title == "Slow category page")
     copy = manager.fork_session(WORKSPACE, original.id)
-    rows = [("fork", f"{copy.title!r} has {count(copy.id)} messages of its own")]
+    rows = [("fork", f"{copy.title!r} has {counted(count(copy.id), 'message')} of its own")]
     manager.revert(WORKSPACE, copy.id, copy.message_ids[2], reason="wrong turn")
     rows.append(("revert", f"the fork shows {count(copy.id)}, the original still {count(original.id)}"))
     manager.unrevert(WORKSPACE, copy.id)

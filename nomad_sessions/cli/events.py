@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nomad_sessions.cli.exits import guarded
-from nomad_sessions.cli.output import for_people, plain, table, when, write_json, write_line
+from nomad_sessions.cli.output import counted, for_people, plain, table, when, write_json, write_line
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AsJson, DataDir, Workspace, find_session, open_store
 from nomad_sessions.cli.times import moment
@@ -108,7 +108,7 @@ def events(
     for event in found.events:
         console.print(_line(event), soft_wrap=True)
     more = f"; --offset {found.next_offset} goes on" if found.next_offset is not None else ""
-    console.print(Text(f"{len(found.events)} of {found.total} events{more}", style="dim"))
+    console.print(Text(f"{len(found.events)} of {counted(found.total, 'event')}{more}", style="dim"))
 
 
 def _stream(
@@ -190,7 +190,7 @@ def _screen(manager: NativeSessionManager, workspace_id: str, newest: list[Event
     happened.add_column(no_wrap=True, overflow="ellipsis")
     for event in newest:
         happened.add_row(_line(event))
-    title = Text(plain(f"{workspace_id}: {page.total} sessions. Ctrl-C ends."), style="bold")
+    title = Text(plain(f"{workspace_id}: {counted(page.total, 'session')}. Ctrl-C ends."), style="bold")
     return Group(title, Text(), table(("session", "messages", "updated"), rows, right=("messages",)), Text(), happened)
 
 

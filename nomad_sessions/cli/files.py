@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nomad_sessions.cli.exits import Exit, guarded
-from nomad_sessions.cli.output import for_people, plain, size, table, write_json, write_line
+from nomad_sessions.cli.output import counted, for_people, plain, size, table, write_json, write_line
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.sources import NAMES, Source, sources_of, tools_to_complete
 from nomad_sessions.cli.store import AsJson, DataDir, Workspace, open_store
@@ -165,7 +165,7 @@ def _print_round(report: ImportReport, news: list[str], as_json: bool) -> None:
         write_line(report.as_dict())
         return
     console = Console()
-    counts = f"{report.messages.imported} new, {report.messages.updated} changed messages"
+    counts = f"{report.messages.imported} new, {counted(report.messages.updated, 'changed message')}"
     console.print(Text(plain(f"{report.format}: {counts} from {report.source}")))
     for warning in news[:_SHOWN_WARNINGS]:
         console.print(Text(plain(warning), style="yellow"))
@@ -254,6 +254,6 @@ def _told(ignored: dict[str, int]) -> str:
     most = sorted(ignored, key=lambda kind: -ignored[kind])
     kinds = ", ".join(f"{kind} ({ignored[kind]})" for kind in most[:_SHOWN_KINDS])
     others = len(most) - _SHOWN_KINDS
-    more = f" and {others} other kind{'s' if others > 1 else ''}" if others > 0 else ""
+    more = f" and {counted(others, 'other kind')}" if others > 0 else ""
     were = "1 record that is" if whole == 1 else f"{whole} records that are"
     return f"not taken, {were} no part of a conversation: {kinds}{more}"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nomad_sessions.cli.exits import guarded
-from nomad_sessions.cli.output import SHORT_ID, WIDE, for_people, pairs, size, table, when, write_json
+from nomad_sessions.cli.output import SHORT_ID, WIDE, counted, for_people, pairs, size, table, when, write_json
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AsJson, DataDir, Workspace, open_store
 from nomad_sessions.cli.times import span
@@ -111,7 +111,8 @@ def _print(console: Console, victims: list[Victim], gone: list[str], yes: bool) 
     )
     console.print(table(("id", "title", "updated", "size", "why"), rows, right=("size",)))
     whole = size(sum(v.bytes for v in victims))
-    told = f"{len(gone)} removed" if yes else f"{len(victims)} sessions, {whole}, would go: --yes removes them"
+    found = counted(len(victims), "session")
+    told = f"{len(gone)} removed" if yes else f"{found}, {whole}, would go: --yes removes them"
     console.print(Text(told, style="yellow"))
 
 

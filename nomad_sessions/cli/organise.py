@@ -14,7 +14,7 @@ from rich.tree import Tree
 
 from nomad_sessions.cli.completion import workspaces_to_complete
 from nomad_sessions.cli.exits import Exit, guarded, name_unreadable
-from nomad_sessions.cli.output import for_people, plain, table, when, write_json
+from nomad_sessions.cli.output import counted, for_people, plain, table, when, write_json
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.sessions import report_written
 from nomad_sessions.cli.store import (
@@ -88,8 +88,8 @@ def relink(
             raise FileNotFoundError(2, "there is no such folder", str(place))
         current = manager.workspace_for(place, create=False)
         if not force and current != workspace_id and current in manager.list_workspaces():
-            count = manager.list_sessions(current, limit=1).total
-            reason = f"is the folder of workspace {current} with {count} sessions, which would lose it: --force"
+            has = counted(manager.list_sessions(current, limit=1).total, "session")
+            reason = f"is the folder of workspace {current} with {has}, which would lose it: --force"
             raise InvalidInputError(field="folder", value=str(place), reason=reason)
         manager.link_workspace(workspace_id, place)
     print(workspace_id)
@@ -185,7 +185,7 @@ def tree(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJson 
     if not for_people(as_json):
         write_json([_as_json(session, children, set()) for session in top])
         return
-    whole = Tree(Text(plain(f"{len(sessions)} sessions")))
+    whole = Tree(Text(counted(len(sessions), "session")))
     for session in top:
         _grow(whole, session, children, set())
     Console().print(whole)
@@ -216,7 +216,7 @@ def _as_json(session: Session, children: dict[str | None, list[Session]], above:
 
 def _grow(branch: Tree, session: Session, children: dict[str | None, list[Session]], above: set[str]) -> None:
     label = Text(plain(session.title))
-    label.append(f"  {session.id[-8:]}  {len(session.message_ids)} messages", style="dim")
+    label.append(f"  {session.id[-8:]}  {counted(len(session.message_ids), 'message')}", style="dim")
     twig = branch.add(label)
     for each in children.get(session.id, []):
         if each.id not in above | {session.id}:

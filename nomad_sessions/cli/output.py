@@ -23,6 +23,7 @@ __all__ = [
     "SHORT_ID",
     "WIDE",
     "conversation",
+    "counted",
     "for_people",
     "page_as_json",
     "pairs",
@@ -88,6 +89,11 @@ def when(ms: int) -> str:
         return datetime.fromtimestamp(ms / 1000).strftime("%Y-%m-%d %H:%M") if ms else "-"
     except (ValueError, OverflowError, OSError):  # a foreign file's idea of a time
         return str(ms)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, one thing in the singular."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def size(count: int) -> str:

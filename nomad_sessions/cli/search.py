@@ -12,7 +12,7 @@ from rich.text import Text
 
 from nomad_sessions.cli.completion import sessions_to_complete
 from nomad_sessions.cli.exits import Exit, guarded, name_unreadable
-from nomad_sessions.cli.output import for_people, plain, when, write_json
+from nomad_sessions.cli.output import counted, for_people, plain, when, write_json
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AnyWorkspace, AsJson, DataDir, find_anywhere, find_newest, here
 from nomad_sessions.cli.times import moment
@@ -163,7 +163,7 @@ def _head(hit: Hit, several: bool) -> Text:
     if several:
         details.append(hit.workspace_id)
     if hit.copies:
-        details.append(f"and in {hit.copies} fork{'s' if hit.copies > 1 else ''}")
+        details.append(f"and in {counted(hit.copies, 'fork')}")
     return Text.assemble((plain(hit.title), "bold"), (plain("  " + "  ".join(details)), "dim"))
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nomad_sessions.cli.exits import Exit, guarded
-from nomad_sessions.cli.output import for_people, pairs, plain, size, table, when, write_json
+from nomad_sessions.cli.output import counted, for_people, pairs, plain, size, table, when, write_json
 from nomad_sessions.cli.plot import draw
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AnyWorkspace, AsJson, AsRecord, DataDir, Workspace, open_store
@@ -98,7 +98,7 @@ def status(workspace: Workspace = None, data_dir: DataDir = None, as_json: AsJso
     if not for_people(as_json):
         write_json(_camel(found._asdict()))
         return
-    waiting = f"{found.unfolded_records} changes, {size(found.unfolded_bytes)}, are in the journal only"
+    waiting = f"{counted(found.unfolded_records, 'change')}, {size(found.unfolded_bytes)}, in the journal only"
     state = found.unreadable or (waiting if found.unfolded_records else "has everything")
     Console().print(
         pairs(
@@ -217,12 +217,13 @@ def _print_doctor(console: Console, report: DoctorReport) -> None:
         style = "red" if finding.level == "error" else "yellow"
         console.print(Text(plain(f"{finding.level}: {finding.path}: {finding.detail}"), style=style))
         console.print(Text(plain(f"  {finding.hint}"), style="dim"))
-    where = f"{report.workspaces} workspaces in {report.data_dir}"
+    where = f"{counted(report.workspaces, 'workspace')} in {report.data_dir}"
     console.print(Text(plain(f"ok: {where}" if report.ok else where), style="green" if report.ok else ""))
 
 
 def _print_check(console: Console, report: CheckReport) -> None:
-    counts = f"{report.sessions} sessions, {report.messages} messages, {report.seq} changes"
+    numbers = ((report.sessions, "session"), (report.messages, "message"), (report.seq, "change"))
+    counts = ", ".join(counted(number, noun) for number, noun in numbers)
     if report.ok:
         console.print(Text(f"ok: {counts}", style="green"))
         return

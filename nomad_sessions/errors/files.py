@@ -46,10 +46,11 @@ class StoreReadOnlyError(StorageError, PermissionError):
 
 
 class DataDirError(StorageError, NotADirectoryError):
-    """The data folder, or a workspace's folder, is a file."""
+    """The data folder, a workspace's folder or one in it, is a file: `path`, or what it lies in."""
 
     def __init__(self, *, path: str, errno: int = _errno.ENOTDIR) -> None:
-        super().__init__(path=path, message=f"{plain(path)} is not a folder: choose another data folder")
+        text = f"{plain(path)} is not a folder, or lies in a file: move that away, or choose another data folder"
+        super().__init__(path=path, message=text)
         _set_os_fields(self, errno, path)
 
 
@@ -128,8 +129,8 @@ class JournalGapError(CorruptionError):
 class SnapshotUnreadableError(CorruptionError):
     """`sessions.json` cannot be read and nothing can stand in for it. It is never taken for an empty store."""
 
-    def __init__(self, *, path: str, reason: str) -> None:
-        super().__init__(path=path, reason=reason, hint="restore it from a backup, or run repair")
+    def __init__(self, *, path: str, reason: str, hint: str = "restore it from a backup, or run repair") -> None:
+        super().__init__(path=path, reason=reason, hint=hint)
 
 
 class AttachmentMissingError(CorruptionError, FileNotFoundError):

@@ -117,7 +117,7 @@ def refuse_target(fs: FileSystem, folder: str) -> None:
     real = fs.resolve(path)
     found = fs.stat(real)
     if found is not None and not stat_bits.S_ISREG(found.mode):
-        raise SnapshotUnreadableError(path=path, reason=NO_FILE)
+        raise SnapshotUnreadableError(path=path, reason=NO_FILE, hint="the journal has everything")
     there, here = fs.stat(os.path.dirname(real)), fs.stat(folder)
     if there is None and here is not None:
         raise SnapshotUnreadableError(path=path, reason=f"it is a link to {real}, and that folder is not there")

@@ -39,6 +39,6 @@ class translated:
         if number in _READ_ONLY:
             raise StoreReadOnlyError(path=path, errno=number) from error
         if number == errno.ENOTDIR:
-            raise DataDirError(path=path, errno=number) from error
+            raise DataDirError(path=error.filename or path, errno=number) from error
         if number == errno.EIO:
             raise DurabilityLostError(path=path, errno=number) from error

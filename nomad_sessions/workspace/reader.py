@@ -143,7 +143,7 @@ class Reader(ABC):
             # Who had not waited any more before it rested does not wait again each time it wakes.
             opened = self.load(wait=first and not (rested is not None and rested.unreadable), distrust=distrust)
         except NotADirectoryError as error:
-            raise DataDirError(path=self.folder) from error
+            raise DataDirError(path=error.filename or self.folder) from error
         opened = self._still(opened)
         if rested is not None:
             rested.vouch(self.fs, opened.view.journal)

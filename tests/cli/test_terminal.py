@@ -51,6 +51,11 @@ def test_rm_asks_a_person_first(cli: Cli, terminal: Terminal) -> None:
     assert cli("ls").json["total"] == 0
 
 
+def test_one_is_said_in_the_singular(cli: Cli, terminal: Terminal) -> None:
+    cli("add", cli("new", "x").id, "hello")
+    assert terminal("check").startswith("ok: 1 session, 1 message, 2 changes")
+
+
 def test_printable_text_is_left_as_it_is() -> None:
     assert plain("tab\tnewline\n é 🛒 שלום") == "tab\tnewline\n é 🛒 שלום"
     assert plain("half \ud83d, nul \x00") == "half ?, nul ␀"

@@ -101,6 +101,20 @@ def test_a_workspace_that_is_a_file_is_refused_and_left_alone(tmp_path: Path) ->
     assert (tmp_path / WS).read_text() == "mine"
 
 
+def test_a_file_in_the_place_of_the_journal_is_named_and_left_alone(tmp_path: Path) -> None:
+    with NativeSessionManager(tmp_path) as m:
+        m.create_session(WS)
+    journal = tmp_path / WS / "journal"
+    shutil.rmtree(journal)
+    journal.write_text("mine")
+    with NativeSessionManager(tmp_path) as again:
+        for call in (lambda: again.list_sessions(WS), lambda: again.create_session(WS), lambda: again.repair(WS)):
+            with pytest.raises(DataDirError, match="lies in a file") as caught:
+                call()
+            assert caught.value.path.startswith(str(journal))
+    assert journal.read_text() == "mine"
+
+
 def test_a_newer_snapshot_is_refused_and_left_alone(m: NativeSessionManager) -> None:
     m.close(checkpoint=True)
     path = Path(m.data_dir) / WS / "sessions.json"

@@ -154,7 +154,7 @@ def test_a_folder_in_its_place_stops_only_the_checkpoint(snapshot: Path, inside:
     manager.configure_workspace(WS, fold="always")
     manager.add_message(WS, "s", role="user", content="goes on")
     for call in (manager.checkpoint, manager.repair):
-        with pytest.raises(SnapshotUnreadableError, match="a folder, a pipe or a device stands") as caught:
+        with pytest.raises(SnapshotUnreadableError, match="move away; the journal has everything") as caught:
             call(WS)
         assert caught.value.path == str(snapshot)
     (problem,) = manager.check(WS).problems
