@@ -6,7 +6,7 @@ that asked is one of them; the others are spawned, which every system knows. All
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import multiprocessing
 import signal
 import threading
@@ -33,6 +33,7 @@ __all__ = ["UNUSABLE", "Job", "import_by_several"]
 
 UNUSABLE = (CorruptionError, UnsupportedFormatError, LockTimeoutError)
 """What is wrong with one workspace alone, and says nothing of others."""
+_LOG = logging.getLogger("nomad_sessions")
 _LOOK_EVERY = 0.1  # seconds between two looks at how far the others are
 
 Take = Callable[["NativeSessionManager", Found, str, ImportReport], None]
@@ -101,18 +102,24 @@ class _Waiting:
             return self._jobs.popleft() if self._jobs else None
 
     def give(self) -> None:
-        """Gives the largest that is left to another process."""
+        """Gives the largest that is left to another process. Where none takes it, it is left."""
         with self._guard:
             if not self._jobs:
                 return
-            future = self._begin(self._jobs.popleft())
+            try:
+                future = self._begin(self._jobs[0])
+            except BrokenProcessPool:  # Another one was killed: what it was at says so.
+                return
+            except (OSError, RuntimeError) as error:
+                _LOG.warning("an import goes on with fewer processes: %s", error)
+                return
+            self._jobs.popleft()
             self.begun.append(future)
         future.add_done_callback(self._go_on)
 
     def _go_on(self, done: Future[ImportReport]) -> None:
         if not done.cancelled() and done.exception() is None:
-            with contextlib.suppress(BrokenProcessPool):  # Another one was killed: what it was at says so.
-                self.give()
+            self.give()
 
     def clear(self) -> None:
         """Nobody begins another one from now on."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pickle
 import shutil
 import signal
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +110,30 @@ def test_an_exception_here_ends_the_others_after_the_session_that_they_are_at(hi
     with NativeSessionManager(tmp_path / "one") as m:
         import_history(m, CLAUDE, history)
     assert contents(tmp_path / "data") == contents(tmp_path / "one")
+
+
+def test_a_process_that_cannot_begin_leaves_its_job_to_this_one(
+    history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, begun = ProcessPoolExecutor.submit, []
+
+    def submit(pool: ProcessPoolExecutor, *args: Any) -> Future[Any]:
+        begun.append(args)
+        if len(begun) in refused:
+            raise BlockingIOError(errno.EAGAIN, "no more processes")
+        return real(pool, *args)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    with NativeSessionManager(tmp_path / "one") as m:
+        alone = import_history(m, CLAUDE, history)
+    for refused in ({1}, {2}, {1, 2, 3}):
+        begun.clear()
+        with NativeSessionManager(tmp_path / str(refused)) as m:
+            report = import_history(m, CLAUDE, history, processes=2)
+        assert begun
+        assert told(report) == told(alone)
+        assert contents(tmp_path / str(refused)) == contents(tmp_path / "one")
+    assert "no more processes" in caplog.text
 
 
 def test_what_the_progress_raises_is_no_trouble_of_a_workspace(history: Path, tmp_path: Path) -> None:
