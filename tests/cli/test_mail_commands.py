@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
+from typer.main import get_group
 
 from nomad_sessions.cli.app import app
 
@@ -116,7 +116,8 @@ def test_a_person_sees_tables(cli: Cli, terminal: Callable[..., str]) -> None:
 
 
 def test_every_command_has_help_and_is_on_the_page() -> None:
-    commands = vars(vars(get_command(app))["commands"]["mail"])["commands"]
+    group: Any = get_group(app)
+    commands = group.get_command(None, "mail").commands
     for name, command in commands.items():
         assert command.help, name
         assert re.search(rf"`(mail )?{name}\b", PAGE), name

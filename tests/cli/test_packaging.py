@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
-from typer.main import get_command
+import typer
+from typer.main import get_group
 
-from nomad_sessions.cli.app import app
+from nomad_sessions.cli.app import FILES, app
 from nomad_sessions.cli.demo import examples_folder
 from nomad_sessions.cli.exits import EXIT_CODES, Exit
+
+from .conftest import COMMAND
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,13 +31,34 @@ def run(code: str, folder: Path = ROOT, **settings: str) -> subprocess.Completed
 
 
 def commands() -> dict[str, str]:
-    return {name: str(command.help) for name, command in vars(get_command(app))["commands"].items()}
+    group: Any = get_group(app)
+    return {name: str(group.get_command(None, name).help) for name in group.list_commands(None)}
 
 
 @pytest.mark.parametrize("module", ["nomad_sessions", "nomad_sessions.cli", "nomad_sessions.formats"])
 def test_importing_the_package_loads_nothing_of_the_command_line(module: str) -> None:
     done = run(f"import sys, {module}; print(sorted({{'typer', 'rich', 'click', 'pygments'}} & set(sys.modules)))")
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_each_command_is_in_the_file_that_is_said_to_have_it() -> None:
+    for file, names in FILES.items():
+        part = typer.Typer()
+        importlib.import_module(f"nomad_sessions.cli.{file}").register(part)
+        assert tuple(get_group(part).commands) == names
+
+
+def test_a_command_loads_its_own_file_alone() -> None:
+    ask = "import sys\nsys.argv[1:] = ['ls', '--help']\nfrom nomad_sessions.cli import main\ntry: main()\nfinally: "
+    done = run(ask + "print(*sorted(sys.modules))")
+    loaded = {name.rpartition(".")[2] for name in done.stdout.split() if name.startswith("nomad_sessions.cli.")}
+    assert loaded & FILES.keys() == {"sessions"}
+
+
+def test_a_command_that_is_no_command_is_told_from_what_it_may_mean() -> None:
+    done = subprocess.run([*COMMAND, "serch"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "'search'" in done.stderr
 
 
 def test_without_the_extra_the_command_says_what_to_install() -> None:

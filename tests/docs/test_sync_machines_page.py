@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -27,7 +28,8 @@ def test_the_code_of_the_page_runs(
 
 
 def test_its_commands_are_there() -> None:
-    group = typer.main.get_command(app).commands["sync"]  # type: ignore[attr-defined]
+    commands: Any = typer.main.get_group(app)
+    group = commands.get_command(None, "sync")
     lines = re.findall(r"^\$ nomad-sessions (.*)$", PAGE, re.MULTILINE)
     assert {shlex.split(line, comments=True)[1] for line in lines} == {"pull", "watch", "conflicts"}
     for name in re.findall(r"`sync (\w+)", PAGE):
