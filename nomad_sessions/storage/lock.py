@@ -18,7 +18,14 @@ import weakref
 from collections.abc import Iterable
 from types import TracebackType
 
-from nomad_sessions.errors import DiskFullError, LockTimeoutError, LockUnsupportedError, StoreReadOnlyError
+from nomad_sessions.errors import (
+    DiskFullError,
+    LockTimeoutError,
+    LockUnsupportedError,
+    StorageError,
+    StoreReadOnlyError,
+)
+from nomad_sessions.errors.base import plain
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.counters import Counters
 
@@ -167,6 +174,9 @@ class StoreLock:
                 raise StoreReadOnlyError(path=self._path, errno=error.errno or errno.EACCES) from error
             if error.errno in _FULL:
                 raise DiskFullError(path=self._path, errno=error.errno) from error
+            if error.errno == errno.EISDIR:
+                text = f"{plain(self._path)} is a folder, and has to be an empty file: move it away"
+                raise StorageError(path=self._path, message=text) from error
             raise
 
     def _drop(self) -> None:

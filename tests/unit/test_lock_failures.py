@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
+from pathlib import Path
 
 import pytest
 
-from nomad_sessions.errors import DiskFullError, LockTimeoutError, LockUnsupportedError, StoreReadOnlyError
+from nomad_sessions.errors import (
+    DiskFullError,
+    LockTimeoutError,
+    LockUnsupportedError,
+    StorageError,
+    StoreReadOnlyError,
+)
+from nomad_sessions.storage._os import REAL
 from nomad_sessions.storage.lock import StoreLock
 from tests.support.modelfs import Killed, ModelDisk
 
@@ -48,6 +57,14 @@ def test_a_file_system_without_locks_is_refused(code: int) -> None:
     assert caught.value.path == "/lock"
     assert not lock.held
     assert fs.open_paths == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows says of a folder that it may not be opened")
+def test_a_folder_in_its_place_is_named(tmp_path: Path) -> None:
+    lock = StoreLock(REAL, str(tmp_path))
+    with pytest.raises(StorageError, match="is a folder, and has to be an empty file: move it away") as caught:
+        lock.acquire()
+    assert caught.value.path == str(tmp_path)
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
