@@ -23,6 +23,7 @@ _is_canonical = re.compile(f"[0-7][{_ALPHABET}]{{25}}").fullmatch
 _TO_BASE32 = bytes.maketrans(_ALPHABET.encode(), b"0123456789abcdefghijklmnopqrstuv")
 
 _RANDOM_BITS = 80
+_LEAP_BITS = 64
 _RANDOM_MASK = (1 << _RANDOM_BITS) - 1
 _MAX_MS = (1 << 48) - 1
 _MAX_VALUE = (1 << 128) - 1
@@ -76,6 +77,13 @@ class IdSource:
             self._prefix = _encode_time(ms)
         self._last = self._prefix + _encode_low(value & _RANDOM_MASK)
         return self._last
+
+    def leap(self) -> None:
+        """Goes on somewhere in the 2**64 ids above the last one: for ids that are drawn without the lock, while another
+        process that has seen the same last one may draw those that follow it."""
+        if self._value >= 0:
+            value = min(self._value + random.getrandbits(_LEAP_BITS), _MAX_VALUE)
+            self._raise_floor(_encode_time(value >> _RANDOM_BITS) + _encode_low(value & _RANDOM_MASK))
 
     def follow(self, id: str) -> None:
         """Raise the floor to `id`, the last one that the store itself gave: trusted however far ahead of the clock it

@@ -42,6 +42,7 @@ class _Recorded:
     """The time and ids that a call got, to be handed out again when it is repeated at the commit."""
 
     def __init__(self, stamp: Stamp) -> None:
+        stamp.leap()  # Another process may commit before this does.
         self._stamp = stamp
         self.now = stamp.now
         self._ids: list[str] = []

@@ -46,6 +46,10 @@ class Stamp:
         """A new id."""
         return self._ids.next(self.now)
 
+    def leap(self) -> None:
+        """Says that it is asked without the lock: its ids are to be such as nobody else draws meanwhile."""
+        self._ids.leap()
+
 
 Operation = Callable[[Any, Any], tuple[list[Body], Callable[[Any], T]]]
 """`operation(view, stamp) -> (changes, result)`: decides what to change; `result(view)` is asked after it is applied.

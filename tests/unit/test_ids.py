@@ -53,6 +53,33 @@ def test_an_id_begins_with_the_time_it_was_made() -> None:
     assert ulid_time(source.next(T0 + 5000)) == T0 + 5000
 
 
+def test_two_that_saw_the_same_last_id_do_not_draw_the_same_after_a_leap() -> None:
+    clock = ManualClock(T0)
+    last = IdSource(clock).next()
+    one, two = IdSource(clock, last), IdSource(clock, last)
+    one.leap()
+    ahead = [one.next() for _ in range(100)]
+    beside = [two.next() for _ in range(100)]
+    assert ahead == sorted(set(ahead))
+    assert last < ahead[0]
+    assert not set(ahead) & set(beside)
+    assert (ulid_time(beside[-1]), ulid_time(ahead[-1])) in ((T0, T0), (T0, T0 + 1))
+
+
+def test_a_leap_ends_where_the_ids_end() -> None:
+    source = IdSource(ManualClock(0), last=MAX_ULID)
+    source.leap()
+    assert source.last == MAX_ULID
+    with pytest.raises(OverflowError):
+        source.next()
+
+
+def test_before_the_first_id_there_is_nothing_to_leap_from() -> None:
+    source = IdSource(ManualClock(T0))
+    source.leap()
+    assert ulid_time(source.next()) == T0
+
+
 def test_ids_of_one_millisecond_count_up_by_one() -> None:
     source = IdSource(ManualClock(T0))
     values = [ulid.parse(source.next()).int for _ in range(1000)]

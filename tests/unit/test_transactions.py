@@ -238,3 +238,22 @@ def test_a_closed_manager_begins_none_and_ends_none(m: NativeSessionManager) -> 
     with pytest.raises(StoreClosedError), other.transaction(WS):
         pass
     assert isinstance(tx, Transaction)
+
+
+def test_its_ids_are_not_those_that_another_process_draws_meanwhile(m: NativeSessionManager) -> None:
+    """Within one millisecond, or after the clock was set back, the next id is the last one plus one, for everybody."""
+    clock = ManualClock(1_750_000_000_000)
+    with NativeSessionManager(m.data_dir, clock=clock) as ours, NativeSessionManager(m.data_dir, clock=clock) as theirs:
+        ours.create_session(WS, id="s")
+        clock.advance(-3_600_000)
+        with ours.transaction(WS) as tx:
+            made = [tx.add_message(WS, "s", role="user", content="ours").id for _ in range(3)]
+            session = tx.create_session(WS, title="ours").id
+            task = tx.create_task(WS, "s", title="ours").id
+            others = [theirs.add_message(WS, "s", role="user", content="theirs").id for _ in range(12)]
+            sessions = [theirs.create_session(WS, title="theirs").id for _ in range(3)]
+            tasks = [theirs.create_task(WS, "s", title="theirs").id for _ in range(3)]
+        assert sorted(each.id for each in ours.list_tasks(WS)) == sorted([task, *tasks])
+        assert sorted(each.id for each in ours.list_sessions(WS)) == sorted(["s", session, *sessions])
+        found = [(each.id, each.content) for each in ours.get_session_messages(WS, "s")]
+        assert found == [*((each, "theirs") for each in others), *((each, "ours") for each in made)]
