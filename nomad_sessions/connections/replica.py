@@ -61,13 +61,13 @@ class _Held(MessageState):
     def patched(self, record: Body, ref: Ref) -> MessageState:
         if not self._own:
             self._body, self._own = decode(encode(self._body)), True
-        self._streamed = patch(self._body, record) or self._streamed
+        self._streamed = patch(self._body, record, self._streamed)
         self.rev = record["seq"]
         return self
 
     def body(self) -> Body:
         body: Body = decode(encode(self._body))
-        if self._streamed and body.get("parts"):
+        if self._streamed:
             join_parts(body)
         body["rev"] = self.rev
         return body

@@ -15,11 +15,15 @@ __all__ = ["Body", "join_parts", "patch", "text_kind"]
 Body = dict[str, Any]
 
 
-def patch(body: Body, record: Body) -> bool:
-    """Applies an update or a delta, as it lies in the journal, to a message's body; whether it was a delta."""
+def patch(body: Body, record: Body, streamed: bool) -> bool:
+    """Applies an update or a delta, as it lies in the journal, to a message's body; whether its parts are to be joined
+    then (`streamed`: before), because text was added. An update finds them joined: it was decided so, and a fold that
+    came between would have written them so."""
     if "text" in record:
         _delta(body, record)
         return True
+    if streamed:
+        join_parts(body)
     body.update(record.get("set", {}))
     for key in record.get("unset", ()):
         body.pop(key, None)
@@ -62,11 +66,12 @@ def _delta(body: Body, record: Body) -> None:
 
 def join_parts(body: Body) -> None:
     """Where there are parts they are canonical: content is their text, `toolCalls` their calls."""
-    texts = [part.get("content") for part in body["parts"] if part.get("type") == "text"]
+    parts = body.get("parts") or ()
+    texts = [part.get("content") for part in parts if part.get("type") == "text"]
     ours = [text for text in texts if isinstance(text, str)]
     if ours:
         # Two parts may begin and end with the halves of a pair, too: joined they are what JSON makes of them.
         body["content"] = reduce(_longer, ours, "")
-    calls = [part["toolCall"] for part in body["parts"] if part.get("type") == "tool_call" and part.get("toolCall")]
+    calls = [part["toolCall"] for part in parts if part.get("type") == "tool_call" and part.get("toolCall")]
     if calls:
         body["toolCalls"] = calls

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from nomad_sessions.errors import CorruptionError, SnapshotUnreadableError
+from nomad_sessions.errors import CorruptionError, JournalCorruptError, SnapshotUnreadableError
 from nomad_sessions.storage import quarantine
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.files import read_whole
@@ -83,9 +83,29 @@ def _is_below_snapshot(fs: FileSystem, folder: str) -> bool:
         return False
     base.close()
     journal = Journal(fs, folder)
-    found = {entry.record["seq"] for first in journal.first_seqs() for entry in journal.segment(first).salvage()[0]}
-    journal.close()
-    return found.issuperset(range(base.seq + 1, max(found, default=0) + 1))
+    try:
+        return _has_all_above(journal, base.seq)
+    finally:
+        journal.close()
+
+
+def _has_all_above(journal: Journal, seq: int) -> bool:
+    """Whether each record above `seq` that anything intact in the journal tells of can be read."""
+    found: set[int] = set()
+    told = 0
+    firsts = journal.first_seqs()
+    for first in firsts:
+        segment = journal.segment(first)
+        entries, seal = segment.salvage()[0], segment.seal()
+        found.update(entry.record["seq"] for entry in entries)
+        told = max(told, first - 1, seal.last_seq if seal is not None else 0, max(found, default=0))
+        if first == firsts[-1] and entries and seal is None:
+            last = entries[-1]
+            try:
+                segment.scan(last.offset + last.length, last.record["seq"] + 1)
+            except JournalCorruptError:  # More was synced than can be read.
+                return False
+    return found.issuperset(range(seq + 1, told + 1))
 
 
 def _mend_events(fs: FileSystem, folder: str, before: CheckReport, *, drop_corrupt: bool) -> list[str]:

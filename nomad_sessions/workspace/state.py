@@ -96,8 +96,8 @@ class MessageState:
             body["id"], body["sessionId"], body["originId"] = self.copied
         streamed = False
         for ref in self.patches:
-            streamed = patch(body, ref.load()) or streamed
-        if streamed and body.get("parts"):
+            streamed = patch(body, ref.load(), streamed)
+        if streamed:
             join_parts(body)
         if self.rev is not None:
             body["rev"] = self.rev

@@ -414,3 +414,24 @@ def test_halves_of_a_pair_that_meet_between_two_parts_read_the_same_before_and_a
     m.clear_workspace(WS)
     assert there(m.get_message(WS, streaming.message.id)) == before
     assert [part.content for part in before.parts] == ["one \ud83d", "hm", "\ude00 two"]
+
+
+@pytest.mark.parametrize("text", ["", "hello"])
+@pytest.mark.parametrize(
+    "change", [{"parts": []}, {"content": "edited"}, {"parts": [{"type": "text", "content": "new"}]}]
+)
+def test_an_edit_of_what_was_streamed_comes_to_the_same_whether_a_fold_came_between(
+    m: NativeSessionManager, change: dict[str, Any], text: str
+) -> None:
+    found = []
+    for fold in (False, True):
+        with m.stream_message(WS, "s") as s:
+            s.text(text)
+            s.thinking("hm")
+            s.tool_call("c", "bash", "{}")
+        if fold:
+            m.checkpoint(WS)
+        m.update_message(WS, s.message.id, change)
+        body = dump(read(m, s.message.id))
+        found.append({key: value for key, value in body.items() if key not in ("id", "rev", "createdAt", "updatedAt")})
+    assert found[0] == found[1]
