@@ -14,7 +14,6 @@ import contextlib
 import errno
 import logging
 import os
-import re
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -25,13 +24,12 @@ from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.codec import encode, frame
 from nomad_sessions.storage.files import syncing
 from nomad_sessions.storage.sealed import Sealed, TablesDamaged
-from nomad_sessions.storage.segment import Entry, Scan, Seal, Segment, header, name_of
+from nomad_sessions.storage.segment import Entry, Scan, Seal, Segment, first_seq_of, header, name_of
 from nomad_sessions.storage.table import Region
 
 __all__ = ["Journal", "Sealed", "TablesDamaged"]
 
 _LOG = logging.getLogger("nomad_sessions")
-_SEGMENT = re.compile(r"[0-9]+\.jsonl")
 
 
 class Journal:
@@ -63,7 +61,7 @@ class Journal:
 
     def first_seqs(self) -> list[int]:
         """The first seq of each segment in the folder, ascending; other files there are left alone."""
-        return sorted(int(name[:-6]) for name in self._fs.listdir(self.folder) if _SEGMENT.fullmatch(name))
+        return sorted(filter(None, map(first_seq_of, self._fs.listdir(self.folder))))
 
     def segment(self, first_seq: int) -> Segment:
         """The open segment that starts with this seq; stays open until `close`, also after its file is pruned."""
@@ -114,6 +112,8 @@ class Journal:
             self.live_first = self.last_seq + 1
             return self._covering(firsts, len(firsts) - 1, after), []
         scan = last.scan(unsealed=unsealed)
+        if scan.seal is not None:  # Sealed since we looked: nobody may append to it.
+            return self.load(after)
         self.last_seq = found = _last(scan) if scan.entries else firsts[-1] - 1
         if self._hinted and (scan.torn or not scan.end or found < after or (scan.entries and self._exists(found + 1))):
             # Perhaps not the last one, as the hint had it: what is torn, or gone, was its seal.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat as stat_bits
 from typing import Any, NamedTuple
 
@@ -21,10 +22,11 @@ from nomad_sessions.storage._os import FileStat, FileSystem
 from nomad_sessions.storage.codec import FRAME_START, decode, encode, frame, unframe
 from nomad_sessions.storage.table import Region
 
-__all__ = ["JOURNAL_VERSION", "Entry", "Scan", "Seal", "Segment", "header", "name_of"]
+__all__ = ["JOURNAL_VERSION", "Entry", "Scan", "Seal", "Segment", "first_seq_of", "header", "name_of"]
 
 JOURNAL_VERSION = 1
 _DIGITS = 16
+_NAME = re.compile(rf"[0-9]{{{_DIGITS}}}\.jsonl")
 _TAIL = 512
 
 
@@ -64,6 +66,11 @@ class Scan(NamedTuple):
 def name_of(first_seq: int) -> str:
     """The file name of the segment whose first record has this seq."""
     return f"{first_seq:0{_DIGITS}d}.jsonl"
+
+
+def first_seq_of(name: str) -> int:
+    """The first seq of the segment in a file of this name; 0 where it is the name of none."""
+    return int(name[:_DIGITS]) if _NAME.fullmatch(name) else 0
 
 
 def header(first_seq: int) -> bytes:

@@ -16,6 +16,7 @@ import pytest
 
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.clock import ManualClock
+from nomad_sessions.workspace import store
 from tests.processes.node import contents
 from tests.support.modelfs import ModelDisk
 from tests.support.modelprocess import ModelFS
@@ -189,3 +190,40 @@ def test_a_reader_is_right_at_any_moment_of_our_writer(at_commit: bool) -> None:
             break
         assert {"first", "second", "ours", "one"} <= set(seen[0]), f"at call {moment}"
         assert stale.fd >= 0
+
+
+@pytest.mark.parametrize("folded", [False, True], ids=["no-snapshot", "snapshot"])
+@pytest.mark.parametrize("more", [0, 1], ids=["sealed", "sealed-and-gone-on"])
+def test_a_segment_that_is_sealed_at_any_moment_of_opening_is_not_appended_to(
+    folded: bool, more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "SEGMENT_BYTES", 1_000)
+    for moment in itertools.count(1):
+        disk = ModelDisk()
+        clock = ManualClock(1_750_000_000_000)
+        other = NativeSessionManager("/data", filesystem=disk.process(), clock=clock)
+        other.create_session("ws", id="s1")
+        if folded:
+            other.checkpoint("ws")
+        other.add_message("ws", "s1", role="user", content="first")
+        fs = Interrupted(disk, 77)
+        ours = NativeSessionManager("/data", filesystem=fs, clock=clock)
+        fs.arm({moment: partial(sealing, other, more)})
+        ours.get_session("ws", "s1")
+        fired = not fs.acts
+        fs.arm({})
+        if not fired:
+            assert moment > 5
+            break
+        ours.add_message("ws", "s1", role="user", content="ours")
+        other.add_message("ws", "s1", role="user", content="more")
+        texts = {"first", "sealing " * 100, *(f"{number}" for number in range(more)), "ours", "more"}
+        other.close()
+        assert settled(disk, ours) == texts, f"at call {moment}"
+
+
+def sealing(manager: NativeSessionManager, more: int) -> None:
+    """What fills a segment; then as much as goes into its successor."""
+    manager.add_message("ws", "s1", role="user", content="sealing " * 100)
+    for number in range(more):
+        manager.add_message("ws", "s1", role="user", content=f"{number}")
