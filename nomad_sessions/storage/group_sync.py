@@ -61,13 +61,15 @@ class GroupSync:
     def start(self, segment: Segment, end: int, durable: int) -> None:
         """Says that `segment`, of which `durable` bytes are known to be synced, is what is written to from now on.
 
-        Where the journal was read afresh nothing else may count as synced: it may be another one, begun again at seq 1.
+        Where the journal was read afresh nothing else may count as synced: it may be another one, begun again at seq 1,
+        or a backup that was put back into the same file.
         """
         with self._changed:
             before = self._written[0] if self._written is not None else None
             known = Position(segment.first_seq, durable)
             same = before is not None and before.identity == segment.identity
-            self._synced = max(self._synced, known) if same else known
+            whole = self._synced <= Position(segment.first_seq, end)
+            self._synced = max(self._synced, known) if same and whole else known
             self._written = (segment, end)
 
     @property

@@ -123,7 +123,7 @@ class Reader(ABC):
         journal = self._view.journal
         entries = journal.refresh(held=held)
         if entries is None or (entries and self._borrowed):
-            self.reload()
+            self.reload(distrust=self.distrusts)
         elif entries:
             for entry in entries:
                 self._view.absorb(entry, journal.live_first)
@@ -200,6 +200,8 @@ class Reader(ABC):
         journal = view.journal
         if journal.live is not None:
             self._sync.start(journal.live, journal.end, journal.durable)
+            if self._sync.synced.segment == journal.live_first:  # The next record tells of it.
+                journal.durable = max(journal.durable, self._sync.synced.offset)
 
     @property
     def opened(self) -> Opened | None:

@@ -33,7 +33,7 @@ from nomad_sessions.workspace.faults import translated
 from nomad_sessions.workspace.folding import Folding
 from nomad_sessions.workspace.holder import Holder
 from nomad_sessions.workspace.lines import Group, Operation, Stamp
-from nomad_sessions.workspace.options import Options
+from nomad_sessions.workspace.options import UNTOLD, Options
 from nomad_sessions.workspace.reader import RELOADS
 from nomad_sessions.workspace.rested import Rested
 from nomad_sessions.workspace.sealing import seal_of
@@ -196,8 +196,9 @@ class Workspace(Holder):
         if journal.torn or not journal.end or journal.unfinished:
             with translated(self.folder):
                 journal.prepare()
-        if not self._unsynced and journal.durable < journal.end and self.options.durability == "full":
-            # Who wrote it, a process before this one, told nobody of its sync: damage would pass for a torn tail.
+        most = UNTOLD.get(self.options.durability, journal.end)
+        if view.untold() > (most if self._unsynced or self.options.durability == "os" else 0):
+            # Who wrote it, another process, told nobody of its sync: damage would pass for a torn tail.
             assert journal.live is not None
             self.sync_to(self._sync.wrote(journal.live, journal.end))
         group = Group(view, changes, stamp)
