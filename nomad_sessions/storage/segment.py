@@ -96,7 +96,10 @@ class Segment:
         """Opens an existing segment. Raises `FileNotFoundError` when it is gone, `PermissionError`, `OSError`,
         `JournalCorruptError` where something stands there that is no file."""
         path = f"{folder}/{name_of(first_seq)}"
-        fd = fs.open(path, os.O_RDWR if writable else os.O_RDONLY)
+        try:
+            fd = fs.open(path, os.O_RDWR if writable else os.O_RDONLY)
+        except IsADirectoryError as error:
+            raise JournalCorruptError(path=path, offset=0, length=0, reason="it is no file") from error
         try:
             stat = fs.fstat(fd)
             if not stat_bits.S_ISREG(stat.mode):

@@ -123,6 +123,17 @@ class Snapshot:
             snapshot.close()
         return snapshot
 
+    @classmethod
+    def intact(cls, fs: FileSystem, path: str) -> Snapshot | None:
+        """As `open`, but None also where any byte is not as written. Cost: all of them."""
+        snapshot = cls.open(fs, path)
+        try:
+            if snapshot is not None:
+                snapshot.verify()
+        except SnapshotChanged:
+            return None
+        return snapshot
+
     def __del__(self) -> None:
         with contextlib.suppress(OSError):  # Only read through; nobody could be told.
             self.close()

@@ -113,7 +113,7 @@ def load(
 
 def past(fs: FileSystem, folder: str, seq: int) -> View | None:
     """The workspace as it was after `seq`, from `.prev` or from the beginning; None where that cannot be rebuilt."""
-    for base in (Snapshot.open(fs, f"{folder}/{PREVIOUS}"), None):
+    for base in (Snapshot.intact(fs, f"{folder}/{PREVIOUS}"), None):
         if base is not None and base.seq > seq:
             continue
         journal = Journal(fs, folder, trust_tables=False)
@@ -134,20 +134,24 @@ def _load(fs: FileSystem, folder: str, distrust: bool, trust_tables: bool) -> Op
     path = f"{folder}/{SNAPSHOT}"
     journal = Journal(fs, folder, trust_tables=trust_tables)
     snapshot = None if distrust else Snapshot.open(fs, path)
+    stranger = False
     if snapshot is not None:
-        hint = int(snapshot.head["journal"])
-        sealed, entries = journal.load(snapshot.seq, hint)
-        if is_cut_short(snapshot, journal):
-            _LOG.warning("%s: the journal that this snapshot knows of is missing; going on without it", folder)
-        stranger = _is_of_another_store(snapshot, journal, entries)
-        if not stranger:
-            return Opened(View(snapshot, journal, sealed, entries), identity(snapshot.stat), None, None)
-        _LOG.warning("%s: this snapshot is of another store than the journal: what it has is merged", folder)
+        try:
+            sealed, entries = journal.load(snapshot.seq, int(snapshot.head["journal"]))
+        except JournalGapError:
+            if not _is_put_back(fs, folder, snapshot):
+                raise
+            _LOG.warning("%s: this snapshot is older than %s and the journal: what it has is merged", folder, PREVIOUS)
+        else:
+            if is_cut_short(snapshot, journal):
+                _LOG.warning("%s: the journal that this snapshot knows of is missing; going on without it", folder)
+            stranger = _is_of_another_store(snapshot, journal, entries)
+            if not stranger:
+                return Opened(View(snapshot, journal, sealed, entries), identity(snapshot.stat), None, None)
+            _LOG.warning("%s: this snapshot is of another store than the journal: what it has is merged", folder)
         snapshot.close()
         journal.close()
         journal = Journal(fs, folder, trust_tables=trust_tables)
-    else:
-        stranger = False
     stat = fs.stat(path)
     foreign = _read(fs, path) if stat is not None else None
     if isinstance(foreign, ForeignFile):
@@ -162,6 +166,13 @@ def _load(fs: FileSystem, folder: str, distrust: bool, trust_tables: bool) -> Op
     return Opened(
         view, seen, foreign if isinstance(foreign, ForeignFile) else None, foreign if isinstance(foreign, str) else None
     )
+
+
+def _is_put_back(fs: FileSystem, folder: str, snapshot: Snapshot) -> bool:
+    """Whether the snapshot is an old one, that was put back where the journal no longer reaches down to it."""
+    previous = Snapshot.open(fs, f"{folder}/{PREVIOUS}")
+    there = identity(fs.stat(f"{folder}/{SNAPSHOT}")) == identity(snapshot.stat)  # Else it was replaced just now.
+    return there and previous is not None and previous.seq > snapshot.seq
 
 
 def is_cut_short(snapshot: Snapshot, journal: Journal) -> bool:
@@ -193,7 +204,7 @@ def _is_ours(fs: FileSystem, path: str) -> bool:
 def _without_snapshot(fs: FileSystem, folder: str, journal: Journal, found: ForeignFile | str | None) -> View:
     """What is ours when `sessions.json` is missing, foreign or unreadable: `.prev` and the journal above it."""
     path = f"{folder}/{SNAPSHOT}"
-    previous = Snapshot.open(fs, f"{folder}/{PREVIOUS}")
+    previous = Snapshot.intact(fs, f"{folder}/{PREVIOUS}")
     reason = found if isinstance(found, str) else "it is missing" if found is None else "it is not ours"
     firsts = journal.first_seqs()
     whole = bool(firsts) and firsts[0] == 1

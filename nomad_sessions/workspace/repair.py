@@ -75,10 +75,10 @@ def _mend_state(fs: FileSystem, workspace: Workspace, before: CheckReport, *, dr
 def _is_below_snapshot(fs: FileSystem, folder: str) -> bool:
     """Whether all records that an intact snapshot has not can be read: then it has what the damaged ones said."""
     path = f"{folder}/{SNAPSHOT}"
-    base = _intact(fs, path)
+    base = Snapshot.intact(fs, path)
     stat = fs.stat(path) if base is None else None
     if base is None and (stat is None or isinstance(parse(read_whole(fs, path), stat), str)):
-        base = _intact(fs, f"{folder}/{PREVIOUS}")  # What another program wrote is not to be passed over.
+        base = Snapshot.intact(fs, f"{folder}/{PREVIOUS}")  # What another program wrote is not to be passed over.
     if base is None:
         return False
     base.close()
@@ -199,7 +199,8 @@ def _write(fs: FileSystem, workspace: Workspace, view: View) -> list[str]:
 def _rebuild(fs: FileSystem, workspace: Workspace) -> list[str]:
     """Takes every record that can be read, whatever is missing between them."""
     folder = workspace.folder
-    base = _intact(fs, f"{folder}/{SNAPSHOT}") or _intact(fs, f"{folder}/{PREVIOUS}")
+    found = [each for name in (SNAPSHOT, PREVIOUS) if (each := Snapshot.intact(fs, f"{folder}/{name}")) is not None]
+    base = max(found, key=lambda each: each.seq, default=None)
     journal = Journal(fs, folder)
     actions: list[str] = []
     view = View(base, journal, [], [])
@@ -250,14 +251,3 @@ def _absorb(view: View, entry: Entry, first: int) -> list[str]:
         actions.append(f"made session {session_id} again: the record of its creation cannot be read")
     view.absorb(entry, first)
     return actions
-
-
-def _intact(fs: FileSystem, path: str) -> Snapshot | None:
-    """A snapshot whose every byte is right."""
-    try:
-        snapshot = Snapshot.open(fs, path)
-        if snapshot is not None:
-            snapshot.verify()
-    except (SnapshotChanged, CorruptionError):
-        return None
-    return snapshot
