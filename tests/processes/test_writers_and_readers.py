@@ -35,6 +35,21 @@ def run_writers(data_dir: Path, writers: int, count: int, every: int) -> list[li
         return [[(seq, identifier) for seq, identifier in child.hear()] for child in children]
 
 
+def test_processes_that_do_all_sorts_of_things_keep_what_each_was_told(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(Child("mix", tmp_path, f"writer{number}", 150)) for number in range(4)]
+        for child in children:
+            child.go()
+        acked: list[list[str]] = [child.hear() for child in children]
+    manager = sound(tmp_path)
+    found = contents(manager, "shared")
+    for name, theirs in enumerate(acked):
+        assert [text for text in found if text.startswith(f"writer{name} ")] == theirs
+    assert len(found) == sum(map(len, acked)) >= 600
+    manager.close()
+
+
 @pytest.mark.slow
 def test_4_processes_adding_250_each_keep_all_1000_with_contiguous_seq(tmp_path: Path) -> None:
     first = prepare(tmp_path)

@@ -17,6 +17,7 @@ from nomad_sessions import ConnectionClosedError, IllegalTransitionError, Native
 from nomad_sessions.events.watching import Watcher
 from nomad_sessions.storage._os import REAL
 from nomad_sessions.storage.lock import StoreLock
+from nomad_sessions.workspace import folding, store
 
 
 def say(fact: Any) -> None:
@@ -78,6 +79,40 @@ def pair(data_dir: str, count: str) -> None:
                 transaction.add_message("ws", "pairs", role="user", content=f"one {number}")
                 transaction.add_message("ws", "pairs", role="assistant", content=f"two {number}")
     say(int(count))
+
+
+def mix(data_dir: str, name: str, count: str) -> None:
+    """`count` messages to session `shared`, singly, in transactions and as streams, in small segments, and in between
+    all that makes others read afresh; says what was acknowledged."""
+    store.SEGMENT_BYTES, folding.FLOOR, folding._ROTATE_ABOVE = 4_000, 20_000, 800
+    chance = random.Random(name)
+    acked: list[str] = []
+    manager = NativeSessionManager(data_dir, durability=chance.choice(["os", "full"]), lock_timeout=30)
+    say("ready")
+    sys.stdin.readline()
+    while len(acked) < int(count):
+        what = chance.choices(["open", "fold", "several", "stream", "one"], [3, 1, 2, 1, 8])[0]
+        texts = [f"{name} {len(acked) + number}" for number in range(3 if what == "several" else 1)]
+        if what == "open":
+            manager.close()
+            manager = NativeSessionManager(data_dir, durability=manager._options.durability, lock_timeout=30)
+            continue
+        if what == "fold":
+            manager.checkpoint("ws")
+            continue
+        if what == "stream":
+            with manager.stream_message("ws", "shared") as streaming:
+                for word in texts[0]:
+                    streaming.text(word)
+        elif what == "several":
+            with manager.transaction("ws") as transaction:
+                for text in texts:
+                    transaction.add_message("ws", "shared", role="user", content=text)
+        else:
+            manager.add_message("ws", "shared", role="user", content=texts[0])
+        acked += texts
+    manager.close()
+    say(acked)
 
 
 def tell(data_dir: str, name: str) -> None:
