@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import sys
 from collections.abc import Callable, Iterable
@@ -43,7 +44,8 @@ class Exit(IntEnum):
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 check or doctor found something, or an import left records out; 2 wrong usage or input; "
-    "3 not found; 4 conflict; 5 storage: damaged, full, read-only or not to be read; 6 lock timeout; 130 interrupted."
+    "3 not found; 4 conflict; 5 storage: damaged, full, read-only or not to be read; 6 lock timeout; 130 interrupted; "
+    "141 the reader of a pipe went away."
 )
 
 _CODES: tuple[tuple[type[BaseException], Exit], ...] = (  # the first that fits
@@ -79,7 +81,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-            sys.stdout.flush()  # a reader that went away is noticed here, not while the interpreter shuts down
+            sys.stdout.flush()  # A reader that went away is noticed here, not while the interpreter shuts down.
         except BrokenPipeError:
             with contextlib.suppress(BrokenPipeError):
                 sys.stdout.close()  # else Python flushes it once more at exit, and prints a warning about that
@@ -87,6 +89,10 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
         except typer.Abort:  # Ctrl-C or the end of stdin at a question
             _fail(KeyboardInterrupt())
         except (NomadSessionsError, OSError, KeyboardInterrupt) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+                with contextlib.suppress(OSError):
+                    sys.stdout.close()  # As above.
+                error = OSError(error.errno, error.strerror, "stdout")  # Every file of the store has its name.
             _fail(error)
 
     return run

@@ -12,6 +12,7 @@ import typer
 
 from nomad_sessions.cli.completion import forms_to_complete
 from nomad_sessions.cli.exits import guarded
+from nomad_sessions.cli.output import write_bytes
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import DataDir, SessionId, Workspace, find_anywhere, open_store
 from nomad_sessions.errors import InvalidInputError
@@ -101,10 +102,7 @@ def _export_original(
 
 def _write(pieces: Iterable[bytes], output: Path | None, force: bool) -> None:
     if output is None:
-        sys.stdout.flush()
-        for piece in pieces:
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+        write_bytes(pieces)
         return
     there = Path(os.path.realpath(output))
     if there.exists() and not there.is_file():  # A device or a pipe, which nothing can take the place of.

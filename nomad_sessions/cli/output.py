@@ -34,6 +34,7 @@ __all__ = [
     "size",
     "table",
     "when",
+    "write_bytes",
     "write_json",
     "write_line",
 ]
@@ -66,10 +67,16 @@ def write_line(value: Any) -> None:
 
 
 def _write(data: bytes) -> None:
+    write_bytes((data, b"\n"))
+
+
+def write_bytes(pieces: Iterable[bytes]) -> None:
+    """Bytes as they are, all of them."""
     sys.stdout.flush()
-    rest = memoryview(data + b"\n")
-    while rest:  # with PYTHONUNBUFFERED a single write to a pipe takes 64 KiB and drops the rest
-        rest = rest[sys.stdout.buffer.write(rest) :]
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:  # With PYTHONUNBUFFERED a single write to a pipe may take 64 KiB, and drop the rest.
+            rest = rest[sys.stdout.buffer.write(rest) or 0 :]
     sys.stdout.buffer.flush()
 
 

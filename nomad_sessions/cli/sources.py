@@ -18,6 +18,7 @@ _TOOLS = {importer.name: importer for importer in IMPORTERS}
 _FORMS = (*(each.name for each in FORMATS), EVENTS)
 NAMES = ", ".join(dict.fromkeys((*_TOOLS, *_FORMS)))
 _ALL = "auto"
+_ENDINGS = (".json", ".jsonl")
 
 
 class Source(NamedTuple):
@@ -85,9 +86,9 @@ def _documents(name: str, form: str | None) -> list[Source]:
     path = Path(name) if name == STDIN else _existing(name)
     if name == STDIN or not path.is_dir():
         return [Source(None, path, form)]
-    files = sorted(path.glob("*.json"))
+    files = sorted(each for each in path.glob("*.json*") if each.suffix in _ENDINGS)
     if not files:
-        reason = "holds no history of a tool that we know, and no .json files"
+        reason = f"holds no history of a tool that we know, and no {' or '.join(_ENDINGS)} files"
         raise InvalidInputError(field="path", value=name, reason=reason)
     return [Source(None, each, form, found=True) for each in files]
 

@@ -230,9 +230,12 @@ def _print_check(console: Console, report: CheckReport) -> None:
     columns = ("kind", "file", "offset", "length", "detail")
     rows = ((p.kind, p.path, str(p.offset), str(p.length), p.detail) for p in report.problems)
     console.print(table(columns, rows, right=("offset", "length")))
-    console.print(
-        Text(f"{len(report.problems)} problems; {counts} can be read. `nomad-sessions repair` mends.", style="red")
-    )
+    lost = sum(problem.kind == "attachment-missing" for problem in report.problems)
+    hint = "Attachments have to come from a backup." if lost else ""
+    if lost < len(report.problems):
+        hint = f"`nomad-sessions repair` mends. {hint}".strip()
+    told = counted(len(report.problems), "problem")
+    console.print(Text(f"{told}; {counts} can be read. {hint}", style="red"))
 
 
 def _check_as_json(report: CheckReport) -> dict[str, Any]:

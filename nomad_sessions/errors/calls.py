@@ -191,10 +191,11 @@ class EventsPrunedError(NomadSessionsError, LookupError):
         self.path = path
         self.since = since
         self.first = first
-        super().__init__(
-            message=f"{plain(path)} no longer has the changes after {since}: the first that it has is {first}; "
-            "read the state afresh, and go on from there"
-        )
+        gone = f"no longer has the changes after {since}"
+        never = f"has no change {since}: it began anew, or there never was one"
+        told = f"{plain(path)} {gone if since < first else never}"
+        text = f"{told}; the first that it has is {first}: read the state afresh, and go on from there"
+        super().__init__(message=text)
 
 
 class TargetUnavailableError(NomadSessionsError, RuntimeError):
@@ -230,4 +231,5 @@ class NoRouteError(NomadSessionsError, LookupError):
     def __init__(self, *, type: str, rules: int) -> None:
         self.type = type
         self.rules = rules
-        super().__init__(message=f"none of the {rules} mail rules matches type {short(type)}: explain_route says why")
+        text = f"none of the {rules} mail rules matches type {short(type)}, and no recipient is named"
+        super().__init__(message=f"{text}: name one, or see explain_route")

@@ -18,18 +18,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
+from nomad_sessions.errors import AlreadyExistsError, AttachmentMissingError, InvalidInputError, NotFoundError
 from nomad_sessions.formats import event_documents
 from nomad_sessions.formats.holding import like
 from nomad_sessions.formats.homes import Homes
 from nomad_sessions.formats.placing import as_encoded, digest_of, place_new
 from nomad_sessions.formats.registry import recognise
 from nomad_sessions.formats.report import ImportReport, ParsedSession
-from nomad_sessions.formats.values import finite
+from nomad_sessions.formats.values import as_text, finite, mapping, objects, text
 from nomad_sessions.models import PROTECTED_SESSION, dump, normalise_fields, refuse_protected, validate_new_message
 from nomad_sessions.operations.plain import plain
 from nomad_sessions.operations.reading import check_new_id
 from nomad_sessions.operations.sessions import record_of
+from nomad_sessions.storage import attachments
 
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
@@ -76,7 +77,10 @@ def import_file(
     """
     with _opened(Path(path)) as file:
         data = read_document(file, str(path))
-    return import_bytes(manager, workspace_id, data, source=str(path), anywhere=anywhere, form=form, progress=progress)
+    beside = Path(path).parent / attachments.FOLDER
+    return import_bytes(
+        manager, workspace_id, data, source=str(path), anywhere=anywhere, form=form, progress=progress, beside=beside
+    )
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -106,8 +110,10 @@ def import_bytes(
     anywhere: bool = False,
     form: str | None = None,
     progress: Progress | None = None,
+    beside: Path | None = None,
 ) -> ImportReport:
-    """As `import_file`, for bytes that are at hand already; `source` names them in the report."""
+    """As `import_file`, for bytes that are at hand already; `source` names them in the report, and `beside` is where
+    attachments lie that they only name."""
     events = event_documents.documents(data) if form in (None, event_documents.NAME) else None
     if events is not None:
         report = ImportReport(source=source, format=event_documents.NAME)
@@ -122,10 +128,34 @@ def import_bytes(
     while sessions:
         parsed = sessions.pop()
         home = homes.of(parsed.session["id"]) if homes is not None else None
+        _bring_files(manager, home or workspace_id, parsed, beside, report)
         store_session(manager, home or workspace_id, parsed, report)
         if progress is not None:
             progress(total - len(sessions), total)
     return report
+
+
+def _bring_files(
+    manager: NativeSessionManager, workspace_id: str, parsed: ParsedSession, beside: Path | None, report: ImportReport
+) -> None:
+    """The bytes of files that messages only name, from where they lie beside; what is nowhere is in the report."""
+    for message, place in zip(parsed.messages, parsed.places, strict=True):
+        for file in (mapping(part.get("file")) for part in objects(message.get("parts"))):
+            name = text(file.get("sha256"))
+            if name is not None and not file.get("url") and not _has_file(manager, workspace_id, name, beside):
+                report.warn(place, f"the bytes of its file {as_text(file.get('name') or name)} are not there")
+
+
+def _has_file(manager: NativeSessionManager, workspace_id: str, name: str, beside: Path | None) -> bool:
+    try:
+        manager.read_attachment(workspace_id, name)
+    except (AttachmentMissingError, NotFoundError):
+        path = None if beside is None else beside / name
+        if path is None or "/" in name or not path.is_file():
+            return False
+        data = path.read_bytes()
+        return attachments.name_of(data) == name and manager._attach(workspace_id, data) == name
+    return True
 
 
 def store_session(
@@ -160,7 +190,7 @@ def store_session(
         if new:
             new = _add(tx, workspace_id, parsed, new, report)
         if rehide and parsed.reverted:
-            _hide(tx, workspace_id, parsed, f"reverted in {report.format}")
+            _hide(tx, workspace_id, parsed, parsed.reason or f"reverted in {report.format}")
         if before is None or changes or new:
             # Adding and hiding count as changes of the session: its time is set back to the source's.
             updated = before["updatedAt"] if before is not None and behind else session["updatedAt"]

@@ -82,7 +82,7 @@ def to_openai(turns: Sequence[Turn], attachment: Bytes) -> list[dict[str, Any]]:
                     for call in turn.calls
                 ]
             messages.append(message)
-            messages += [{"role": "tool", "tool_call_id": call.id, "content": call.result} for call in turn.calls]
+            messages += [{"role": "tool", "tool_call_id": call.id, "content": _told(call)} for call in turn.calls]
             shown = _shown(turn.calls)
             if shown:
                 messages.append({"role": "user", "content": [_openai_part(each, attachment) for each in shown]})
@@ -147,10 +147,10 @@ def _anthropic_block(piece: str | File, attachment: Bytes) -> dict[str, Any]:
 
 
 def _anthropic_result(call: Call, identifier: str, attachment: Bytes) -> dict[str, Any]:
-    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": identifier, "content": call.result}
+    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": identifier, "content": _told(call)}
     images = [_anthropic_block(each, attachment) for each in call.files if each.is_image]
     if images:
-        told = [{"type": "text", "text": call.result}] if call.result else []
+        told = [{"type": "text", "text": _told(call)}] if _told(call) else []
         block["content"] = [*told, *images]
     if call.is_error:
         block["is_error"] = True
@@ -179,7 +179,7 @@ def to_responses(turns: Sequence[Turn], attachment: Bytes) -> list[dict[str, Any
                 named = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
                 items.append({"type": "function_call", **named})
             for call in turn.calls:
-                items.append({"type": "function_call_output", "call_id": call.id, "output": call.result})
+                items.append({"type": "function_call_output", "call_id": call.id, "output": _told(call)})
             shown = _shown(turn.calls)
             if shown:
                 items.append({"role": "user", "content": _responses_content(shown, attachment)})
@@ -195,6 +195,12 @@ def _responses_content(content: Sequence[str | File], attachment: Bytes) -> str 
         else {"type": "input_text", "text": each if isinstance(each, str) else each.mark}
         for each in content
     ]
+
+
+def _told(call: Call) -> str | None:
+    """What a call gave back, as text: with a mark for each of its files that no model takes as an image."""
+    marks = [each.mark for each in call.files if not each.is_image]
+    return "\n".join([*filter(None, [call.result]), *marks]) if marks else call.result
 
 
 def _shown(calls: Sequence[Call]) -> list[str | File]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from nomad_sessions.formats.opencode_parts import integer
 from nomad_sessions.formats.report import ImportReport, ParsedSession
-from nomad_sessions.formats.values import as_text, mapping, objects
+from nomad_sessions.formats.values import mapping, text
 from nomad_sessions.ids import derive_id
 
 __all__ = ["parse", "sniff"]
@@ -103,7 +103,8 @@ def _session(
         found.append(_message(message_id, source, key, owners.get(message_id, key), where, report))
         places.append(where)
         visible += index < len(ids)
-    return ParsedSession(session, found, places, visible)
+    reason = text(mapping(record.get("revert")).get("reason")) or ""
+    return ParsedSession(session, found, places, visible, reason)
 
 
 def _hidden(key: str, record: Mapping[str, Any], ids: list[Any], messages: Mapping[str, Any]) -> list[str]:
@@ -130,12 +131,6 @@ def _message(
         # The copy needs an id of its own, and the same one each time the file is imported.
         time = created if 0 <= created < _END_OF_TIME else 0
         message |= {"id": derive_id(time, session_id, message_id), "originId": message_id}
-    for part in objects(source.get("parts")):
-        file = mapping(part.get("file"))
-        if file.get("sha256") and not file.get("url"):
-            report.warn(
-                place, f"the bytes of its file {as_text(file.get('name') or file['sha256'])} are not in the file"
-            )
     if source.get("role") not in _ROLES:
         message |= {"role": "system", "nomadarchRole": source.get("role")}
         report.warn(place, f"the unknown role {reprlib.repr(source.get('role'))} is kept as 'system'")

@@ -76,7 +76,7 @@ def place_new(
     fields = sessions.record_of(workspace_id, session)
     made = bodies.all
     if visible < len(made):
-        reason = f"reverted in {report.format}"
+        reason = parsed.reason or f"reverted in {report.format}"
         fields["revert"] = {"messageID": made[visible - 1]["id"] if visible else "", "reason": reason}
     if not manager._commit(workspace_id, whole.place(fields, made, visible)):
         return False

@@ -155,8 +155,8 @@ class ParsedSession:
 
     `session` has `id`, `createdAt`, `updatedAt`, no `messageIds`, and no `revert`; `messages` are in order, those that
     the source hides included; those of a very large session are made anew each time they are asked for. `visible` says
-    how many of them, from the first, are not hidden by a revert.
-    `places[i]` is where `messages[i]` stands in the source, for reports. `inner` are sessions that the source keeps
+    how many of them, from the first, are not hidden by a revert. `reason` is why they are hidden, where the source says
+    so. `places[i]` is where `messages[i]` stands in the source, for reports. `inner` are sessions that the source keeps
     inside of this one (the sub-agents of an old Claude Code): children, to be stored after it. `read_from` are the
     bytes of its original, where they are at hand.
     """
@@ -165,6 +165,7 @@ class ParsedSession:
     messages: Sequence[dict[str, Any]]
     places: list[str]
     visible: int
+    reason: str = ""
     inner: list[ParsedSession] = field(default_factory=list)
     read_from: bytes | None = None
 

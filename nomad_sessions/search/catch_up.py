@@ -31,6 +31,7 @@ __all__ = ["Progress", "catch_up"]
 Progress = Callable[[int, int], None]
 _ATTEMPTS = 4
 _BATCH = 500
+_MOST = (1 << 63) - 1
 _GROUP = 4_000
 _ADD = "INSERT INTO entry (session, id, doc, digest, created, role, agent, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -175,7 +176,8 @@ class _CatchUp:
 
     def _put_session(self, summary: Summary, fields: Body, number: int | None, links: frozenset[str] | None) -> int:
         execute = self._index.connection.execute
-        values = (clean(str(fields.get("title") or "")), summary.archived_at, _stamp(summary))
+        archived = None if summary.archived_at is None else _time(summary.archived_at)
+        values = (clean(str(fields.get("title") or "")), archived, _stamp(summary))
         if number is None:
             query = "INSERT INTO session (title, archived, stamp, id, family) VALUES (?, ?, ?, ?, 0)"
             number = int(execute(query, (*values, summary.id)).lastrowid or 0)
@@ -187,7 +189,7 @@ class _CatchUp:
             join(self._index, number, summary.id, links_of(fields))
         text = doc_of_session(fields, summary.id)
         doc = self._index.add_docs([text])
-        execute(_ADD, (number, None, doc, text.digest(), summary.created_at, None, None, None))
+        execute(_ADD, (number, None, doc, text.digest(), _time(summary.created_at), None, None, None))
         return number
 
     def _put_messages(self, session_id: str, session: int, ids: Sequence[str], known: Mapping[str, int]) -> None:
@@ -197,7 +199,7 @@ class _CatchUp:
             return
         self._drop_entries([known[each["id"]] for each in fresh if each["id"] in known])
         docs = [doc_of_message(each) for each in fresh]
-        entries = [(doc.digest(), body.get("createdAt") or 0) for body, doc in zip(fresh, docs, strict=True)]
+        entries = [(doc.digest(), _time(body.get("createdAt") or 0)) for body, doc in zip(fresh, docs, strict=True)]
         shared = copies(self._index, session, entries)
         new = [doc for doc, number in zip(docs, shared, strict=True) if number is None]
         number = self._index.add_docs(new) if new else 0
@@ -225,6 +227,11 @@ class _CatchUp:
         self._drop_entries(row[0] for row in rows)
         execute("DELETE FROM link WHERE session = ?", (number,))
         execute("DELETE FROM session WHERE number = ?", (number,))
+
+
+def _time(ms: Any) -> int:
+    """A time as SQLite can hold it: what a program gave may be any number."""
+    return max(-_MOST, min(ms, _MOST)) if isinstance(ms, int) else 0
 
 
 def _groups(changed: Iterable[Summary]) -> Iterator[list[Summary]]:

@@ -16,7 +16,7 @@ import pytest
 from nomad_sessions.cli.exits import Exit, exit_code
 from nomad_sessions.errors import LockTimeoutError
 
-from .conftest import COMMAND, EXAMPLES, Cli
+from .conftest import COMMAND, EXAMPLES, Cli, in_terminal
 
 
 def damage(cli: Cli) -> None:
@@ -134,14 +134,44 @@ def test_with_its_output_closed_a_command_does_its_work(cli: Cli, closed: str) -
     assert cli("show", session).json["messages"]["total"] == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no shell that closes it so")
+def test_with_its_input_closed_there_is_nothing_to_add(cli: Cli) -> None:
+    session = cli("new").id
+    command = f"{shlex.join(cli.command('add', session))} <&-"
+    done = subprocess.run(command, shell=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such device")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_is_full_is_named(cli: Cli, unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    for arguments in (["new"], ["ls"], ["export", cli("new").id]):
+        with (
+            Path("/dev/full").open("wb") as full,
+            cli.start(*arguments, stdout=full, stderr=subprocess.PIPE, env=environment) as process,
+        ):
+            _, error = process.communicate()
+        assert (process.returncode, error) == (5, b"nomad-sessions: stdout: No space left on device\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_letters_that_the_terminal_has_not_are_escaped(cli: Cli, encoding: str) -> None:
+    session = cli("new", "emoji 😀").id
+    cli("add", session, "arrow →")
+    for arguments in (["ls"], ["show", session], ["tree"]):
+        ended, output = in_terminal(cli.command(*arguments), TERM="xterm", PYTHONIOENCODING=encoding)
+        assert ended == 0
+        assert "\\U0001f600" in output
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGPIPE")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_goes_away_ends_a_command_quietly(cli: Cli, unbuffered: str) -> None:
+@pytest.mark.parametrize("command", [["show", "--all"], ["export", "-f", "opencode"]], ids=["show", "export"])
+def test_a_reader_that_goes_away_ends_a_command_quietly(cli: Cli, unbuffered: str, command: list[str]) -> None:
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     cli("import", *sorted((EXAMPLES / "opencode").glob("*.json")))
-    with cli.start(
-        "show", "Y8TEAbhE", "--all", stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-    ) as process:
+    with cli.start(*command, "Y8TEAbhE", stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         os.read(process.stdout.fileno(), 10)

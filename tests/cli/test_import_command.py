@@ -103,7 +103,21 @@ def test_a_folder_of_files_is_all_of_them(cli: Cli, tmp_path: Path) -> None:
     assert all(report["sessions"]["imported"] == 1 for report in reports)
     assert {name for report in reports for name in report["workspaces"]} == {"ws"}
     (tmp_path / "empty").mkdir()
-    assert "no .json files" in cli("import", tmp_path / "empty", code=2).err
+    assert "no .json or .jsonl files" in cli("import", tmp_path / "empty", code=2).err
+
+
+def test_what_was_exported_to_a_folder_comes_in_from_it(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for number, ending in enumerate(("jsonl", "json")):
+        session = cli("new", f"title {number}").id
+        cli("add", session, "hello")
+        cli("export", session, "-o", folder / f"{number}.{ending}")
+        cli("rm", session, "--yes")
+    (folder / "notes.jsonl").write_text("no JSON\n")
+    reports = cli("import", folder, code=1).json
+    assert [each["messages"]["imported"] for each in reports] == [1, 1, 0]
+    assert "notes.jsonl" in reports[2]["warnings"][0]
 
 
 def test_a_tool_s_name_before_another_s_files_is_an_error_that_says_so(cli: Cli) -> None:

@@ -340,3 +340,13 @@ def test_random_conversations_are_always_taken(seed: int) -> None:
         ]
         made.append(chance.choice(choices))
     check(made)
+
+
+def test_other_files_of_a_result_are_marks_in_what_it_says() -> None:
+    document = {"type": "file", "file": {"mime": "application/pdf", "name": "a.pdf", "url": "data:application/pdf,x"}}
+    for text, told in (("done", "done\n[file application/pdf a.pdf]"), ("", "[file application/pdf a.pdf]")):
+        answer = {**result("c1", text, parts=[{"type": "text", "content": text}, document, image()]), "content": text}
+        openai, anthropic, responses = check([user("hi"), assistant(call("c1")), answer])
+        assert openai[2]["content"] == told
+        assert anthropic["messages"][2]["content"][0]["content"][0] == {"type": "text", "text": told}
+        assert [item["output"] for item in responses if item.get("type") == "function_call_output"] == [told]

@@ -299,3 +299,11 @@ def test_a_wrong_workspace_id_and_a_closed_searcher_are_said(m: NativeSessionMan
     s.close()
     with pytest.raises(StoreClosedError):
         s.find("word")
+
+
+def test_a_time_that_no_database_holds_is_found_all_the_same(s: Searcher, m: NativeSessionManager) -> None:
+    m.create_session("ws", id="far", title="late", createdAt=10**25)
+    m.add_message("ws", "far", role="user", content="needle", createdAt=10**25)
+    m.add_message("ws", "far", role="user", content="needle", createdAt=-(10**25))
+    assert s.find("needle").total == 2
+    assert s.find("late").total == 1

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.errors import InvalidInputError
-from nomad_sessions.formats import ImportReport, import_bytes, recognise, session_lines
+from nomad_sessions.formats import ImportReport, import_bytes, import_file, recognise, session_lines
 from nomad_sessions.formats.exporting import export_session
 from nomad_sessions.models import dump
 from nomad_sessions.storage.codec import encode
+from tests.support.there import there
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.sampled_from(["s1", "m1", "", "\ud800"])
 RECORDS = st.dictionaries(
@@ -93,10 +94,11 @@ def test_each_line_that_cannot_be_taken_is_named() -> None:
     assert (report.messages.read, report.messages.skipped, report.sessions.read) == (3, 2, 2)
 
 
-def test_a_file_that_is_not_there_is_said_to_be_missing() -> None:
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     part = {"type": "file", "file": {"mime": "image/png", "name": "cat.png", "sha256": "0" * 64}}
-    _, report = parsed(lines(session("s1"), message("m1", parts=[part])))
-    assert report.warnings == ["sessions['s1'].messageIds[0]: the bytes of its file cat.png are not in the file"]
+    with NativeSessionManager(tmp_path) as manager:
+        report = import_bytes(manager, "w", lines(session("s1"), message("m1", parts=[part])), source="x")
+    assert report.warnings == ["sessions['s1'].messageIds[0]: the bytes of its file cat.png are not there"]
 
 
 @pytest.mark.parametrize("data", [b'{"a": 1}\n{"b": 2}\n', lines(message("m1"), message("m2")), b'{"session": {}}\n{'])
@@ -113,3 +115,24 @@ def test_any_lines_are_accounted_for(values: list[Any]) -> None:
     sessions = session_lines.parse(found, report)
     taken = sum(1 + len(each.messages) for each in sessions)
     assert taken + sum(report.skipped.values()) == len(values) + 2
+
+
+def test_a_snapshot_of_ours_comes_in_with_the_attachments_beside_it(tmp_path: Path) -> None:
+    data = os.urandom(100_000)
+    with NativeSessionManager(tmp_path / "a") as manager:
+        made = manager.create_session("w")
+        part = {"type": "file", "file": {"mime": "image/png", "name": "cat.png", "data": data}}
+        sha256 = there(manager.add_message("w", made.id, role="user", parts=[part]).parts[0].file).sha256
+        manager.add_message("w", made.id, role="user", content="hidden")
+        manager.revert("w", made.id, reason="oops")
+        manager.checkpoint("w")
+    alone = tmp_path / "sessions.json"
+    alone.write_bytes((tmp_path / "a" / "w" / "sessions.json").read_bytes())
+    with NativeSessionManager(tmp_path / "b") as manager:
+        report = import_file(manager, "v", alone)
+        assert report.warnings == [f"sessions[{made.id!r}].messageIds[0]: the bytes of its file cat.png are not there"]
+        assert import_file(manager, "w", tmp_path / "a" / "w" / "sessions.json").warnings == []
+        assert manager.read_attachment("w", there(sha256)) == data
+        assert import_file(manager, "w", alone).warnings == []
+        assert manager.check("w").ok
+        assert dump(there(manager.get_session("w", made.id)))["revert"]["reason"] == "oops"
