@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from nomad_sessions.cli.exits import Exit, guarded
-from nomad_sessions.cli.output import for_people, page_as_json, sessions_table, show_page, write_json
+from nomad_sessions.cli.output import counted, for_people, page_as_json, sessions_table, show_page, write_json
 from nomad_sessions.cli.store import AsJson, AsRecord, DataDir, SessionId, Workspace, find_session, here, open_store
 from nomad_sessions.errors import AlreadyExistsError, InvalidInputError
 from nomad_sessions.manager import NativeSessionManager
@@ -98,7 +98,10 @@ def ls(
         filters: dict[str, Any] = {} if parent is None else {"parent_id": find_session(manager, ws, parent).id}
         shown = None if everything else archived
         page = manager.list_sessions(ws, limit=None if everything else limit, cursor=cursor, archived=shown, **filters)
-        moved = not page.total and any(not Path(each).exists() for each in manager.workspace_folders().values())
+        away = 0 if page.total or shown is None else manager.list_sessions(ws, limit=1, archived=not shown).total
+        moved = not (page.total or away) and any(
+            not Path(each).exists() for each in manager.workspace_folders().values()
+        )
     if not for_people(as_json):
         write_json(page_as_json(page))
         return
@@ -106,6 +109,9 @@ def ls(
     if page.total:
         console.print(sessions_table(page, console.width))
         show_page(console, page, "sessions")
+    elif away:
+        what = "is not archived: `ls`" if archived else "is archived: `ls --archived`"
+        console.print(f"What is here, {counted(away, 'session')}, {what} lists it.")
     else:
         console.print("No sessions here yet. `nomad-sessions new` makes one, `nomad-sessions import` brings some.")
         if moved:

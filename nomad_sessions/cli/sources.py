@@ -94,8 +94,14 @@ def _documents(name: str, form: str | None) -> list[Source]:
 
 
 def _unnamed(name: str) -> list[Source]:
-    importer = importer_of(Path(name)) if name != STDIN else None
-    return _documents(name, None) if importer is None else [Source(importer, Path(name))]
+    path = Path(name)
+    importer = importer_of(path) if name != STDIN else None
+    if importer is None:
+        return _documents(name, None)
+    if path.is_dir() and len(several := [each.name for each in IMPORTERS if each.sniff(path)]) > 1:
+        reason = f"holds what several tools wrote ({', '.join(several)}): import each with its name, or its own folder"
+        raise InvalidInputError(field="path", value=name, reason=reason)
+    return [Source(importer, path)]
 
 
 def _existing(name: str) -> Path:

@@ -138,11 +138,13 @@ def find_anywhere(manager: NativeSessionManager, workspace_id: str, name: str, *
     A workspace that cannot be read is named on stderr, and is an error only where nothing else was found.
     """
     unreadable: list[tuple[str, Exception]] = []
+    missing: Exception = SessionNotFoundError(session_id=name)
     try:
         return workspace_id, find_session(manager, workspace_id, name)
-    except SessionNotFoundError:
+    except SessionNotFoundError as error:
         if named or name in _NEWEST:
             raise
+        missing = error
     except (StorageError, OSError) as error:
         if named or name in _NEWEST:
             raise
@@ -153,7 +155,7 @@ def find_anywhere(manager: NativeSessionManager, workspace_id: str, name: str, *
         reason = f"{len(there)} workspaces have such a session: say which with -w"
         raise InvalidInputError(field="session", value=name, reason=reason)
     if not there:
-        raise unreadable[0][1] if unreadable else SessionNotFoundError(session_id=name)
+        raise unreadable[0][1] if unreadable else missing
     name_unreadable((each, str(error)) for each, error in unreadable)
     return there[0]
 

@@ -120,6 +120,14 @@ def test_what_was_exported_to_a_folder_comes_in_from_it(cli: Cli, tmp_path: Path
     assert "notes.jsonl" in reports[2]["warnings"][0]
 
 
+def test_a_folder_with_what_several_tools_wrote_is_not_taken_for_one_s(cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(SAMPLES, tmp_path / "backup" / "claude")
+    shutil.copytree(SAMPLES.parent / "codex", tmp_path / "backup" / "codex")
+    assert "(claude-code, codex): import each with its name" in cli("import", tmp_path / "backup", code=2).err
+    (report,) = cli("import", tmp_path / "backup" / "codex").json
+    assert (report["format"], report["sessions"]["imported"] > 0) == ("codex", True)
+
+
 def test_a_tool_s_name_before_another_s_files_is_an_error_that_says_so(cli: Cli) -> None:
     assert "Claude Code's" in cli("import", "gemini-cli", SAMPLES / "projects", code=2).err
 

@@ -51,6 +51,13 @@ def test_rm_asks_a_person_first(cli: Cli, terminal: Terminal) -> None:
     assert cli("ls").json["total"] == 0
 
 
+def test_where_all_are_archived_the_list_says_so(cli: Cli, terminal: Terminal) -> None:
+    session = cli("new").id
+    assert "1 session, is not archived: `ls`" in terminal("ls", "--archived")
+    cli("archive", session)
+    assert "1 session, is archived: `ls --archived`" in terminal("ls")
+
+
 def test_one_is_said_in_the_singular(cli: Cli, terminal: Terminal) -> None:
     cli("add", cli("new", "x").id, "hello")
     assert terminal("check").startswith("ok: 1 session, 1 message, 2 changes")
