@@ -124,6 +124,18 @@ def _nomadarch() -> list[Source]:
     ]
 
 
+def _session_lines() -> list[Source]:
+    value = json.loads((_EXAMPLES / "nomadarch" / "sessions.json").read_bytes())
+    lines = []
+    for session in value["sessions"].values():
+        lines += [{"session": session}, *({"message": value["messages"][name]} for name in session["messageIds"])]
+    one = [{"session": {"id": "s1", "title": "one", "createdAt": 1}}, {"message": {"id": "m1", "role": "user"}}]
+    return [
+        Source({"a.jsonl": b"".join(json.dumps(line).encode() + b"\n" for line in each)}, "a.jsonl")
+        for each in (lines, [*one, *lines], one[:1])
+    ]
+
+
 _SOURCES: dict[str, Callable[[], list[Source]]] = {
     "opencode": _opencode,
     "claude-code": _claude,
@@ -139,4 +151,5 @@ _SOURCES: dict[str, Callable[[], list[Source]]] = {
     "nomadarch-file": _nomadarch,
     "opencode-file": _exports,
     "opencode-share-file": _shares,
+    "session-lines-file": _session_lines,
 }
