@@ -98,7 +98,10 @@ def ls(
         filters: dict[str, Any] = {} if parent is None else {"parent_id": find_session(manager, ws, parent).id}
         shown = None if everything else archived
         page = manager.list_sessions(ws, limit=None if everything else limit, cursor=cursor, archived=shown, **filters)
-        away = 0 if page.total or shown is None else manager.list_sessions(ws, limit=1, archived=not shown).total
+        others = (
+            None if page.total or shown is None else manager.list_sessions(ws, limit=1, archived=not shown, **filters)
+        )
+        away = others.total if others is not None else 0
         moved = not (page.total or away) and any(
             not Path(each).exists() for each in manager.workspace_folders().values()
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nomad_sessions.errors import InvalidInputError, SessionNotFoundError
+from nomad_sessions.errors import AttachmentMissingError, InvalidInputError, SessionNotFoundError
 from nomad_sessions.formats.html import to_html
 from nomad_sessions.formats.markdown import to_markdown
 from nomad_sessions.formats.model_messages import ModelFormat, converted
@@ -48,9 +48,10 @@ class _Whole(NamedTuple):
     def attachment(self, sha256: str) -> bytes:
         return self.manager.read_attachment(self.workspace_id, sha256)
 
-    def with_files(self) -> list[dict[str, Any]]:
-        """The messages with the bytes of their files in them: who takes them elsewhere has no attachments there."""
-        return [_with_files(message, self.attachment) for message in self.messages]
+    def with_files(self, count: int | None = None) -> list[dict[str, Any]]:
+        """The messages, the first so many, with the bytes of their files in them: who takes them elsewhere has no
+        attachments there. Of a file whose bytes are missing here, too, the name stays."""
+        return [_with_files(message, self.attachment) for message in self.messages[:count]]
 
 
 def export_session(
@@ -85,7 +86,7 @@ def _html(whole: _Whole) -> bytes:
 
 
 def _jsonl(whole: _Whole) -> bytes:
-    lines = [{"session": whole.session}, *({"message": message} for message in whole.with_files()[: whole.visible])]
+    lines = [{"session": whole.session}, *({"message": message} for message in whole.with_files(whole.visible))]
     return b"".join(encode(line) + b"\n" for line in lines)
 
 
@@ -99,8 +100,12 @@ def _with_file(part: Mapping[str, Any], attachment: Callable[[str], bytes]) -> M
     file = mapping(part.get("file"))
     if not file.get("sha256"):
         return part
+    try:
+        url = data_url(file.get("mime") or "", attachment(file["sha256"]))
+    except AttachmentMissingError:  # What there is of the session is not to stay here for it.
+        return part
     kept = {key: value for key, value in file.items() if key != "sha256"}
-    return {**part, "file": {**kept, "url": data_url(file.get("mime") or "", attachment(file["sha256"]))}}
+    return {**part, "file": {**kept, "url": url}}
 
 
 def _nomadarch(whole: _Whole) -> bytes:

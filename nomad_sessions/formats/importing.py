@@ -151,7 +151,7 @@ def _has_file(manager: NativeSessionManager, workspace_id: str, name: str, besid
         manager.read_attachment(workspace_id, name)
     except (AttachmentMissingError, NotFoundError):
         path = None if beside is None else beside / name
-        if path is None or "/" in name or not path.is_file():
+        if path is None or not (len(name) == 64 and name.isalnum() and path.is_file()):
             return False
         data = path.read_bytes()
         return attachments.name_of(data) == name and manager._attach(workspace_id, data) == name

@@ -90,9 +90,12 @@ class _Waiting:
     """The jobs that nobody has begun: for this process to take, and for the others, each of which gets its next one as
     soon as it is done with one. Safe for the threads that hear of that."""
 
-    def __init__(self, jobs: Sequence[Job], begin: Callable[[Job], Future[ImportReport]]) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], begin: Callable[[Job], Future[ImportReport]], end: Callable[[], None]
+    ) -> None:
         self._jobs = deque(sorted(jobs, key=lambda job: job.size, reverse=True))
         self._begin = begin
+        self._end = end
         self._guard = threading.Lock()
         self.begun: list[Future[ImportReport]] = []
 
@@ -111,7 +114,8 @@ class _Waiting:
             except BrokenProcessPool:  # Another one was killed: what it was at says so.
                 return
             except (OSError, RuntimeError) as error:
-                _LOG.warning("an import goes on with fewer processes: %s", error)
+                _LOG.warning("an import goes on in this process alone: %s", error)
+                self._end()  # It may stand in a queue already, from which another one would take it.
                 return
             self._jobs.popleft()
             self.begun.append(future)
@@ -147,7 +151,8 @@ def import_by_several(
     pool = ProcessPoolExecutor(others, context, _begin, (stop, done))
     work = partial(_work, manager.data_dir, manager._options)
     blank = ImportReport(report.source, report.format)  # Each of the others fills a copy.
-    waiting = _Waiting(jobs, lambda job: pool.submit(work, job, blank, _advance))
+    end = partial(pool.shutdown, wait=False, cancel_futures=True)
+    waiting = _Waiting(jobs, lambda job: pool.submit(work, job, blank, _advance), end)
     told = 0
 
     def look(size: int = 0) -> bool:

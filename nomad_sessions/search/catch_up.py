@@ -12,6 +12,7 @@ is not older than the call. Verified by `tests/unit/test_search_index.py`, again
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -231,6 +232,8 @@ class _CatchUp:
 
 def _time(ms: Any) -> int:
     """A time as SQLite can hold it: what a program gave may be any number."""
+    if isinstance(ms, float):
+        ms = int(ms) if math.isfinite(ms) else 0
     return max(-_MOST, min(ms, _MOST)) if isinstance(ms, int) else 0
 
 

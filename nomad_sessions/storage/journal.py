@@ -37,11 +37,11 @@ class Journal:
 
     Attributes: `last_seq`; `live` (the segment appended to, None where it does not exist yet); `end` (offset after the
     last whole record of `live`); `torn` (bytes after it); `durable` (offset up to which `live` is known synced); `told`
-    (the highest such offset that a record of `live` says); `unfinished` (`live` has no record yet: its maker may have
-    died before header and name were durable; or could only be opened for reading; or was taken for the last one on a
-    hint); `overtaken` (the last record, where a snapshot has a higher seq than all of it); `scanned` (the entries of
-    sealed segments that were read line by line, by first seq, because their tables are not trusted); `appended` (how
-    many times all that was to be written was).
+    (the highest such offset that a record of `live` says); `found` (where it ended at the last look); `unfinished`
+    (`live` has no record yet: its maker may have died before header and name were durable; or could only be opened for
+    reading; or was taken for the last one on a hint); `overtaken` (the last record, where a snapshot has a higher seq
+    than all of it); `scanned` (the entries of sealed segments read line by line, by first seq, as their tables are not
+    trusted); `appended` (how many times all that was to be written was).
     """
 
     def __init__(self, fs: FileSystem, workspace: str, *, trust_tables: bool = True) -> None:
@@ -51,8 +51,7 @@ class Journal:
         self.folder = f"{workspace}/journal"
         self._open: dict[int, Segment] = {}
         self.live: Segment | None = None
-        self.last_seq = self.appended = 0
-        self.end = self.torn = self.durable = self.told = 0
+        self.last_seq = self.appended = self.end = self.torn = self.durable = self.told = self.found = 0
         self.live_first = 1
         self.scanned: list[tuple[int, list[Entry]]] = []
         self._last_sealed: tuple[Segment, int] | None = None
@@ -101,19 +100,12 @@ class Journal:
         # Nobody has synced a seal for sure before its successor is there: a power loss may have kept it and lost some
         # of the tables. Then the segment is not sealed, and all that follows its records is a torn tail.
         unsealed = seal is not None and not Sealed(last, seal).intact()
-        if unsealed:
-            seal = None
-        elif seal is not None:
+        if seal is not None and not unsealed:
             self._last_sealed = (last, self._fs.fstat(last.fd).size)
-        if seal is not None and seal.last_seq <= after:
-            return [], []
-        if seal is not None:
-            self.last_seq = seal.last_seq
-            self.live_first = self.last_seq + 1
-            return self._covering(firsts, len(firsts) - 1, after), []
+            return self._behind(seal, firsts, after)
         scan = last.scan(unsealed=unsealed)
-        if scan.seal is not None:  # Sealed since we looked: nobody may append to it.
-            return self.load(after)
+        if scan.seal is not None:  # Since we looked, or with something behind it: nobody may append to it.
+            return self.load(after) if self._hinted else self._behind(scan.seal, firsts, after)
         self.last_seq = found = _last(scan) if scan.entries else firsts[-1] - 1
         if self._hinted and (scan.torn or not scan.end or found < after or (scan.entries and self._exists(found + 1))):
             # Perhaps not the last one, as the hint had it: what is torn, or gone, was its seal.
@@ -129,6 +121,14 @@ class Journal:
             found = sealed[-1].seal.last_seq + 1
             raise JournalGapError(path=self.folder, expected_seq=found, found_seq=firsts[-1])
         return sealed, scan.entries
+
+    def _behind(self, seal: Seal, firsts: list[int], after: int) -> tuple[list[Sealed], list[Entry]]:
+        """What there is where the last segment is sealed, and has no successor yet."""
+        if seal.last_seq <= after:
+            return [], []
+        self.last_seq = seal.last_seq
+        self.live_first = self.last_seq + 1
+        return self._covering(firsts, len(firsts) - 1, after), []
 
     def _is_live(self, first_seq: int) -> bool:
         try:
@@ -234,7 +234,7 @@ class Journal:
     def _take(self, segment: Segment, scan: Scan) -> None:
         self.live = segment
         self.live_first = segment.first_seq
-        self.end, self.torn = scan.end, scan.torn
+        self.end, self.torn, self.found = scan.end, scan.torn, scan.end
         self.durable = max(self.durable, scan.durable)
         self.told = max(self.told, scan.durable)
         self.unfinished = self.end <= len(header(segment.first_seq)) or not segment.writable or self._hinted
@@ -366,7 +366,7 @@ class Journal:
             self._fs.sync(segment.fd)
             self._fs.sync_dir(self.folder)
         self.live, self.live_first, self.unfinished = segment, first_seq, False
-        self.end = self.durable = len(line)
+        self.end = self.durable = self.found = len(line)
         self.torn = self.told = 0
 
     def _reopen(self, live: Segment) -> None:

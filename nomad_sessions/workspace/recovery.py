@@ -113,7 +113,7 @@ def load(
 
 def past(fs: FileSystem, folder: str, seq: int) -> View | None:
     """The workspace as it was after `seq`, from `.prev` or from the beginning; None where that cannot be rebuilt."""
-    for base in (Snapshot.intact(fs, f"{folder}/{PREVIOUS}"), None):
+    for base in (_previous(fs, folder, Journal(fs, folder).first_seqs()), None):
         if base is not None and base.seq > seq:
             continue
         journal = Journal(fs, folder, trust_tables=False)
@@ -124,6 +124,12 @@ def past(fs: FileSystem, folder: str, seq: int) -> View | None:
         if journal.last_seq >= seq:
             return View(base, journal, sealed, entries, limit=seq)
     return None
+
+
+def _previous(fs: FileSystem, folder: str, firsts: list[int]) -> Snapshot | None:
+    """`.prev`; where the journal has everything from its beginning, only if every byte is right."""
+    opened = Snapshot.intact if firsts[:1] == [1] else Snapshot.open
+    return opened(fs, f"{folder}/{PREVIOUS}")
 
 
 def _shape(fs: FileSystem, folder: str) -> tuple[Identity | None, list[str]]:
@@ -141,6 +147,8 @@ def _load(fs: FileSystem, folder: str, distrust: bool, trust_tables: bool) -> Op
         except JournalGapError:
             if not _is_put_back(fs, folder, snapshot):
                 raise
+            # Perhaps of another store: what it has not is not taken for deleted.
+            stranger = True
             _LOG.warning("%s: this snapshot is older than %s and the journal: what it has is merged", folder, PREVIOUS)
         else:
             if is_cut_short(snapshot, journal):
@@ -204,9 +212,9 @@ def _is_ours(fs: FileSystem, path: str) -> bool:
 def _without_snapshot(fs: FileSystem, folder: str, journal: Journal, found: ForeignFile | str | None) -> View:
     """What is ours when `sessions.json` is missing, foreign or unreadable: `.prev` and the journal above it."""
     path = f"{folder}/{SNAPSHOT}"
-    previous = Snapshot.intact(fs, f"{folder}/{PREVIOUS}")
-    reason = found if isinstance(found, str) else "it is missing" if found is None else "it is not ours"
     firsts = journal.first_seqs()
+    previous = _previous(fs, folder, firsts)
+    reason = found if isinstance(found, str) else "it is missing" if found is None else "it is not ours"
     whole = bool(firsts) and firsts[0] == 1
     if previous is None and not whole and fs.stat(f"{folder}/{PREVIOUS}") is not None:
         raise SnapshotUnreadableError(path=path, reason=f"{reason}, and {PREVIOUS} is damaged")

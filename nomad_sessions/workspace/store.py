@@ -197,7 +197,7 @@ class Workspace(Holder):
             with translated(self.folder):
                 journal.prepare()
         most = UNTOLD.get(self.options.durability, journal.end)
-        if view.untold() > (most if self._unsynced or self.options.durability == "os" else 0):
+        if journal.found - journal.durable > (most if self._unsynced or self.options.durability == "os" else 0):
             # Who wrote it, another process, told nobody of its sync: damage would pass for a torn tail.
             assert journal.live is not None
             self.sync_to(self._sync.wrote(journal.live, journal.end))

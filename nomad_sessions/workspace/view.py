@@ -169,10 +169,6 @@ class View:
             rows = rows + part.rows("tombstones")
         return {**{row[0]: row[1] for row in rows}, **self.live.tombstones}
 
-    def untold(self) -> int:
-        """The bytes at the end of the log that are not known to be synced; 0 where the snapshot has what they say."""
-        return self.journal.end - self.journal.durable if self.seq > self.floor else 0
-
     # Moving on
 
     def absorb(self, entry: Entry, segment: int) -> None:

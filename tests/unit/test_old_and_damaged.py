@@ -131,3 +131,48 @@ def test_a_repair_without_leave_drops_nothing_that_a_seal_tells_of(
             m.repair(WS)
         assert m.repair(WS, drop_corrupt=True).after.ok
         assert len(contents(m)) == 4
+
+
+def test_what_a_snapshot_of_another_store_has_not_is_not_taken_for_deleted(tmp_path: Path) -> None:
+    with NativeSessionManager(tmp_path) as m:
+        m.create_session(WS, id="early")
+        m.configure_workspace(WS, retention={"bytes": 0, "days": 0})
+        m.create_session(WS, id="s")
+        for number in range(4):
+            add(m, f"{number} " * 20_000)
+            m.checkpoint(WS)
+        add(m, "last")
+        leave(m)
+    with NativeSessionManager(tmp_path / "other") as m:
+        m.create_session(WS, id="theirs")
+        m.add_message(WS, "theirs", role="user", content="theirs")
+    shutil.copy(tmp_path / "other" / WS / "sessions.json", tmp_path / WS / "sessions.json")
+    for _ in range(2):
+        with NativeSessionManager(tmp_path) as m:
+            assert sorted(each.id for each in m.list_sessions(WS)) == ["early", "s", "theirs"]
+            assert contents(m)[4] == "last"
+            add(m, "goes on")
+
+
+@pytest.mark.parametrize("tail", [b"\n", bytes(40), b"garbage", b'{"crc":"00000000","seq":9}\n'])
+def test_what_stands_behind_a_seal_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tail: bytes) -> None:
+    def killed(journal: Journal, first_seq: int) -> None:
+        raise Killed
+
+    m = NativeSessionManager(tmp_path)
+    m.create_session(WS, id="s")
+    add(m, *(f"message {number} " + "x" * 10_000 for number in range(5)))
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_create", killed)
+        with pytest.raises(Killed):
+            m.checkpoint(WS)
+    (segment,) = (tmp_path / WS / "journal").glob("*.jsonl")
+    segment.write_bytes(segment.read_bytes() + tail)
+    with NativeSessionManager(tmp_path) as m:
+        assert len(contents(m)) == 5
+        add(m, "later")
+        leave(m)
+    with NativeSessionManager(tmp_path) as m:
+        assert [each.split()[0] for each in contents(m)] == [*["message"] * 5, "later"]
+        assert m.repair(WS).after.ok
+        assert len(contents(m)) == 6

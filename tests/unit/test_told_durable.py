@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nomad_sessions import NativeSessionManager
+from nomad_sessions import JournalCorruptError, NativeSessionManager
 from nomad_sessions.workspace.options import Durability
 
 WS = "ws"
@@ -87,11 +87,29 @@ def test_a_short_process_tells_of_those_before_it(m: NativeSessionManager, durab
             leave(short)
 
 
-def test_where_the_snapshot_has_everything_one_sync_is_enough(m: NativeSessionManager) -> None:
+def test_one_s_own_are_not_synced_before_they_are_written_on(m: NativeSessionManager) -> None:
+    made = m.add_message(WS, "s", role="assistant", content="")
+    before = syncs(m)
+    for _ in range(50):
+        m.append_to_message(WS, made.id, "x" * 2_000, sync=False)
+    assert syncs(m) <= before + 20  # By the clock alone.
+    m.close()
+
+
+def test_a_flipped_bit_below_a_whole_snapshot_is_told_when_that_is_rewritten(m: NativeSessionManager) -> None:
+    add(m, "second")
     m.close(checkpoint=True)
     with NativeSessionManager(m.data_dir) as short:
         add(short)
-        assert syncs(short) == 1
+        leave(short)
+    segment = live(m)
+    data = segment.read_bytes()
+    segment.write_bytes(data.replace(b"second", b"secOnd", 1))
+    (Path(m.data_dir) / WS / "sessions.json").unlink()
+    with NativeSessionManager(m.data_dir) as again:
+        assert not again.check(WS).ok
+        with pytest.raises(JournalCorruptError):
+            again.get_session_messages(WS, "s")
 
 
 def test_a_backup_that_is_put_back_into_the_same_file_is_not_taken_for_synced(
