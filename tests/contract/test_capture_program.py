@@ -64,11 +64,12 @@ def test_dualstore_42_43_44_store_and_server_have_the_same_after_changes_and_int
     port = free_port()
     with OpenCodeClient(f"http://127.0.0.1:{port}", directory=str(program.project), timeout=1) as client:
         with capturing(m, client) as connected:
-            for again in (1, 2, 3):  # It was killed in between; what it does before we are there again is found, too.
+            for _ in range(3):  # It was killed in between; what it does before we are there again is found, too.
+                before = len(connected)
                 with serving(program, port) as api:
                     for _ in range(8):
                         change(api, drawn)
-                    until(lambda again=again: len(connected) == again)  # type: ignore[misc]
+                    until(lambda before=before: len(connected) > before)  # type: ignore[misc]
                     for _ in range(15):
                         change(api, drawn)
                     the_same(m, api)
@@ -99,7 +100,7 @@ def test_what_a_model_writes_comes_as_it_is_written(m: NativeSessionManager, pro
         model.configure(program.project)
         with serving(program, free_port()) as api, OpenCodeClient(str(api._http.base_url)) as client:
             with capturing(m, client) as connected:
-                until(lambda: len(connected) == 1)
+                until(lambda: len(connected) >= 1)
                 name = ask(api)
                 # The program itself keeps none of it before the end; the next piece comes with the one after it.
                 until(lambda: "word3 " in texts(m, name))
@@ -122,12 +123,12 @@ def test_killed_in_the_middle_of_an_answer_it_is_the_same_when_it_is_back(
         with contextlib.ExitStack() as stack:
             with serving(program, port) as api:
                 connected = stack.enter_context(capturing(m, client))
-                until(lambda: len(connected) == 1)
+                until(lambda: len(connected) >= 1)
                 name = ask(api)
                 until(lambda: "word3 " in texts(m, name))
             assert "word3 " in texts(m, name)  # Nothing is taken away while it is not there.
             with serving(program, port) as api:
-                until(lambda: len(connected) == 2)
+                until(lambda: len(connected) >= 2)
                 the_same(m, api)
 
 
@@ -147,7 +148,7 @@ def test_what_is_deleted_there_goes_unless_it_is_to_be_kept_and_what_was_added_h
             assert {each.id for each in m.list_sessions(WS)} == {first, third, "ours"}
             assert [each.content for each in m.get_session_messages(WS, first)] == ["hello", "a note of ours"]
         with capturing(m, client, keep_deleted=True) as connected:
-            until(lambda: len(connected) == 1)
+            until(lambda: len(connected) >= 1)
             api.ask("DELETE", f"/session/{third}")
             api.session("last")
             until(lambda: m.list_sessions(WS).total == 4)
