@@ -14,13 +14,12 @@ __all__ = ["main"]
 
 def main() -> None:
     """The entry point of the console script. Exits with the codes of `exits.Exit`."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # It was closed by who started this: what is printed goes nowhere.
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # Until the process ends.
-        elif isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # It was closed by who started this: nothing is read, what is printed goes nowhere.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # Until the process ends.
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # A terminal may not have every letter.
-    if sys.stdin is None:
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     try:
         _run()
     except KeyboardInterrupt:  # While the command was being loaded: later, `exits.guarded` says so.

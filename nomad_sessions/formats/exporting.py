@@ -18,8 +18,9 @@ from nomad_sessions.formats.opencode_made import to_opencode
 from nomad_sessions.formats.redaction import Redactor
 from nomad_sessions.formats.resumable import to_claude_code, to_codex
 from nomad_sessions.formats.turns import turns_of
-from nomad_sessions.formats.values import data_url, mapping, objects
+from nomad_sessions.formats.values import mapping, objects
 from nomad_sessions.models import dump
+from nomad_sessions.operations.files import data_url
 from nomad_sessions.storage.codec import encode
 
 if TYPE_CHECKING:

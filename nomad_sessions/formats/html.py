@@ -15,7 +15,7 @@ from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.formats.transcript import Entry, Item, entries_of, moment
-from nomad_sessions.formats.values import data_url
+from nomad_sessions.operations.files import data_url
 
 __all__ = ["to_html"]
 

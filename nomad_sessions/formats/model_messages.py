@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nomad_sessions.errors import InvalidInputError, SessionNotFoundError
 from nomad_sessions.formats.turns import Call, Context, File, Turn, turns_of
-from nomad_sessions.formats.values import data_url
 from nomad_sessions.models import dump
+from nomad_sessions.operations.files import data_url
 from nomad_sessions.storage.codec import decode_text
 
 if TYPE_CHECKING:
@@ -147,11 +147,11 @@ def _anthropic_block(piece: str | File, attachment: Bytes) -> dict[str, Any]:
 
 
 def _anthropic_result(call: Call, identifier: str, attachment: Bytes) -> dict[str, Any]:
-    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": identifier, "content": _told(call)}
+    told = _told(call)
+    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": identifier, "content": told}
     images = [_anthropic_block(each, attachment) for each in call.files if each.is_image]
     if images:
-        told = [{"type": "text", "text": _told(call)}] if _told(call) else []
-        block["content"] = [*told, *images]
+        block["content"] = [*([{"type": "text", "text": told}] if told else []), *images]
     if call.is_error:
         block["is_error"] = True
     return block

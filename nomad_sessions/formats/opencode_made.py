@@ -25,7 +25,8 @@ from nomad_sessions.formats.importing import mark_of
 from nomad_sessions.formats.opencode import message_to_export, to_export
 from nomad_sessions.formats.opencode_parts import Attachment
 from nomad_sessions.formats.turns import NO_RESULT, File, answer_of, file_of
-from nomad_sessions.formats.values import data_url, mapping, objects, text
+from nomad_sessions.formats.values import mapping, objects, text
+from nomad_sessions.operations.files import data_url
 from nomad_sessions.storage.codec import decode_text
 
 __all__ = ["to_opencode"]

@@ -21,7 +21,8 @@ from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.formats.residue import attach, restore, take_apart
-from nomad_sessions.formats.values import as_json, data_url
+from nomad_sessions.formats.values import as_json
+from nomad_sessions.operations.files import data_url
 from nomad_sessions.storage.codec import decode_text
 
 __all__ = ["KEY", "Attachment", "integer", "part_from_opencode", "part_to_opencode", "text_or_none"]

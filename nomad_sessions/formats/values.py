@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,7 +15,6 @@ __all__ = [
     "blocks",
     "content_of",
     "count",
-    "data_url",
     "finite",
     "mapping",
     "milliseconds",
@@ -80,11 +78,6 @@ def milliseconds(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e14:
         return None
     return int(value) if value >= 1e11 else round(value * 1000)
-
-
-def data_url(mime: str, data: bytes) -> str:
-    """A file as one URL that holds its bytes (RFC 2397)."""
-    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def as_json(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from nomad_sessions.errors import InvalidInputError
 
-__all__ = ["INLINE_BYTES", "Keep", "detach_files"]
+__all__ = ["INLINE_BYTES", "Keep", "data_url", "detach_files"]
 
 INLINE_BYTES = 64 * 1024
 _DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*?)(;base64)?,", re.ASCII)
@@ -18,6 +18,11 @@ _DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*?)(;base64)?,", re.ASCII)
 
 Keep = Callable[[bytes], str]
 """Stores the bytes of an attachment and gives their SHA-256."""
+
+
+def data_url(mime: str, data: bytes) -> str:
+    """A file as one URL that holds its bytes (RFC 2397)."""
+    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def detach_files(body: dict[str, Any], keep: Keep) -> None:
@@ -38,8 +43,7 @@ def detach_files(body: dict[str, Any], keep: Keep) -> None:
             file["sha256"] = keep(data)
             file.pop("url", None)  # Whatever it named, the bytes are here now.
         elif "url" not in file:
-            encoded = base64.b64encode(data).decode("ascii")
-            file["url"] = f"data:{file.get('mime') or 'application/octet-stream'};base64,{encoded}"
+            file["url"] = data_url(file.get("mime") or "application/octet-stream", data)
 
 
 def _given(file: dict[str, Any]) -> bytes | None:

@@ -105,25 +105,30 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("back", [1, 2])
-def test_a_repair_without_leave_drops_nothing_that_a_seal_tells_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back: int
-) -> None:
-    """Killed between a seal and its successor; then the end of what was sealed is damaged."""
+def seal_and_die(m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Adds five messages, and is killed between the seal of their segment and its successor; the segment."""
 
     def killed(journal: Journal, first_seq: int) -> None:
         raise Killed
 
-    with NativeSessionManager(tmp_path) as m:
-        m.create_session(WS, id="s")
-        m.checkpoint(WS)
-    m = NativeSessionManager(tmp_path)
     add(m, *(f"message {number} " + "x" * 10_000 for number in range(5)))
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "_create", killed)
         with pytest.raises(Killed):
             m.checkpoint(WS)
-    (segment,) = (tmp_path / WS / "journal").glob("*.jsonl")
+    (segment,) = (Path(m.data_dir) / WS / "journal").glob("*.jsonl")
+    return segment
+
+
+@pytest.mark.parametrize("back", [1, 2])
+def test_a_repair_without_leave_drops_nothing_that_a_seal_tells_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back: int
+) -> None:
+    """The end of what was sealed is damaged."""
+    with NativeSessionManager(tmp_path) as m:
+        m.create_session(WS, id="s")
+        m.checkpoint(WS)
+    segment = seal_and_die(NativeSessionManager(tmp_path), monkeypatch)
     flip(segment, f"message {5 - back}")
     with NativeSessionManager(tmp_path) as m:
         assert not m.check(WS).ok
@@ -156,17 +161,9 @@ def test_what_a_snapshot_of_another_store_has_not_is_not_taken_for_deleted(tmp_p
 
 @pytest.mark.parametrize("tail", [b"\n", bytes(40), b"garbage", b'{"crc":"00000000","seq":9}\n'])
 def test_what_stands_behind_a_seal_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tail: bytes) -> None:
-    def killed(journal: Journal, first_seq: int) -> None:
-        raise Killed
-
     m = NativeSessionManager(tmp_path)
     m.create_session(WS, id="s")
-    add(m, *(f"message {number} " + "x" * 10_000 for number in range(5)))
-    with monkeypatch.context() as patch:
-        patch.setattr(Journal, "_create", killed)
-        with pytest.raises(Killed):
-            m.checkpoint(WS)
-    (segment,) = (tmp_path / WS / "journal").glob("*.jsonl")
+    segment = seal_and_die(m, monkeypatch)
     segment.write_bytes(segment.read_bytes() + tail)
     with NativeSessionManager(tmp_path) as m:
         assert len(contents(m)) == 5
