@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import sys
 from collections.abc import Iterator
@@ -82,8 +81,7 @@ def events(
     now = SystemClock().now()
     with open_store(data_dir, workspace) as (manager, ws):
         if session is not None:
-            with contextlib.suppress(SessionNotFoundError):  # What was recorded may be of another tool's session.
-                session = find_session(manager, ws, session).id
+            session = _session(manager, ws, session, waits=follow)
         times = moment("since", since, now), moment("until", until, now)
         wanted = EventFilter(types or (), session, None, recorded, tool, task, *times)
         if after is not None or follow:
@@ -109,6 +107,21 @@ def events(
         console.print(_line(event), soft_wrap=True)
     more = f"; --offset {found.next_offset} goes on" if found.next_offset is not None else ""
     console.print(Text(f"{len(found.events)} of {counted(found.total, 'event')}{more}", style="dim"))
+
+
+def _session(manager: NativeSessionManager, workspace_id: str, name: str, *, waits: bool) -> str:
+    """The id of the session that is meant; one that is not here may be another tool's, or deleted, of which something
+    is told. Raises `SessionNotFoundError`; who `waits` for what will be told is only warned."""
+    try:
+        return find_session(manager, workspace_id, name).id
+    except SessionNotFoundError as error:
+        with Searcher(manager) as searcher, working("Reading what is new"):
+            known = searcher.events(workspace_id, EventFilter((), name), limit=1).total
+        if not known and not waits:
+            raise
+        if not known:
+            print(f"nomad-sessions: {error.message}: waiting for what may be told of it", file=sys.stderr)
+        return name
 
 
 def _stream(

@@ -126,9 +126,8 @@ def _import_document(source: Source, workspace: str | None, data_dir: Path | Non
                 )
             return import_file(manager, ws, source.path, anywhere=workspace is None, form=source.form, progress=done)
         except (InvalidInputError, OSError) as error:
-            if not source.found or isinstance(error, StorageError):
+            if not source.one_of_several or isinstance(error, StorageError):
                 raise
-            # One of a folder's: the others are imported.
             report = ImportReport(source=str(source.path), format="-")
             report.skip(str(source.path), _reason(error))
             return report

@@ -20,6 +20,7 @@ from nomad_sessions.clock import SystemClock
 from nomad_sessions.config import validate_workspace_id
 from nomad_sessions.errors import InvalidInputError, WorkspaceNotFoundError
 from nomad_sessions.manager import NativeSessionManager
+from nomad_sessions.models import ROLES
 from nomad_sessions.search import Filters, Hit, RankedResults, Results, Searcher, SemanticSearcher
 from nomad_sessions.search.semantic import Mode
 from nomad_sessions.sync.settings import read_settings
@@ -81,11 +82,7 @@ def search(
             validate_workspace_id(workspace)
             raise WorkspaceNotFoundError(workspace_id=workspace)
         if session is not None:
-            named = workspace is not None
-            workspace = workspace or manager.workspace_for(here(), create=False)
-            newest = None if named else find_newest(manager, workspace, session)
-            workspace, one = newest or find_anywhere(manager, workspace, session, named=named)
-            session = one.id
+            workspace, session = _session(manager, workspace, session)
         now = SystemClock().now()
         times = moment("since", since, now), moment("until", until, now)
         filters = Filters(session, role, agent, model, tool, *times, archived)
@@ -110,6 +107,8 @@ def search(
                     progress=done,
                     **filters._asdict(),
                 )
+    if not (found.hits or offset):
+        _refuse_unknown(role)
     if not for_people(as_json):
         write_json(found.as_dict())
     elif isinstance(found, Results):
@@ -118,6 +117,21 @@ def search(
         _print_ranked(Console(), found, several=workspace is None)
     if name_unreadable(found.unreadable):
         raise typer.Exit(Exit.STORAGE)
+
+
+def _session(manager: NativeSessionManager, workspace: str | None, name: str) -> tuple[str, str]:
+    """The workspace and the id of the session that is meant."""
+    near = workspace or manager.workspace_for(here(), create=False)
+    newest = None if workspace is not None else find_newest(manager, near, name)
+    found, session = newest or find_anywhere(manager, near, name, named=workspace is not None)
+    return found, session.id
+
+
+def _refuse_unknown(role: str | None) -> None:
+    """Raises where nothing was found of a role that we do not know; another program may have written one."""
+    if role is not None and role not in ROLES:
+        reason = f"no message has it: it is one of {', '.join(sorted(ROLES))}"
+        raise InvalidInputError(field="role", value=role, reason=reason)
 
 
 def _mode(semantic: bool, hybrid: bool, substring: bool) -> Mode | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,12 +23,12 @@ _ENDINGS = (".json", ".jsonl")
 
 class Source(NamedTuple):
     """Something to import: a tool's history, or, without an importer, a document; of a certain form, where that was
-    named. A document that was only `found` in a folder may be none."""
+    named. A document that is `one_of_several` may be none: the others are imported all the same."""
 
     importer: Importer | None
     path: Path
     form: str | None = None
-    found: bool = False
+    one_of_several: bool = False
 
 
 def tools_to_complete(incomplete: str) -> list[str]:
@@ -47,12 +47,17 @@ def sources_of(what: Sequence[str]) -> Iterator[Source]:
             )
         return iter([Source(importer, path) for importer in IMPORTERS for path in _usual(importer)])
     if first in _TOOLS and named:
-        return iter(_of_tool(_TOOLS[first], rest))
+        return iter(_several(_of_tool(_TOOLS[first], rest)))
     if first in _FORMS and named:
         if not rest:
             raise InvalidInputError(field="tool", value=first, reason="has no usual place: say which file")
-        return iter([each for name in rest for each in _documents(name, first)])
-    return iter([each for name in what for each in _unnamed(name)])
+        return iter(_several(each for name in rest for each in _documents(name, first)))
+    return iter(_several(each for name in what for each in _unnamed(name)))
+
+
+def _several(sources: Iterable[Source]) -> list[Source]:
+    found = list(sources)
+    return found if len(found) == 1 else [each._replace(one_of_several=True) for each in found]
 
 
 def _usual(importer: Importer) -> list[Path]:
@@ -90,7 +95,7 @@ def _documents(name: str, form: str | None) -> list[Source]:
     if not files:
         reason = f"holds no history of a tool that we know, and no {' or '.join(_ENDINGS)} files"
         raise InvalidInputError(field="path", value=name, reason=reason)
-    return [Source(None, each, form, found=True) for each in files]
+    return [Source(None, each, form, one_of_several=True) for each in files]
 
 
 def _unnamed(name: str) -> list[Source]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from nomad_sessions.formats.jsonl import Line, lines, lines_of
 from nomad_sessions.formats.report import ImportReport
-from nomad_sessions.formats.values import mapping, objects, text
+from nomad_sessions.formats.values import mapping, text
 
 __all__ = ["TITLES", "Node", "conversation", "nodes_of", "side_roots"]
 
@@ -30,23 +30,28 @@ class Node:
 
     __slots__ = ("calls", "kind", "length", "message_id", "offset", "parent", "record", "results", "side", "uuid")
 
-    def __init__(self, line: Line, keep: bool) -> None:
+    def __init__(self, uuid: str, line: Line, keep: bool) -> None:
         record, self.offset, self.length = line
         get = record.get
-        message = mapping(get("message"))
-        self.kind = text(get("type")) or ""
-        self.uuid = text(get("uuid"))
+        self.uuid = uuid
+        self.kind = kind = text(get("type")) or ""
         self.parent = text(get("parentUuid")) or text(get("logicalParentUuid"))
         self.side = get("isSidechain") is True or get("teamName") is not None
-        self.message_id = text(message.get("id")) if self.kind == "assistant" else None
+        self.record: dict[str, Any] | None = record if keep else None
+        self.message_id: str | None = None
         self.calls: list[str] = []
         self.results: list[str] = []
-        for block in objects(message.get("content")):
+        message = mapping(get("message"))
+        if kind == "assistant":
+            self.message_id = text(message.get("id"))
+        content = message.get("content")
+        for block in content if isinstance(content, list) else ():
+            if not isinstance(block, dict):
+                continue
             if "input" in block and (call := text(block.get("id"))):
                 self.calls.append(call)
             if "tool_use_id" in block and (call := text(block["tool_use_id"])):
                 self.results.append(call)
-        self.record: dict[str, Any] | None = record if keep else None
 
     @property
     def spoken(self) -> bool:
@@ -63,14 +68,15 @@ def nodes_of(
     nodes: list[Node] = []
     titles: dict[str, str] = {}
     for line in lines(path, report) if read is None else lines_of(BytesIO(read), path, report):
-        if text(line.record.get("uuid")):
-            nodes.append(Node(line, keep))
+        record = line.record
+        if uuid := text(record.get("uuid")):
+            nodes.append(Node(uuid, line, keep))
             continue
-        kind = text(line.record.get("type")) or "no type"
-        title = text(line.record.get(TITLES.get(kind, "")))
+        kind = text(record.get("type")) or "no type"
+        title = text(record.get(TITLES.get(kind, "")))
         if title:
             titles[kind] = title
-        if kind in _SPOKEN and "message" in line.record:
+        if kind in _SPOKEN and "message" in record:
             report.skip(f"{path} at byte {line.offset}", "a prompt or an answer without a uuid")
         else:
             report.ignore(f"Claude Code's own record: {kind}")

@@ -64,6 +64,15 @@ def test_a_replay_has_a_limit_too_and_a_session_may_be_another_tool_s(cli: Cli, 
     assert len(cli("events", "--after", "0", "--follow", "--limit", "2").out.splitlines()) == 2
     cli("record", "tool.ran", "--session", "theirs")
     assert cli("events", "--session", "theirs").json["total"] == 1
+    assert cli("events", "--session", "theirs", "--type", "other").json["total"] == 0
+    assert cli("events", "--session", "theirs", "--after", "4").out == ""
+
+
+@pytest.mark.parametrize("options", [[], ["--after", "0"]])
+def test_a_session_of_which_nothing_is_told_is_named(cli: Cli, session: str, options: list[str]) -> None:
+    assert "nobodys" in cli("events", "--session", "nobodys", *options, code=3).err
+    cli("rm", session, "--yes")
+    assert len(cli("events", "--session", session, "--after", "0").out.splitlines()) == 4
 
 
 def test_what_is_wrong_is_said(cli: Cli, session: str) -> None:
@@ -78,7 +87,7 @@ def test_what_is_wrong_is_said(cli: Cli, session: str) -> None:
 @contextmanager
 def following(cli: Cli, *args: str) -> Iterator[subprocess.Popen[str]]:
     command = [*COMMAND, *args, "--data-dir", str(cli.data_dir), "--workspace", "ws"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
@@ -97,6 +106,17 @@ def test_what_another_process_does_is_followed(cli: Cli, session: str, command: 
         cli("record", "one")
         cli("record", "two")
         assert [json.loads(process.stdout.readline())["type"] for _ in range(2)] == ["one", "two"]
+
+
+def test_who_follows_a_session_of_which_nothing_is_told_yet_is_warned(cli: Cli, session: str) -> None:
+    with following(cli, "events", "--follow", "--session", "later") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "later" in process.stderr.readline()
+        _until_it_listens(process.pid)
+        cli("record", "other")
+        cli("record", "told", "--session", "later")
+        assert json.loads(process.stdout.readline())["type"] == "told"
 
 
 def _until_it_listens(pid: int) -> None:

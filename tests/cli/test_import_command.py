@@ -106,6 +106,17 @@ def test_a_folder_of_files_is_all_of_them(cli: Cli, tmp_path: Path) -> None:
     assert "no .json or .jsonl files" in cli("import", tmp_path / "empty", code=2).err
 
 
+def test_of_several_named_documents_one_that_is_none_stops_no_other(cli: Cli, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text("no JSON")
+    one, two = sorted((EXAMPLES / "opencode").glob("*.json"))[:2]
+    for form in ([], ["opencode"]):
+        reports = cli("import", *form, one, bad, two, code=1).json
+        assert [each["sessions"]["read"] for each in reports] == [1, 0, 1]
+        assert "bad.json" in reports[1]["warnings"][0]
+        assert "neither { nor [" in cli("import", *form, bad, code=2).err
+
+
 def test_what_was_exported_to_a_folder_comes_in_from_it(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()

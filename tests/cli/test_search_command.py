@@ -79,6 +79,8 @@ def test_wrong_questions_are_usage_errors(filled: Cli) -> None:
     filled("search", " -only", code=2)
     filled("search", "x", "--since", "yesterday", code=2)
     filled("search", "x", "--session", "ses_nowhere", code=3)
+    assert "one of assistant, system, tool, user" in filled("search", "x", "--role", "asistant", code=2).err
+    assert filled("search", "zebras", "--role", "system").json["total"] == 0
     run = subprocess.run(
         [*COMMAND, "search", "x", "-w", "nowhere", "--data-dir", str(filled.data_dir)],
         capture_output=True,
