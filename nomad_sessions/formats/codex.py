@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,13 @@ def _sniff(path: Path) -> bool:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The rollouts in a folder and below, by their names or what they hold; in Codex's home, those of its sessions."""
+    """The rollouts in a folder and below, by their names or what they hold; in Codex's home, those of its sessions, and
+    what somebody put beside them: its worktrees are whole projects."""
     inner = [folder / name for name in _FOLDERS if (folder / name).is_dir()]
-    for root in inner or [folder]:
-        for path in sorted(root.rglob("*.jsonl*")):
-            if path.is_file() and (path.name.startswith(NAMED) or is_rollout(path)):
-                yield path
+    beside = folder.glob("*.jsonl*") if inner else ()
+    for path in chain(*(sorted(root.rglob("*.jsonl*")) for root in inner or [folder]), sorted(beside)):
+        if path.is_file() and (path.name.startswith(NAMED) or is_rollout(path)):
+            yield path
 
 
 def _home(path: Path) -> Path | None:

@@ -101,6 +101,21 @@ def test_a_thread_that_was_archived_stays_one_session(tmp_path: Path) -> None:
         assert (report.messages.imported, report.messages.unchanged, m.list_sessions("ws").total) == (0, 6, 1)
 
 
+def test_a_rollout_that_lies_beside_the_sessions_comes_in_and_codex_s_own_files_do_not(tmp_path: Path) -> None:
+    home = Path(shutil.copytree(SAMPLES / "sessions", tmp_path / "home" / "sessions")).parent
+    shutil.copy(SAMPLES / "session_index.jsonl", home)
+    (home / "history.jsonl").write_text('{"session_id": "x", "ts": 1767261600, "text": "typed"}\n')
+    moved = next((home / "sessions").rglob(f"*{SECOND}.jsonl"))
+    moved.rename(home / moved.name)
+    torn = home / "rollout-2026-01-01T00-00-00-torn.jsonl"
+    torn.write_text("{")
+    with NativeSessionManager(tmp_path / "data") as m:
+        report = import_history(m, IMPORTER, home, workspace_id="ws")
+        assert report.sessions.imported == 2
+    assert report.skipped == {"no record of a Codex session": 1}
+    assert str(torn) in report.warnings[0]
+
+
 def test_damage_in_the_middle_is_counted_and_what_follows_is_read(tmp_path: Path) -> None:
     w = Rollout(tmp_path)
     for number in range(6):
