@@ -55,11 +55,22 @@ def checked(rest: bytes) -> bytes:
 
 
 def _parse(line: bytes) -> list[Any]:
+    fields: list[Any] = decode(b"[" + _verified(line))
+    return fields
+
+
+def _key(line: bytes) -> str:
+    """The key of a row, which may be long: only that is decoded."""
+    rest = _verified(line)
+    name = rest[1 : rest.find(b'"', 1)]
+    return _parse(line)[0] if b"\\" in name else name.decode("utf-8")
+
+
+def _verified(line: bytes) -> bytes:
     rest = line[_PREFIX:]
     if line[:_PREFIX] != b'["%08x",' % checksum.crc32(rest):
         raise TableDamaged("a row does not match its checksum")
-    fields: list[Any] = decode(b"[" + rest)
-    return fields
+    return rest
 
 
 def rows(fs: FileSystem, fd: int, region: Region) -> list[list[Any]]:
@@ -77,10 +88,10 @@ def lookup(fs: FileSystem, fd: int, region: Region, key: str) -> list[Any] | Non
     """The row of `key` without its checksum, or None."""
     low, high = 0, region.length
     while high - low > _WINDOW:
-        start, end, fields = _row_at(fs, fd, region, (low + high) // 2)
-        found = fields[0]
+        start, end, line = _row_at(fs, fd, region, (low + high) // 2)
+        found = _key(line)
         if found == key:
-            return fields
+            return _parse(line)
         if key < found:
             high = start
         else:
@@ -122,7 +133,7 @@ class Keys:
         """As `lookup_many`, of the one table that this is of."""
         if len(keys) >= _MANY and region.length:
             if self._ends is None:
-                first, last = (_row_at(fs, fd, region, at)[2][0] for at in (0, region.length - 1))
+                first, last = (_key(_row_at(fs, fd, region, at)[2]) for at in (0, region.length - 1))
                 self._ends = first, last
             first, last = self._ends
             keys = [key for key in keys if first <= key <= last]
@@ -146,18 +157,18 @@ def _bisect_lines(data: bytes, key: str) -> list[Any] | None:
     low, high = 0, len(lines)
     while low < high:
         middle = (low + high) // 2
-        fields = _parse(lines[middle])
-        if fields[0] == key:
-            return fields
-        if key < fields[0]:
+        found = _key(lines[middle])
+        if found == key:
+            return _parse(lines[middle])
+        if key < found:
             high = middle
         else:
             low = middle + 1
     return None
 
 
-def _row_at(fs: FileSystem, fd: int, region: Region, position: int) -> tuple[int, int, list[Any]]:
-    """The row that covers `position`: its start, the start of the next one, and its fields."""
+def _row_at(fs: FileSystem, fd: int, region: Region, position: int) -> tuple[int, int, bytes]:
+    """The row that covers `position`: its start, the start of the next one, and its line, which is not verified."""
     window = 512
     while True:
         begin = max(0, position - window)
@@ -167,7 +178,7 @@ def _row_at(fs: FileSystem, fd: int, region: Region, position: int) -> tuple[int
         stop = data.find(b"\n", position - begin)
         if (start or not begin) and (stop >= 0 or end == region.length):
             line = data[start : stop if stop >= 0 else len(data)]
-            return begin + start, begin + start + len(line) + 1, _parse(line.rstrip(b","))
+            return begin + start, begin + start + len(line) + 1, line.rstrip(b",")
         if not begin and end == region.length:
             raise TableDamaged("a table has no row where one should be")
         window *= 8
