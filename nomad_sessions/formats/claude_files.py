@@ -14,6 +14,7 @@ from typing import Any
 from nomad_sessions.formats.claude_messages import TOOL
 from nomad_sessions.formats.jsonl import head, lines
 from nomad_sessions.formats.report import ImportReport
+from nomad_sessions.formats.source import files_below
 from nomad_sessions.formats.values import as_text, mapping, milliseconds, text
 from nomad_sessions.ids import derive_id
 
@@ -46,10 +47,8 @@ def files_in(path: Path, report: ImportReport | None = None) -> tuple[list[Path]
         return [path], {path: sorted(path.with_suffix("").glob(f"{_SIDE}/**/agent-*.jsonl"))}
     mains: list[Path] = []
     agents: dict[Path, list[Path]] = {}
-    for file in sorted(path.rglob("*.jsonl")):
+    for file in files_below(path, "*.jsonl", report):
         below = file.relative_to(path).parts[:-1]
-        if not file.is_file():
-            continue
         if _SIDE not in below:
             mains.append(file)
         elif file.name.startswith("agent-"):

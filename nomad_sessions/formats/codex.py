@@ -23,7 +23,7 @@ from nomad_sessions.formats.codex_packed import PACKED, can_unpack
 from nomad_sessions.formats.codex_rollout import NAMED, TOOL, Head, is_rollout
 from nomad_sessions.formats.jsonl import lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
-from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
+from nomad_sessions.formats.source import Computer, Found, Importer, files_below, stamp_of
 from nomad_sessions.formats.values import text, title_from
 
 __all__ = ["IMPORTER"]
@@ -42,12 +42,13 @@ def _sniff(path: Path) -> bool:
     return any(map(is_rollout, _files(path))) if path.is_dir() else is_rollout(path)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, report: ImportReport | None = None) -> Iterator[Path]:
     """The rollouts in a folder and below, by their names or what they hold; in Codex's home, those of its sessions, and
     what somebody put beside them: its worktrees are whole projects."""
     inner = [folder / name for name in _FOLDERS if (folder / name).is_dir()]
     beside = folder.glob("*.jsonl*") if inner else ()
-    for path in chain(*(sorted(root.rglob("*.jsonl*")) for root in inner or [folder]), sorted(beside)):
+    below = (files_below(root, "*.jsonl*", report) for root in inner or [folder])
+    for path in chain(*below, sorted(beside)):
         if path.is_file() and (path.name.startswith(NAMED) or is_rollout(path)):
             yield path
 
@@ -80,7 +81,7 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
 
 def _heads(path: Path, report: ImportReport) -> Iterator[Head]:
     """The rollouts of a place, one for each thread: a plain one before a compressed one, the first of several."""
-    files = list(_files(path)) if path.is_dir() else [path]
+    files = list(_files(path, report)) if path.is_dir() else [path]
     seen: set[str] = set()
     for file in sorted(files, key=lambda each: each.suffix == PACKED):
         if file.suffix == PACKED and file.with_suffix("").is_file():

@@ -20,7 +20,7 @@ from nomad_sessions.formats.gemini_messages import SPOKEN, TOOL, messages_of
 from nomad_sessions.formats.holding import holder
 from nomad_sessions.formats.jsonl import Line, first_record, lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
-from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
+from nomad_sessions.formats.source import Computer, Found, Importer, files_below, stamp_of
 from nomad_sessions.formats.values import as_text, mapping, milliseconds, text, title_from
 from nomad_sessions.ids import derive_id
 from nomad_sessions.storage.codec import decode
@@ -50,15 +50,15 @@ def _sniff(path: Path) -> bool:
     return begin.lstrip()[:1] == b"{" and b'"sessionId"' in begin and b'"projectHash"' in begin
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*.json*")):
-        if "chats" in path.parts and path.suffix in (".json", ".jsonl") and path.is_file():
+def _files(folder: Path, report: ImportReport | None = None) -> Iterator[Path]:
+    for path in files_below(folder, "*.json*", report):
+        if "chats" in path.parts and path.suffix in (".json", ".jsonl"):
             yield path
 
 
 def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
     families: dict[Path, dict[str, str]] = {}
-    for file in _files(path) if path.is_dir() else [path]:
+    for file in _files(path, report) if path.is_dir() else [path]:
         if path.is_dir() and not _sniff(file):
             report.skip(str(file), "no chat of Gemini CLI's")
             continue

@@ -26,7 +26,7 @@ from nomad_sessions.formats import verbatim
 from nomad_sessions.formats.holding import LARGE, holder
 from nomad_sessions.formats.jsonl import first_record, lines
 from nomad_sessions.formats.report import ImportReport, ParsedSession
-from nomad_sessions.formats.source import Computer, Found, Importer, stamp_of
+from nomad_sessions.formats.source import Computer, Found, Importer, files_below, stamp_of
 from nomad_sessions.formats.values import (
     as_json,
     as_text,
@@ -58,12 +58,8 @@ def _locate(computer: Computer) -> list[Path]:
 
 def _sniff(path: Path) -> bool:
     if path.is_dir():
-        return any(_header(file) is not None for file in _files(path))
+        return any(_header(file) is not None for file in files_below(path, "*.jsonl"))
     return path.suffix == ".jsonl" and _header(path) is not None
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*.jsonl")) if path.is_file())
 
 
 def _header(path: Path) -> Mapping[str, Any] | None:
@@ -74,7 +70,7 @@ def _header(path: Path) -> Mapping[str, Any] | None:
 
 
 def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
-    for file in _files(path) if path.is_dir() else [path]:
+    for file in files_below(path, "*.jsonl", report) if path.is_dir() else [path]:
         header = _header(file)
         if header is None:
             report.skip(str(file), "no header of a pi session")

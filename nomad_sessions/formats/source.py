@@ -6,6 +6,7 @@ report, with its place. Adding one: a module with an `IMPORTER`, and a line in `
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 
-__all__ = ["Computer", "Found", "Importer", "Original", "stamp_of"]
+__all__ = ["Computer", "Found", "Importer", "Original", "files_below", "stamp_of"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,42 @@ class Importer:
     sniff: Callable[[Path], bool]
     sessions: Callable[[Path, ImportReport], Iterator[Found]]
     lacks: str = ""
+
+
+def files_below(folder: Path, pattern: str, report: ImportReport | None = None) -> list[Path]:
+    """The files below a folder whose names match, sorted. With a report, which gets the folders that cannot be read,
+    also those behind links that stand right in it, as a project may; further down no link is followed."""
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+
+    def refused(error: OSError) -> None:
+        if report is not None:
+            report.skip(str(error.filename), f"the folder cannot be read: {error.strerror}")
+
+    def walk(root: Path) -> None:
+        for place, folders, files in os.walk(root, onerror=refused):
+            here = _identity(place)
+            if here in seen:
+                folders.clear()
+                continue
+            seen.add(here)
+            found.extend(Path(place, name) for name in fnmatch.filter(files, pattern))
+            if report is not None and place == str(folder):
+                links.extend(each for name in folders if (each := Path(place, name)).is_symlink())
+
+    links: list[Path] = []
+    walk(folder)
+    for link in sorted(links):
+        walk(link)
+    return sorted(path for path in found if path.is_file())
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    try:
+        stat = os.stat(folder)
+    except OSError:  # It is gone; what was in it says so when it is read.
+        return 0, 0
+    return stat.st_dev, stat.st_ino
 
 
 def stamp_of(*paths: Path) -> str:

@@ -6,6 +6,7 @@ They mount in the mount namespace of their zygote, which ends with it: nothing c
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from nomad_sessions import CrossDeviceError, DiskFullError, NativeSessionManager, NomadSessionsError, StoreReadOnlyError
+from nomad_sessions.formats import import_history
+from nomad_sessions.formats.claude import IMPORTER
 from nomad_sessions.search import Searcher
 from tests.faults.jobs import live, manager_in, tree
 from tests.support.lives import LIFE, WS, Step, perform, state_of
@@ -28,6 +31,7 @@ __all__ = [
     "on_a_read_only_mount",
     "searched_on_a_read_only_mount",
     "unreadable",
+    "unreadable_project",
 ]
 
 _LARGE = 1 << 20
@@ -281,3 +285,19 @@ def unreadable(emit: Emit, folder: str) -> None:
         except PermissionError:
             found[name] = "PermissionError"
     emit(found)
+
+
+def unreadable_project(emit: Emit, folder: str) -> None:
+    """A history of which one project may not be read."""
+    for name in ("mine", "theirs"):
+        (project := Path(folder, "projects", name)).mkdir(parents=True)
+        said = {"type": "user", "uuid": name, "parentUuid": None, "message": {"role": "user", "content": "hello"}}
+        record = {**said, "timestamp": "2026-01-01T10:00:00.000Z", "cwd": folder, "sessionId": name}
+        (project / f"{name}.jsonl").write_text(json.dumps(record) + "\n")
+    Path(folder, "data").mkdir()
+    Path(folder, "data").chmod(0o777)
+    Path(folder, "projects", "theirs").chmod(0o700)
+    become_nobody()
+    with NativeSessionManager(f"{folder}/data") as manager:
+        report = import_history(manager, IMPORTER, Path(folder, "projects"), workspace_id=WS)
+    emit({"imported": report.sessions.imported, "skipped": report.skipped, "warnings": report.warnings})

@@ -38,6 +38,13 @@ def test_a_store_that_may_not_be_read_is_an_error_and_never_an_empty_one(mountin
     assert found == dict.fromkeys(("list_sessions", "get_session", "add"), "PermissionError")
 
 
+def test_a_project_that_may_not_be_read_is_in_the_report_of_an_import(mounting: Zygote, tmp_path: Path) -> None:
+    (found,) = mounting.run(places.unreadable_project, folder=str(reachable(tmp_path))).well()
+    assert found["imported"] == 1
+    assert found["skipped"] == {"the folder cannot be read: Permission denied": 1}
+    assert found["warnings"][0].startswith(f"{tmp_path}/projects/theirs: ")
+
+
 def reachable(folder: Path) -> Path:
     """Everybody may walk to it: pytest's own folders are the owner's alone."""
     top = Path(tempfile.gettempdir()).resolve()
