@@ -211,6 +211,8 @@ def _bring_changes(
     """Changes the messages that are here and are another in the source; gives those that are to be added."""
     there = {} if before is None else _stored_marks(tx, workspace_id, parsed.session["id"])
     new, changed = _new_and_changed(parsed, there, report, keep=keep)
+    if before is not None and keep:
+        _warn_of_others(parsed, there, mark_of(before).get("source"), report)
     for message in changed:
         # Parts that the source no longer has go: a new text would have no place among them.
         tx.update_message(workspace_id, message["id"], {"parts": None, **changeable(message)})
@@ -277,6 +279,19 @@ def _new_and_changed(
     report.messages.unchanged += len(kept) - len(new) - len(changed)
     _keep(parsed, kept)
     return new, changed
+
+
+def _warn_of_others(
+    parsed: ParsedSession, there: Mapping[str, Mapping[str, Any]], source: Any, report: ImportReport
+) -> None:
+    """Says how many messages are kept as they are here though this source says otherwise: they are not what it has."""
+    known = ((mark_of(message), there.get(message["id"])) for message in parsed.messages)
+    others = sum(mark.get("digest") != before.get("digest") for mark, before in known if before is not None)
+    if others:
+        text = (
+            f"{others} messages are here otherwise, as {as_text(source)} has them, and stay so: this source is no newer"
+        )
+        report.warn(f"session {parsed.session['id']!r}", text)
 
 
 def _check(message: Mapping[str, Any]) -> None:

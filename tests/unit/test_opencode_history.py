@@ -272,6 +272,21 @@ def test_what_an_older_source_alone_has_is_added_to_what_is_here(
     assert session.updated_at == value["info"]["time"]["updated"]
 
 
+def test_of_a_sanitized_export_and_the_real_one_the_first_stays_and_the_other_is_told(
+    m: NativeSessionManager, data: Path
+) -> None:
+    name = "ses_46328704fffeh9UDkyYzKqT7v5"
+    real, sanitized = (data / "export" / f"{prefix}{name}.json" for prefix in ("", "sanitized-"))
+    for workspace_id, first, other in (("one", sanitized, real), ("two", real, sanitized)):
+        import_file(m, workspace_id, first)
+        before = contents(m)
+        report = import_file(m, workspace_id, other)
+        assert contents(m) == before
+        (warning,) = report.warnings
+        assert f"18 messages are here otherwise, as {first} has them" in warning
+        assert import_file(m, workspace_id, first).warnings == []
+
+
 def test_a_child_is_linked_to_its_parent_as_a_sub_agent(m: NativeSessionManager, home: Path) -> None:
     import_history(m, IMPORTER, home, workspace_id="ws")
     child = m.get_session("ws", "ses_4434cefb9ffepd19Zif3am151h")
