@@ -11,7 +11,6 @@ may stand for several segments before its own, as in the levels of an LSM tree, 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 from collections.abc import Iterable
@@ -30,6 +29,7 @@ from nomad_sessions.storage.table import Region
 __all__ = ["Journal", "Sealed", "TablesDamaged"]
 
 _LOG = logging.getLogger("nomad_sessions")
+_ENDING = 64  # Bytes before `end`.
 
 
 class Journal:
@@ -57,6 +57,7 @@ class Journal:
         self._last_sealed: tuple[Segment, int] | None = None
         self.unfinished = self._hinted = False
         self.overtaken: dict[str, Any] | None = None
+        self._ending = b""
 
     def first_seqs(self) -> list[int]:
         """The first seq of each segment in the folder, ascending; other files there are left alone."""
@@ -66,8 +67,13 @@ class Journal:
         """The open segment that starts with this seq; stays open until `close`, also after its file is pruned."""
         segment = self._open.get(first_seq)
         if segment is None:
-            segment = self._open[first_seq] = self._open_segment(first_seq)
+            segment = self._open[first_seq] = Segment.open_as_may_be(self._fs, self.folder, first_seq)
         return segment
+
+    def id_at(self, seq: int) -> str:
+        """The id of the change with this seq; see `Segment.id_of`."""
+        below = [first for first in self.first_seqs() if first <= seq]
+        return self.segment(below[-1]).id_of(seq) if below else ""
 
     def close(self) -> None:
         """Closes every segment."""
@@ -211,7 +217,8 @@ class Journal:
             self.torn = 0
             self._confirm()
             return []
-        if not self.end:
+        before = self._fs.pread(self.live.fd, len(self._ending), self.end - len(self._ending))
+        if not self.end or before != self._ending:  # A backup may have been put back into the same file.
             return None
         scan = self.live.scan(self.end, self.last_seq + 1)
         if scan.seal is not None:
@@ -235,6 +242,7 @@ class Journal:
         self.live = segment
         self.live_first = segment.first_seq
         self.end, self.torn, self.found = scan.end, scan.torn, scan.end
+        self._ending = self._fs.pread(segment.fd, min(_ENDING, self.end), max(0, self.end - _ENDING))
         self.durable = max(self.durable, scan.durable)
         self.told = max(self.told, scan.durable)
         self.unfinished = self.end <= len(header(segment.first_seq)) or not segment.writable or self._hinted
@@ -268,23 +276,24 @@ class Journal:
         assert live is not None, "prepare() comes first"
         if (size := self._fs.fstat(live.fd).size) != start:
             raise live.changed_unlocked(start, size)
-        end, rest, coming = start, iter(pieces), b""
+        end, rest, coming, ending = start, iter(pieces), b"", self._ending
         try:
             coming = next(rest, b"")
             while coming:
                 data, coming = coming, next(rest, b"")
                 end += len(data)
                 self._fs.pwrite_all(live.fd, data, end - len(data))
+                ending = (ending + data[-_ENDING:])[-_ENDING:]
         except BaseException as error:
             self.torn, self.told = end - start, 0
             if not (coming or isinstance(error, Exception)) and start < end == self._fs.fstat(live.fd).size:
-                self.end, self.torn, self.appended = end, 0, self.appended + 1
+                self.end, self.torn, self.appended, self._ending = end, 0, self.appended + 1, b""
                 raise
             with contextlib.suppress(OSError):
                 self._fs.truncate(live.fd, start)
                 self.torn = 0
             raise
-        self.end, self.appended = end, self.appended + 1
+        self.end, self.appended, self._ending = end, self.appended + 1, ending
         return start
 
     def rotate(self, tables: dict[str, list[list[Any]]], covers: list[int], note: dict[str, Any]) -> Sealed:
@@ -367,6 +376,7 @@ class Journal:
             self._fs.sync_dir(self.folder)
         self.live, self.live_first, self.unfinished = segment, first_seq, False
         self.end = self.durable = self.found = len(line)
+        self._ending = line[-_ENDING:]
         self.torn = self.told = 0
 
     def _reopen(self, live: Segment) -> None:
@@ -383,16 +393,6 @@ class Journal:
         with syncing(live.path):
             self._fs.datasync(live.fd)
         self.torn, self.durable = 0, self.end
-
-    def _open_segment(self, first_seq: int) -> Segment:
-        try:
-            return Segment.open(self._fs, self.folder, first_seq, writable=True)
-        except PermissionError:
-            return Segment.open(self._fs, self.folder, first_seq, writable=False)
-        except OSError as error:
-            if error.errno != errno.EROFS:
-                raise
-            return Segment.open(self._fs, self.folder, first_seq, writable=False)
 
 
 def _last(scan: Scan) -> int:

@@ -12,14 +12,17 @@ corruption; the difference is told by what later valid records knew to be durabl
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat as stat_bits
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from nomad_sessions.errors import JournalCorruptError, UnsupportedFormatError
 from nomad_sessions.storage._os import FileStat, FileSystem
-from nomad_sessions.storage.codec import FRAME_START, decode, encode, frame, unframe
+from nomad_sessions.storage.codec import FRAME_PREFIX_LENGTH, FRAME_START, decode, encode, frame, is_framed, unframe
 from nomad_sessions.storage.table import Region
 
 __all__ = ["JOURNAL_VERSION", "Entry", "Scan", "Seal", "Segment", "first_seq_of", "header", "name_of"]
@@ -28,6 +31,8 @@ JOURNAL_VERSION = 1
 _DIGITS = 16
 _NAME = re.compile(rf"[0-9]{{{_DIGITS}}}\.jsonl")
 _TAIL = 512
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_SEAMS = 32  # Places in a damaged line that are looked at: each is tried with each after it.
 
 
 class Entry(NamedTuple):
@@ -90,6 +95,16 @@ class Segment:
         self.fd = fd
         self.identity = (stat.dev, stat.ino)
         self.writable = writable
+
+    @classmethod
+    def open_as_may_be(cls, fs: FileSystem, folder: str, first_seq: int) -> Segment:
+        """Opens an existing segment, for reading only where that is all one may."""
+        try:
+            return cls.open(fs, folder, first_seq, writable=True)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            return cls.open(fs, folder, first_seq, writable=False)
 
     @classmethod
     def open(cls, fs: FileSystem, folder: str, first_seq: int, *, writable: bool) -> Segment:
@@ -167,6 +182,21 @@ class Segment:
         body = unframe(tail[tail.rfind(b"\n", 0, -1) + 1 :])
         return None if body is None or not body.startswith(b'{"seal":') else _seal(decode(body))
 
+    def id_of(self, seq: int) -> str:
+        """The id of the record with this seq, or, where a seal ends with it, of the last one that has an id; "" where
+        that cannot be told. Cost: the seal, else the bytes of the segment."""
+        seal = self.seal()
+        if seal is not None and seal.last_seq == seq:
+            return str(seal.note.get("lastId", ""))
+        data = self.fs.pread(self.fd, self.fs.fstat(self.fd).size, 0)
+        at = data.find(mark := b'","seq":%d,' % seq)
+        while at >= 0:
+            start, stop = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+            if at + 2 == start + FRAME_PREFIX_LENGTH and stop > 0 and is_framed(data, start, stop):
+                return str(self.record(start, stop - start).get("id", ""))
+            at = data.find(mark, at + 1)
+        return ""
+
     def salvage(self) -> tuple[list[Entry], list[tuple[int, int]]]:
         """Every intact record of the file, and the places (offset, length) of what is damaged between them."""
         keep: list[Entry] = []
@@ -190,16 +220,39 @@ def _salvage(data: bytes, keep: list[Entry], skipped: list[tuple[int, int]]) -> 
     while at < len(data):
         stop = data.find(b"\n", at)
         stop = len(data) if stop < 0 else stop
-        body = unframe(data[at:stop])
-        record = decode(body) if body is not None else None
+        start, end = _intact_in(data, at, stop)
+        if start > at:
+            skipped.append((at, start - at))
         after = stop + 1
-        if record is None:
-            skipped.append((at, min(after, len(data)) - at))
-        elif "tables" in record:
-            after += int(record["tables"])
-        elif "seq" in record:
-            keep.append(Entry(record, at, after - at))
+        if end:
+            # Where the newline is damaged, the line is as long as what is intact of it.
+            record = decode(b"{" + data[start + FRAME_PREFIX_LENGTH : end])
+            after = end + 1
+            if "tables" in record:
+                after += int(record["tables"])
+            elif "seq" in record:
+                keep.append(Entry(record, start, end - start + (end == stop)))
         at = after
+
+
+def _intact_in(data: bytes, start: int, stop: int) -> tuple[int, int]:
+    """From where to where in a line, which ends at `stop`, the first intact one is: all of it, or, where a newline was
+    damaged, one of those that it seems to be. Where there is none, its end, with the newline, and 0."""
+    if is_framed(data, start, stop):
+        return start, stop
+    starts = list(islice(_places(data, start, stop), _SEAMS))
+    for number, begin in enumerate(starts):
+        for end in (*(each - 1 for each in starts[number + 1 :]), stop):
+            if is_framed(data, begin, end):
+                return begin, end
+    return min(stop + 1, len(data)), 0
+
+
+def _places(data: bytes, start: int, stop: int) -> Iterator[int]:
+    at = data.find(FRAME_START, start, stop)
+    while at >= 0:
+        yield at
+        at = data.find(FRAME_START, at + 1, stop)
 
 
 def _seal(body: Any) -> Seal:

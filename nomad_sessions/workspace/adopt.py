@@ -13,8 +13,10 @@ newest `SPENT` of these stay. Nothing else is ever removed. Verified by `tests/u
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from nomad_sessions.errors import SnapshotUnreadableError
@@ -29,7 +31,7 @@ from nomad_sessions.workspace.state import WORKSPACE, Body, Ref, Span
 from nomad_sessions.workspace.taken import took_all
 from nomad_sessions.workspace.view import View
 
-__all__ = ["SPENT", "Given", "absorb_foreign", "forget_spent", "is_merged", "merge_foreign"]
+__all__ = ["SPENT", "Given", "absorb_foreign", "forget_spent", "is_merged", "merge_foreign", "take"]
 
 _LOG = logging.getLogger("nomad_sessions")
 SPENT = 5
@@ -67,9 +69,10 @@ class Given:
 def merge_foreign(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> list[Body]:
     """The changes that bring the foreign file's into ours, with the mark that it has been merged; the file, and what
     the merge displaces, are in quarantine on return. Nothing where it had been merged before. Under the lock."""
-    if is_merged(view, foreign):
-        return []
-    merged, problems, theirs, known = _merge(fs, folder, view, foreign)
+    with _previous_is_read(folder):
+        if is_merged(view, foreign):
+            return []
+        merged, problems, theirs, known = _merge(fs, folder, view, foreign)
     for problem in problems:
         _LOG.warning("%s/%s: %s", folder, SNAPSHOT, problem)
     if merged.displaced:
@@ -104,15 +107,30 @@ def forget_spent(fs: FileSystem, folder: str, view: View) -> None:
 
 def absorb_foreign(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> bool:
     """Applies the merge to a view only; whether there was anything to apply. Changes no file."""
-    if is_merged(view, foreign):
-        return False
-    merged = _merge(fs, folder, view, foreign).merged
-    for change in merged.changes:
+    with _previous_is_read(folder):
+        if is_merged(view, foreign):
+            return False
+        changes = _merge(fs, folder, view, foreign).merged.changes
+        take(view, changes)
+    return bool(changes)
+
+
+def take(view: View, changes: list[Body]) -> None:
+    """Applies changes that lie nowhere yet to a view only."""
+    for change in changes:
         record = {"seq": view.seq + 1, "id": view.last_id, "ts": 0, "durable": 0, **change}
         # Loaded before: what is loaded later is built from the files, and this change is in none.
         view.session(record["sessionId"])
         view.take(record, Ref(Given(record), 0, 0))
-    return bool(merged.changes)
+
+
+@contextlib.contextmanager
+def _previous_is_read(folder: str) -> Iterator[None]:
+    """Beside another program's file, what is ours starts from `.prev`: that does not match its index."""
+    try:
+        yield
+    except SnapshotChanged as error:
+        raise SnapshotUnreadableError(path=f"{folder}/{PREVIOUS}", reason=str(error)) from error
 
 
 def is_merged(view: View, foreign: ForeignFile) -> bool:
@@ -132,17 +150,17 @@ def _files(view: View) -> dict[str, str]:
 
 def _merge(fs: FileSystem, folder: str, view: View, foreign: ForeignFile) -> _Outcome:
     theirs, problems = normalise(foreign.data)
-    theirs = theirs._replace(partial=foreign.in_place)
     # Who has seen more than there is has seen another store (one that was put back, say), and nothing of this one.
     seq = foreign.seq if foreign.seq is not None and foreign.seq <= view.seq else None
-    try:
-        seen = past(fs, folder, seq) if seq is not None else None
-        if seen is not None and foreign.last_id is not None and seen.last_id != foreign.last_id:
-            seq, seen = None, None  # Theirs was the last change of another store.
+    seen = past(fs, folder, seq) if seq is not None else None
+    if seen is not None and foreign.last_id is not None and seen.last_id != foreign.last_id:
+        seq, seen = None, None  # Theirs was the last change of another store.
+    stranger = foreign.stranger or (seq is None and foreign.seq is not None)
+    theirs = theirs._replace(partial=foreign.in_place, stranger=stranger)
+    base: Content | None = None
+    with contextlib.suppress(SnapshotChanged):  # Damaged: as where it cannot be rebuilt.
         base = content_of(seen) if seen is not None else None
-        ours = content_of(view)
-    except SnapshotChanged as error:
-        raise SnapshotUnreadableError(path=f"{folder}/{PREVIOUS}", reason=str(error)) from error
+    ours = content_of(view)
     last = _last(fs, folder, view, foreign.seq)
     merged = merge(base, ours, theirs, seq=seq, deleted=view.tombstones(), last=last)
     return _Outcome(merged, problems, theirs, [ours, *(each for each in (base, last) if each is not None)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import stat as stat_bits
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ __all__ = [
     "Replaced",
     "ensure_previous",
     "is_first",
+    "keep_newer_previous",
     "prepare_previous",
     "refuse_target",
     "remove_stale",
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 
+_LOG = logging.getLogger("nomad_sessions")
 PREPARED = f"{{}}/{PREVIOUS}{TEMPORARY[0]}"
 """Where a `.prev` of a folder is made, before it has its name."""
 _CHUNK = 1 << 20
@@ -108,6 +111,18 @@ def _items(state: SessionState, created: dict[str, int]) -> Iterator[Item]:
         since = message.created if message.created is not None else created[message_id]
         line = message.json(name + b":")
         yield message_id, name, line_of(name, encode(message.body())) if line is None else line, since
+
+
+def keep_newer_previous(fs: FileSystem, folder: str, seq: int) -> None:
+    """Keeps a `.prev` that has more than a view of this seq: where both others were put back from a backup, it alone
+    has what was written since, and is about to be replaced."""
+    previous = Snapshot.open(fs, f"{folder}/{PREVIOUS}")
+    if previous is None:
+        return
+    previous.close()
+    if previous.seq > seq:
+        kept = quarantine.keep(fs, folder, f"{PREVIOUS}.newer", read_whole(fs, previous.path))
+        _LOG.warning("%s: has changes up to %d, the rest up to %d: kept in %s", previous.path, previous.seq, seq, kept)
 
 
 def refuse_target(fs: FileSystem, folder: str) -> None:

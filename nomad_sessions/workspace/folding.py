@@ -243,6 +243,7 @@ class Folding:
         if opened.unreadable is not None and not is_left_alone(opened.seen, workspace.now()):
             raise SnapshotUnreadableError(path=f"{folder}/{SNAPSHOT}", reason=opened.unreadable)
         checkpoint.remove_stale(fs, folder)
+        checkpoint.keep_newer_previous(fs, folder, view.seq)
         if view.pending_bytes + (opened.seen[2] if opened.seen is not None else 0) >= FLOOR:
             checksum.hurry()
         made = [f"{folder}/{SNAPSHOT}.{os.getpid()}.tmp"]

@@ -31,7 +31,7 @@ class Content(NamedTuple):
 
     What is not there was deleted, but for what could not be read: `unread` has ids of records that are none, and the
     names of whole tables; `unordered` sessions whose `messageIds` are no list. With `partial` absence says nothing at
-    all, and neither does an order: a damaged file of ours looks like that.
+    all, and neither does an order: a damaged file of ours looks like that. A `stranger`'s seqs are of another store.
     """
 
     sessions: dict[str, Body]
@@ -44,6 +44,7 @@ class Content(NamedTuple):
     unread: frozenset[str] = frozenset()
     unordered: frozenset[str] = frozenset()
     partial: bool = False
+    stranger: bool = False
 
 
 class ForeignFile(NamedTuple):

@@ -226,7 +226,7 @@ class _Merge:
         was = self._before(kind, identifier, theirs)
         if was is None:
             rev = theirs.get("rev")
-            if rev is not None and rev == self.ours.rev.get(identifier):
+            if rev is not None and rev == self.ours.rev.get(identifier) and not self.theirs.stranger:
                 return other  # As we wrote it, so that all that differs is theirs.
             if not same(_timeless(mine), _timeless(other)):
                 self._displace("changed by another program; ours was kept", kind, identifier, other)

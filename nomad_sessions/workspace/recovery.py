@@ -13,15 +13,17 @@ import math
 import os
 import re
 import stat as stat_bits
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from nomad_sessions.errors import JournalGapError, SnapshotUnreadableError
+from nomad_sessions.errors import JournalCorruptError, JournalGapError, SnapshotUnreadableError
 from nomad_sessions.storage._os import FileStat, FileSystem
 from nomad_sessions.storage.codec import decode
 from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.segment import Entry
-from nomad_sessions.storage.snapshot import Snapshot
+from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace.foreign import ForeignFile
+from nomad_sessions.workspace.state import WORKSPACE, Body
 from nomad_sessions.workspace.view import View
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "identity",
     "is_cut_short",
     "is_left_alone",
+    "is_of_another_store",
     "load",
     "parse",
     "past",
@@ -119,7 +122,7 @@ def past(fs: FileSystem, folder: str, seq: int) -> View | None:
         journal = Journal(fs, folder, trust_tables=False)
         try:
             sealed, entries = journal.load(base.seq if base is not None else 0)
-        except JournalGapError:
+        except (JournalGapError, JournalCorruptError):
             continue
         if journal.last_seq >= seq:
             return View(base, journal, sealed, entries, limit=seq)
@@ -153,7 +156,7 @@ def _load(fs: FileSystem, folder: str, distrust: bool, trust_tables: bool) -> Op
         else:
             if is_cut_short(snapshot, journal):
                 _LOG.warning("%s: the journal that this snapshot knows of is missing; going on without it", folder)
-            stranger = _is_of_another_store(snapshot, journal, entries)
+            stranger = is_of_another_store(snapshot, journal, entries, last=journal.overtaken)
             if not stranger:
                 return Opened(View(snapshot, journal, sealed, entries), identity(snapshot.stat), None, None)
             _LOG.warning("%s: this snapshot is of another store than the journal: what it has is merged", folder)
@@ -189,16 +192,40 @@ def is_cut_short(snapshot: Snapshot, journal: Journal) -> bool:
     return bool(hint) and journal.live is None and not any(first >= hint for first in journal.first_seqs())
 
 
-def _is_of_another_store(snapshot: Snapshot, journal: Journal, entries: list[Entry]) -> bool:
+def is_of_another_store(
+    snapshot: Snapshot, journal: Journal, entries: Sequence[Entry] = (), *, last: Body | None = None
+) -> bool:
     """Whether the journal says that the snapshot is of another store: by the id of the change that both should have
-    last, or because the journal's last change is newer than the snapshot's, whose number is higher."""
-    last = snapshot.head.get("lastId")
-    if not last:
+    last, or because the journal's last change is newer than the snapshot's, whose number is higher, or is not in it.
+    `entries` are those of the live segment, or `last` is the last record that has an id, as far as they have been read.
+    """
+    known = snapshot.head.get("lastId")
+    if not known:
         return False
-    if journal.overtaken is not None:
-        return bool(journal.overtaken.get("id", "") > last)
+    if last is not None and last["seq"] < snapshot.seq:
+        return bool(last.get("id", "") > known) or _lacks(snapshot, last)
+    if not entries or snapshot.seq < journal.live_first:
+        return bool((journal.id_at(snapshot.seq) or known) != known)
     ids = (each.record["id"] for each in entries if each.record["seq"] == snapshot.seq and "id" in each.record)
-    return bool(next(ids, last) != last)
+    return bool(next(ids, known) != known)
+
+
+def _lacks(snapshot: Snapshot, record: Body) -> bool:
+    """Whether what a record is about is neither in a snapshot nor among what was deleted."""
+    session_id = record.get("sessionId", WORKSPACE)
+    if session_id == WORKSPACE:
+        return False
+    try:
+        if record.get("type") in ("message.added", "message.merged") and snapshot.item(record["messageId"]) is not None:
+            return False
+        gone = {row[0] for row in snapshot.table("tombstones")}
+        if session_id in gone:
+            return False
+        if record.get("type") in ("message.added", "message.merged"):
+            return record["messageId"] not in gone
+        return snapshot.group(session_id) is None
+    except SnapshotChanged:  # Found, and said, where it is read.
+        return False
 
 
 def _is_ours(fs: FileSystem, path: str) -> bool:
@@ -226,6 +253,13 @@ def _without_snapshot(fs: FileSystem, folder: str, journal: Journal, found: Fore
     if previous is None and firsts and firsts[0] != 1:
         raise SnapshotUnreadableError(path=path, reason=f"{reason}, and the journal begins at seq {firsts[0]}")
     sealed, entries = journal.load(previous.seq if previous is not None else 0)
+    if previous is not None and found is None and firsts and journal.live is None:
+        # A seal comes before its successor, but not when the snapshot goes: what was written since went with both.
+        raise SnapshotUnreadableError(path=path, reason=f"{reason}, and the journal ends with a sealed segment")
+    told = Snapshot.open(fs, path) if isinstance(found, str) else None
+    if told is not None and told.seq > journal.last_seq:
+        reason = f"{reason}; by its index it has {told.seq} changes, of which the journal ends with {journal.last_seq}"
+        raise SnapshotUnreadableError(path=path, reason=reason)
     view = View(previous, journal, sealed, entries)
     if not view.seq and (isinstance(found, str) or fs.stat(f"{folder}/{PREVIOUS}") is not None):
         # There was something: a journal that was emptied must not pass for one that was just begun.

@@ -13,11 +13,12 @@ from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.segment import Entry, name_of
 from nomad_sessions.storage.snapshot import Snapshot, SnapshotChanged
 from nomad_sessions.workspace import checkpoint
-from nomad_sessions.workspace.adopt import Given
+from nomad_sessions.workspace.adopt import Given, merge_foreign, take
 from nomad_sessions.workspace.archive import carry_over, mend
 from nomad_sessions.workspace.check import CheckReport, check_workspace
 from nomad_sessions.workspace.faults import translated
-from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, identity, parse
+from nomad_sessions.workspace.foreign import ForeignFile
+from nomad_sessions.workspace.recovery import PREVIOUS, SNAPSHOT, identity, is_of_another_store, parse
 from nomad_sessions.workspace.state import WORKSPACE, Body, Ref
 from nomad_sessions.workspace.store import Workspace
 from nomad_sessions.workspace.view import View
@@ -25,6 +26,7 @@ from nomad_sessions.workspace.view import View
 __all__ = ["RepairReport", "repair_workspace"]
 
 
+_PASSES = 2  # What is damaged in a journal may be seen only once it can be opened again.
 # Records that change a session, and so say that there was one.
 _OF_SESSIONS = ("message.added", "message.merged", "message.updated", "session.updated", "session.reverted")
 
@@ -51,12 +53,17 @@ def repair_workspace(fs: FileSystem, workspace: Workspace, *, drop_corrupt: bool
     actions: list[str] = []
     if before.ok and not before.torn:
         return RepairReport(actions, before, before)
-    with workspace.locked(), workspace.guarded(), translated(folder):
-        checkpoint.remove_stale(fs, folder)
-        actions += _mend_events(fs, folder, before, drop_corrupt=drop_corrupt)
-        if before.torn or any(not problem.kind.startswith("events") for problem in before.problems):
-            actions += _mend_state(fs, workspace, before, drop_corrupt=drop_corrupt)
-    return RepairReport(actions, before, check_workspace(fs, folder))
+    after = before
+    for _ in range(_PASSES):
+        with workspace.locked(), workspace.guarded(), translated(folder):
+            checkpoint.remove_stale(fs, folder)
+            actions += _mend_events(fs, folder, after, drop_corrupt=drop_corrupt)
+            if after.torn or any(not problem.kind.startswith("events") for problem in after.problems):
+                actions += _mend_state(fs, workspace, after, drop_corrupt=drop_corrupt)
+        after = check_workspace(fs, folder)
+        if not any(problem.kind.startswith("journal") for problem in after.problems):
+            break
+    return RepairReport(actions, before, after)
 
 
 def _mend_state(fs: FileSystem, workspace: Workspace, before: CheckReport, *, drop_corrupt: bool) -> list[str]:
@@ -64,7 +71,12 @@ def _mend_state(fs: FileSystem, workspace: Workspace, before: CheckReport, *, dr
     damaged = any(problem.kind.startswith(("journal", "unreadable")) for problem in before.problems)
     if damaged and (drop_corrupt or _is_below_snapshot(fs, workspace.folder)):
         return _rebuild(fs, workspace)
-    actions = _refold(fs, workspace)
+    try:
+        actions = _refold(fs, workspace)
+    except CorruptionError:
+        if not drop_corrupt:
+            raise
+        return _rebuild(fs, workspace)
     if damaged:
         # All that they say was read, from lines that are intact or from the snapshot above them.
         actions += _retire(fs, workspace, workspace.current().seq)
@@ -74,19 +86,44 @@ def _mend_state(fs: FileSystem, workspace: Workspace, before: CheckReport, *, dr
 
 def _is_below_snapshot(fs: FileSystem, folder: str) -> bool:
     """Whether all records that an intact snapshot has not can be read: then it has what the damaged ones said."""
-    path = f"{folder}/{SNAPSHOT}"
-    base = Snapshot.intact(fs, path)
-    stat = fs.stat(path) if base is None else None
-    if base is None and (stat is None or isinstance(parse(read_whole(fs, path), stat), str)):
-        base = Snapshot.intact(fs, f"{folder}/{PREVIOUS}")  # What another program wrote is not to be passed over.
-    if base is None:
-        return False
-    base.close()
     journal = Journal(fs, folder)
     try:
-        return _has_all_above(journal, base.seq)
+        base = _newest(fs, folder, journal)
+        return base is not None and _has_all_above(journal, base.seq)
     finally:
         journal.close()
+
+
+def _newest(fs: FileSystem, folder: str, journal: Journal) -> Snapshot | None:
+    """The newest snapshot that is intact, and of the store that the journal is of."""
+    last = next((each for first in reversed(journal.first_seqs()) if (each := _last_named(journal, first))), None)
+    ours = []
+    for name in (SNAPSHOT, PREVIOUS):
+        found = Snapshot.intact(fs, f"{folder}/{name}")
+        if found is not None and not is_of_another_store(found, journal, last=last):
+            ours.append(found)
+    return max(ours, key=lambda each: each.seq, default=None)
+
+
+def _last_named(journal: Journal, first: int) -> Body | None:
+    """The last intact record of a segment that has an id."""
+    entries = journal.segment(first).salvage()[0]
+    return next((entry.record for entry in reversed(entries) if "id" in entry.record), None)
+
+
+def _foreign(fs: FileSystem, folder: str, base: Snapshot | None) -> ForeignFile | None:
+    """What another program wrote into `sessions.json`, or what a snapshot of another store has there."""
+    path = f"{folder}/{SNAPSHOT}"
+    stat = fs.stat(path)
+    if stat is None or (base is not None and base.path == path):
+        return None
+    found = parse(read_whole(fs, path), stat)
+    snapshot = Snapshot.open(fs, path)
+    if not isinstance(found, ForeignFile) or snapshot is None:
+        return found if isinstance(found, ForeignFile) else None
+    # By its index it is a snapshot: another store's, where it is intact, else ours, of which the journal has all.
+    snapshot.close()
+    return found._replace(stranger=True) if Snapshot.intact(fs, path) is not None else None
 
 
 def _has_all_above(journal: Journal, seq: int) -> bool:
@@ -199,19 +236,26 @@ def _write(fs: FileSystem, workspace: Workspace, view: View) -> list[str]:
 def _rebuild(fs: FileSystem, workspace: Workspace) -> list[str]:
     """Takes every record that can be read, whatever is missing between them."""
     folder = workspace.folder
-    found = [each for name in (SNAPSHOT, PREVIOUS) if (each := Snapshot.intact(fs, f"{folder}/{name}")) is not None]
-    base = max(found, key=lambda each: each.seq, default=None)
     journal = Journal(fs, folder)
+    base = _newest(fs, folder, journal)
+    foreign = _foreign(fs, folder, base)
     actions: list[str] = []
     view = View(base, journal, [], [])
     firsts = journal.first_seqs()
+    known: set[str] = set()
     for first in firsts:
         segment = journal.segment(first)
         entries, skipped = segment.salvage()
         for entry in _whole_groups(entries) if first == firsts[-1] else entries:
-            actions += _absorb(view, entry, first)
+            name = entry.record.get("id") or f"{entry.record['seq']} {entry.record.get('text')}"
+            if name not in known:  # A line may stand there twice, where somebody appended a copy.
+                actions += _absorb(view, entry, first)
+            known.add(name)
         for offset, length in skipped:
             actions.append(f"skipped {length} bytes at offset {offset} of {segment.path}")
+    if foreign is not None:
+        take(view, merge_foreign(fs, folder, view, foreign))
+        actions.append(f"merged what another program wrote into {SNAPSHOT}")
     actions += _write(fs, workspace, view)
     journal.close()
     actions += _retire(fs, workspace, view.seq)
