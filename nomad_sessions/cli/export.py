@@ -104,11 +104,12 @@ def _write(pieces: Iterable[bytes], output: Path | None, force: bool) -> None:
     if output is None:
         write_bytes(pieces)
         return
-    there = Path(os.path.realpath(output))
-    if there.exists() and not there.is_file():  # A device or a pipe, which nothing can take the place of.
-        with there.open("wb") as file:
+    if output.exists() and not output.is_file():  # A device or a pipe, which nothing can take the place of.
+        with output.open("wb") as file:
             file.writelines(pieces)
-    elif force:
+        return
+    there = Path(os.path.realpath(output))
+    if force:
         _replace(pieces, there)
     else:
         try:

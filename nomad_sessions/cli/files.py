@@ -42,8 +42,8 @@ def import_(
         list[str],
         typer.Argument(
             help="auto: everything that is found on this computer. Or a tool's name, and where its history lies if not "
-            f"at the usual place ({NAMES}). Or files and folders: a tool's own, sessions.json, OpenCode exports; - is "
-            "a document from stdin.",
+            f"at the usual place ({NAMES}). Or files and folders: a tool's own, sessions.json, OpenCode exports (./pi "
+            "where one is called as a tool is); - is a document from stdin.",
             metavar="auto|TOOL [PATH]|PATH...",
             autocompletion=tools_to_complete,
         ),

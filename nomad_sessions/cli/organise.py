@@ -31,6 +31,7 @@ from nomad_sessions.cli.store import (
 from nomad_sessions.errors import InvalidInputError, StorageError, WorkspaceNotFoundError
 from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models import Session
+from nomad_sessions.workspaces import workspace_id_of
 
 __all__ = ["register"]
 
@@ -87,7 +88,8 @@ def relink(
         if not place.is_dir():
             raise FileNotFoundError(2, "there is no such folder", str(place))
         current = manager.workspace_for(place, create=False)
-        if not force and current != workspace_id and current in manager.list_workspaces():
+        its = manager.workspace_folders().get(current, str(place.resolve())) == str(place.resolve())
+        if its and not force and current != workspace_id and current in manager.list_workspaces():
             has = counted(manager.list_sessions(current, limit=1).total, "session")
             reason = f"is the folder of workspace {current} with {has}, which would lose it: --force"
             raise InvalidInputError(field="folder", value=str(place), reason=reason)
@@ -128,10 +130,13 @@ def _target(manager: NativeSessionManager, to: str, create: bool) -> str:
             raise WorkspaceNotFoundError(workspace_id=to)
         return to
     place = Path(to)
-    if not create and not place.exists():
-        known = manager.workspace_folders().get(manager.workspace_for(place, create=False))
-        if known != str(place.resolve()):
+    folders = {folder: workspace for workspace, folder in manager.workspace_folders().items()}
+    if not place.exists() and str(place.resolve()) not in folders:
+        if not create:
             raise FileNotFoundError(2, "there is no such folder (--create makes a workspace for it)", to)
+        made = workspace_id_of(str(place.resolve()), folders)
+        manager.link_workspace(made, place)
+        return made
     return manager.workspace_for(place)
 
 

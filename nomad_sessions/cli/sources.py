@@ -39,16 +39,15 @@ def tools_to_complete(incomplete: str) -> list[str]:
 def sources_of(what: Sequence[str]) -> Iterator[Source]:
     """What these arguments name. Raises `InvalidInputError` and `FileNotFoundError`, before the first is given."""
     first, *rest = what
-    named = not Path(first).exists()
-    if first == _ALL and named:
+    if first == _ALL:
         if rest:
             raise InvalidInputError(
                 field="path", value=rest[0], reason="auto takes no path: it looks at the usual places"
             )
         return iter([Source(importer, path) for importer in IMPORTERS for path in _usual(importer)])
-    if first in _TOOLS and named:
+    if first in _TOOLS:
         return iter(_several(_of_tool(_TOOLS[first], rest)))
-    if first in _FORMS and named:
+    if first in _FORMS:
         if not rest:
             raise InvalidInputError(field="tool", value=first, reason="has no usual place: say which file")
         return iter(_several(each for name in rest for each in _documents(name, first)))

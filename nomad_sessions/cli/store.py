@@ -94,7 +94,12 @@ def open_store(
     """
     with NativeSessionManager(data_dir) as manager:
         if workspace is None:
-            yield manager, manager.workspace_for(here(), create=create)
+            found = manager.workspace_for(here(), create=False)
+            try:
+                yield manager, found
+            finally:  # A command that fails makes no project of the folder it was called in.
+                if create and found in manager.list_workspaces():
+                    manager.workspace_for(here())
             return
         validate_workspace_id(workspace)
         if not create and workspace not in manager.list_workspaces():

@@ -7,6 +7,7 @@ one transaction, so an import that was interrupted is completed by repeating it.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nomad_sessions import workspaces
 from nomad_sessions.formats.homes import Homes
 from nomad_sessions.formats.importing import mark_of, store_session
-from nomad_sessions.formats.keeping import keep_missed, keep_original
+from nomad_sessions.formats.keeping import INCOMPLETE, keep_missed, keep_original
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Found, Importer
 from nomad_sessions.formats.workers import UNUSABLE, Job, import_by_several
@@ -46,6 +47,8 @@ def survey_history(
     manager: NativeSessionManager, importer: Importer, path: Path, *, workspace_id: str | None = None
 ) -> Survey:
     """Looks at a source without reading its conversations; changes nothing."""
+    if not Path(path).exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     report = ImportReport(source=str(path), format=importer.name)
     new = changed = size = 0
     seen: set[str] = set()
@@ -90,6 +93,8 @@ def import_history(
     others are spawned, so a script that asks for it needs its `if __name__ == "__main__":`. Raises `ChildProcessError`
     when one was killed. While it lasts, Python looks for cycles of garbage rarely, in the whole process.
     """
+    if not Path(path).exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     report = ImportReport(source=str(path), format=importer.name)
     placed = list(_placed(manager, importer, path, workspace_id, report, create=True))
     total, done = sum(found.size for found, _ in placed), 0
@@ -121,9 +126,12 @@ def _take(
     manager: NativeSessionManager, found: Found, workspace_id: str, report: ImportReport, *, originals: bool = True
 ) -> None:
     """Imports one session."""
+    before = sum(report.skipped.values())
     parsed = found.read(report)
     if parsed is not None:
-        parsed.session["imported"] = {**mark_of(parsed.session), "stamp": found.stamp}
+        # Of which something was left out is read again: what could not be read may be mended, and look no other.
+        stamp = found.stamp if sum(report.skipped.values()) == before else INCOMPLETE
+        parsed.session["imported"] = {**mark_of(parsed.session), "stamp": stamp}
         if originals:
             keep_original(manager, workspace_id, found, parsed, report)
         _store(manager, workspace_id, parsed, report)

@@ -38,5 +38,5 @@ class Homes:
     def _look_into(self, workspace: str, found: dict[str, str]) -> None:
         try:
             found.update((session.id, workspace) for session in self._manager.list_sessions(workspace))
-        except StorageError as error:
+        except (StorageError, PermissionError) as error:
             self._report.warn_of_workspace(workspace, str(error))

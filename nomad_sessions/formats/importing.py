@@ -27,6 +27,7 @@ from nomad_sessions.formats.registry import recognise
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.values import as_text, finite, mapping, objects, text
 from nomad_sessions.models import PROTECTED_SESSION, dump, normalise_fields, refuse_protected, validate_new_message
+from nomad_sessions.operations.messages import put_in_place
 from nomad_sessions.operations.plain import plain
 from nomad_sessions.operations.reading import check_new_id
 from nomad_sessions.operations.sessions import record_of
@@ -322,6 +323,9 @@ def _add(
         new = _free(tx, workspace_id, parsed, new, report)
         tx.add_messages(workspace_id, parsed.session["id"], new)
     report.messages.imported += len(new)
+    if len(new) < len(parsed.messages):  # What was left out before may have its place in the middle.
+        added, wanted = ([message["id"] for message in each] for each in (new, parsed.messages))
+        tx._commit(workspace_id, put_in_place(parsed.session["id"], frozenset(added), wanted))
     return new
 
 

@@ -26,12 +26,14 @@ from nomad_sessions.models import Session
 if TYPE_CHECKING:
     from nomad_sessions.manager import NativeSessionManager
 
-__all__ = ["CHUNK_BYTES", "EMPTY", "Chunk", "is_outdated", "keep_missed", "keep_original", "kept_chunks"]
+__all__ = ["CHUNK_BYTES", "EMPTY", "INCOMPLETE", "Chunk", "is_outdated", "keep_missed", "keep_original", "kept_chunks"]
 
 CHUNK_BYTES = 16 << 20
 _WORTH_A_CHUNK = 64 << 10
 _MANY = 8
 EMPTY = hashlib.sha256().hexdigest()
+INCOMPLETE = ""
+"""The stamp of a session of whose source something was left out: it is none that a source has."""
 
 
 class Chunk(NamedTuple):
@@ -92,7 +94,7 @@ def keep_missed(manager: NativeSessionManager, workspace_id: str, found: Found, 
 def is_outdated(session: Session) -> bool:
     """Whether what is kept as a session's original is what an earlier import read, and not the last one."""
     mark = mark_of(session.model_extra or {})
-    return kept_chunks(mark) is not None and mark.get("stamp") not in (None, mark["original"].get("stamp"))
+    return kept_chunks(mark) is not None and mark.get("stamp") not in (None, INCOMPLETE, mark["original"].get("stamp"))
 
 
 def _inner(manager: NativeSessionManager, workspace_id: str, session: Session) -> Iterator[Session]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UNUSABLE", "Job", "import_by_several"]
 
-UNUSABLE = (CorruptionError, UnsupportedFormatError, LockTimeoutError)
+UNUSABLE = (CorruptionError, UnsupportedFormatError, LockTimeoutError, PermissionError)
 """What is wrong with one workspace alone, and says nothing of others."""
 _LOG = logging.getLogger("nomad_sessions")
 _LOOK_EVERY = 0.1  # seconds between two looks at how far the others are

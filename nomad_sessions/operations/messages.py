@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from nomad_sessions.errors import AlreadyExistsError, InvalidInputError, MessageNotFoundError
@@ -23,7 +23,7 @@ from nomad_sessions.operations.reading import (
 from nomad_sessions.workspace.state import Body, MessageState, SessionState
 from nomad_sessions.workspace.store import Operation
 
-__all__ = ["add", "append", "compact", "complete", "delete", "prepare", "require_message", "update"]
+__all__ = ["add", "append", "compact", "complete", "delete", "prepare", "put_in_place", "require_message", "update"]
 
 
 def prepare(data: Mapping[str, Any] | None, fields: Mapping[str, Any], keep: Keep) -> Body:
@@ -205,6 +205,32 @@ def delete(message_id: str) -> Operation[None]:
 
 def _no_files(data: bytes) -> str:
     raise InvalidInputError(field="file", value=data, reason="a summary has no files")
+
+
+def put_in_place(session_id: str, new: Collection[str], wanted: Iterable[str]) -> Operation[None]:
+    """Puts those of the messages `new`, which stand at the end of a session, that come before others in the order
+    `wanted`, each behind the one that it follows there; all others stay where they are."""
+    following: dict[str, list[str]] = {}
+    last, waiting = "", list[str]()
+    for each in wanted:
+        if each in new:
+            waiting.append(each)
+        else:
+            following[last], last, waiting = waiting, each, []
+
+    def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
+        order = require_session(view, session_id).order
+        old = [each for each in order if each not in new]
+        put = [*following.get("", ())]
+        for each in old:
+            put += (each, *following.get(each, ()))
+        placed = set(put)
+        put += [each for each in order if each not in placed]
+        if put == order:
+            return [], lambda _: None
+        return [{"type": "session.updated", "sessionId": session_id, "set": {}, "messageIds": put}], lambda _: None
+
+    return operation
 
 
 def compact(session_id: str, summary: str, before: str | None, fields: Mapping[str, Any]) -> Operation[Message]:

@@ -197,3 +197,11 @@ def test_what_claude_code_and_codex_call_their_files_is_said(cli: Cli, tmp_path:
     name = json.loads((tmp_path / "b.jsonl").read_text().splitlines()[0])["payload"]["id"]
     assert f"-{name}.jsonl, then: codex resume {name}" in told
     assert "~/.codex/sessions/20" in told
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="there is no such device here")
+def test_a_pipe_that_has_a_name_is_written_into(cli: Cli) -> None:
+    session = cli("new", "a title").id
+    cli("add", session, "hello")
+    command = cli.command("export", session, "-f", "markdown", "-o", "/dev/stdout")
+    assert b"hello" in subprocess.run(command, capture_output=True, check=True).stdout

@@ -247,3 +247,15 @@ def test_the_shell_completes_names_of_tools_and_forms() -> None:
     assert tools_to_complete("cl") == ["claude-code"]
     assert tools_to_complete("openc") == ["opencode", "opencode-share"]
     assert {"auto", "nomadarch", "pi"} <= set(tools_to_complete(""))
+
+
+def test_a_tool_s_name_is_not_taken_for_a_file_that_is_called_so(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "aider").mkdir()
+    (tmp_path / "goose").write_text("")
+    for tool in ("aider", "goose"):
+        (report,) = cli("import", tool, SAMPLES.parent / tool).json
+        assert report["messages"]["imported"]
+        cli("import", f"./{tool}", code=2)

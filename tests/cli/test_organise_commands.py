@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from nomad_sessions import NativeSessionManager
 
 from .conftest import COMMAND, Cli
@@ -127,3 +129,49 @@ def test_relink_takes_no_folder_from_another_workspace_unless_told(cli: Cli, tmp
     assert rows[str(one)] in done.stderr
     run(cli, one, "relink", rows[str(two)], "--force")
     assert json.loads(run(cli, one, "ls"))["items"][0]["title"] == "two"
+
+
+def test_move_makes_a_workspace_for_a_folder_that_is_not_there_also_below_another_s(cli: Cli, tmp_path: Path) -> None:
+    above, below = tmp_path / "above", tmp_path / "above" / "below"
+    above.mkdir()
+    session = run(cli, above, "new", "one")
+    command = [*COMMAND, "move", session, str(below), "--data-dir", str(cli.data_dir)]
+    refused = subprocess.run(command, cwd=above, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "--create" in refused.stderr) == (3, True)
+    run(cli, above, "move", session, str(below), "--create")
+    rows = {row["folder"]: row["sessions"] for row in json.loads(run(cli, above, "workspaces"))}
+    assert rows == {str(above): 0, str(below): 1}
+
+
+def test_relink_takes_a_folder_below_another_s_without_being_forced(cli: Cli, tmp_path: Path) -> None:
+    above, below = tmp_path / "above", tmp_path / "above" / "below"
+    below.mkdir(parents=True)
+    run(cli, above, "new", "one")
+    cli("new", "two")
+    run(cli, below, "relink", "ws")
+    rows = {row["folder"]: row["id"] for row in json.loads(run(cli, above, "workspaces"))}
+    assert rows[str(below)] == "ws"
+    assert rows[str(above)].startswith("above-")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["import", "notes.md"],
+        ["import", "session-lines", "notes.md"],
+        ["new", "x", "--parent", "nope"],
+        ["new", "x", "--id", "y" * 600],
+        ["record", "x", "[1]"],
+        ["mail", "send", "hi"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_fails_makes_no_project_of_its_folder(cli: Cli, tmp_path: Path, command: list[str]) -> None:
+    home = tmp_path / "home"
+    (home / "project").mkdir(parents=True)
+    (home / "notes.md").write_text("# no JSON")
+    line = [*COMMAND, *command, "--data-dir", str(cli.data_dir)]
+    assert subprocess.run(line, cwd=home, capture_output=True, check=False).returncode in (2, 3)
+    run(cli, home / "project", "new", "hello")
+    (row,) = json.loads(run(cli, home, "workspaces"))
+    assert row["folder"] == str(home / "project")

@@ -32,6 +32,7 @@ __all__ = [
     "searched_on_a_read_only_mount",
     "unreadable",
     "unreadable_project",
+    "unreadable_workspace",
 ]
 
 _LARGE = 1 << 20
@@ -301,3 +302,26 @@ def unreadable_project(emit: Emit, folder: str) -> None:
     with NativeSessionManager(f"{folder}/data") as manager:
         report = import_history(manager, IMPORTER, Path(folder, "projects"), workspace_id=WS)
     emit({"imported": report.sessions.imported, "skipped": report.skipped, "warnings": report.warnings})
+
+
+def unreadable_workspace(emit: Emit, folder: str) -> None:
+    """A data folder of which one workspace may not be entered: the others are there."""
+    with NativeSessionManager(folder) as manager:
+        for name in ("mine", "theirs"):
+            session = manager.create_session(name, title=name)
+            manager.add_message(name, session.id, role="user", content="needle")
+    for path in [Path(folder), *Path(folder).rglob("*")]:
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    Path(folder, "theirs").chmod(0o700)
+    source = Path(folder, "claude", "p")
+    source.mkdir(parents=True)
+    said = {"type": "user", "uuid": "u", "parentUuid": None, "message": {"role": "user", "content": "hello"}}
+    record = {**said, "timestamp": "2026-01-01T10:00:00.000Z", "cwd": "/nowhere", "sessionId": "x"}
+    (source / "x.jsonl").write_text(json.dumps(record) + "\n")
+    become_nobody()
+    with NativeSessionManager(folder) as manager:
+        with Searcher(manager) as searcher:
+            found = searcher.find("needle")
+        report = import_history(manager, IMPORTER, source)
+        told = {"workspaces": manager.list_workspaces(), "found": found.total, "unreadable": list(found.unreadable)}
+    emit({**told, "imported": report.sessions.imported, "warnings": report.warnings})

@@ -45,6 +45,14 @@ def test_a_project_that_may_not_be_read_is_in_the_report_of_an_import(mounting: 
     assert found["warnings"][0].startswith(f"{tmp_path}/projects/theirs: ")
 
 
+def test_a_workspace_that_may_not_be_entered_is_in_the_way_of_no_other(mounting: Zygote, tmp_path: Path) -> None:
+    (found,) = mounting.run(places.unreadable_workspace, folder=str(reachable(tmp_path))).well()
+    assert (found["found"], found["imported"]) == (1, 1)
+    assert {"mine", "theirs"} < set(found["workspaces"])
+    assert "theirs" in str(found["unreadable"])
+    assert "theirs" in found["warnings"][0]
+
+
 def reachable(folder: Path) -> Path:
     """Everybody may walk to it: pytest's own folders are the owner's alone."""
     top = Path(tempfile.gettempdir()).resolve()

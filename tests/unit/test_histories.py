@@ -146,3 +146,10 @@ def test_every_importer_is_found_by_content(history: Path, tmp_path: Path) -> No
     assert importer_of(next(history.rglob("*.jsonl"))) is CLAUDE
     assert importer_of(tmp_path / "nothing") is None
     assert len({importer.name for importer in IMPORTERS}) == len(IMPORTERS)
+
+
+def test_a_place_that_is_not_there_is_an_error_and_no_empty_history(tmp_path: Path) -> None:
+    with NativeSessionManager(tmp_path / "data") as m:
+        for look in (import_history, survey_history):
+            with pytest.raises(FileNotFoundError, match="nowhere"):
+                look(m, CLAUDE, tmp_path / "nowhere")

@@ -269,3 +269,17 @@ def test_a_number_that_no_float_holds_stops_no_import_and_becomes_text(m: Native
     kept = m.get_session(WS, "s1")
     assert kept is not None
     assert dump(kept)["far"] == ["-inf"]
+
+
+def test_what_comes_late_stands_where_the_source_has_it_and_what_follows_at_the_end(m: NativeSessionManager) -> None:
+    def brought(names: str) -> list[str]:
+        parsed = [{"id": each, "role": "user", "content": each, "createdAt": 1, "updatedAt": 1} for each in names]
+        session = {"id": "s", "createdAt": 1, "updatedAt": 1}
+        store_session(m, WS, ParsedSession(session, parsed, list(names), len(parsed)), ImportReport("x", "pi"))
+        return [each.id for each in m.get_session_messages(WS, "s")]
+
+    assert brought("bdf") == ["b", "d", "f"]
+    m.add_message(WS, "s", id="mine", role="user", content="added here")
+    assert brought("bdfg") == ["b", "d", "f", "mine", "g"]
+    assert brought("abcdefgh") == ["a", "b", "c", "d", "e", "f", "mine", "g", "h"]
+    assert m.check(WS).ok

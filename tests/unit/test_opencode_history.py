@@ -287,6 +287,25 @@ def test_of_a_sanitized_export_and_the_real_one_the_first_stays_and_the_other_is
         assert import_file(m, workspace_id, first).warnings == []
 
 
+def test_what_a_damaged_database_could_not_give_comes_in_once_it_is_whole(
+    m: NativeSessionManager, data: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "opencode.db"
+    shutil.copy(data / "damaged" / "opencode-rows.db", source)
+    first = import_history(m, IMPORTER, source, workspace_id="ws")
+    again = import_history(m, IMPORTER, source, workspace_id="ws")
+    assert first.skipped == again.skipped != {}
+    assert (again.messages.imported, again.messages.updated, again.sessions.imported) == (0, 0, 0)
+    shutil.copy(data / "opencode.db", source)
+    import_history(m, IMPORTER, source, workspace_id="ws")
+    import_history(m, IMPORTER, data / "opencode.db", workspace_id="whole")
+    said = {name: [(each.id, each.parts) for each in m.get_session_messages("ws", name)] for name in contents(m)}
+    for name, found in said.items():
+        assert found == [(each.id, each.parts) for each in m.get_session_messages("whole", name)]
+    report = import_history(m, IMPORTER, source, workspace_id="ws")
+    assert (report.sessions.unchanged, report.skipped) == (20, {})
+
+
 def test_a_child_is_linked_to_its_parent_as_a_sub_agent(m: NativeSessionManager, home: Path) -> None:
     import_history(m, IMPORTER, home, workspace_id="ws")
     child = m.get_session("ws", "ses_4434cefb9ffepd19Zif3am151h")
