@@ -79,7 +79,7 @@ def _of_tool_at(importer: Importer, name: str) -> list[Source]:
     other = importer_of(path)
     if other is importer or (path.is_dir() and importer.sniff(path)):
         return [Source(importer, path)]
-    if path.is_file() and other is None and importer.name in _FORMS:
+    if other is None and importer.name in _FORMS:
         return _documents(name, importer.name)
     hint = f": it looks like {other.label}'s" if other is not None else ""
     raise InvalidInputError(field="path", value=name, reason=f"holds nothing of {importer.label}'s{hint}")
@@ -91,6 +91,7 @@ def _documents(name: str, form: str | None) -> list[Source]:
     if name == STDIN or not path.is_dir():
         return [Source(None, path, form)]
     files = sorted(each for each in path.glob("*.json*") if each.suffix in _ENDINGS)
+    files = files or sorted(path.glob("*/sessions.json"))  # As NomadArch and we keep them, a folder for each workspace.
     if not files:
         reason = f"holds no history of a tool that we know, and no {' or '.join(_ENDINGS)} files"
         raise InvalidInputError(field="path", value=name, reason=reason)

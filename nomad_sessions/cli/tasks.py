@@ -34,7 +34,10 @@ from nomad_sessions.storage.codec import encode
 __all__ = ["register"]
 
 TaskId = Annotated[
-    str, typer.Argument(help="A task's id, or the beginning or the end of one (4 characters or more).", metavar="TASK")
+    str,
+    typer.Argument(
+        help="A task's id; of one made here, its beginning or end (4 characters or more) too.", metavar="TASK"
+    ),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")]
 Cursor = Annotated[str | None, typer.Option(help="Go on where an earlier list ended.")]

@@ -187,7 +187,8 @@ def _placed(
     known: dict[str | None, str] = {}
     homes = Homes(manager, report)
     for found in _together(list(importer.sessions(path, report))):
-        home = workspace_id or homes.of(found.id)
+        own = partial(_workspace_of, manager, found.directory, importer.name, create=False)
+        home = workspace_id or homes.of(found.id, own)
         if home is not None:
             yield found, home
             continue

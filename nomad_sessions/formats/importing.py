@@ -128,7 +128,7 @@ def import_bytes(
     homes = Homes(manager, report) if anywhere else None
     while sessions:
         parsed = sessions.pop()
-        home = homes.of(parsed.session["id"]) if homes is not None else None
+        home = homes.of(parsed.session["id"], lambda: workspace_id) if homes is not None else None
         _bring_files(manager, home or workspace_id, parsed, beside, report)
         store_session(manager, home or workspace_id, parsed, report)
         if progress is not None:

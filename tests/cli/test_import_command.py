@@ -259,3 +259,15 @@ def test_a_tool_s_name_is_not_taken_for_a_file_that_is_called_so(
         (report,) = cli("import", tool, SAMPLES.parent / tool).json
         assert report["messages"]["imported"]
         cli("import", f"./{tool}", code=2)
+
+
+def test_the_files_of_a_folder_of_workspaces_come_in_and_exports_with_their_tool_s_name(
+    cli: Cli, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "old" / name).mkdir(parents=True)
+        shutil.copy(EXAMPLES / "nomadarch" / "sessions.json", tmp_path / "old" / name)
+    reports = cli("import", "nomadarch", tmp_path / "old").json
+    assert [each["sessions"]["read"] for each in reports] == [1, 1]
+    count = len(list((EXAMPLES / "opencode").glob("*.json")))
+    assert len(cli("import", "opencode", EXAMPLES / "opencode").json) == count

@@ -153,3 +153,28 @@ def test_a_place_that_is_not_there_is_an_error_and_no_empty_history(tmp_path: Pa
         for look in (import_history, survey_history):
             with pytest.raises(FileNotFoundError, match="nowhere"):
                 look(m, CLAUDE, tmp_path / "nowhere")
+
+
+def test_of_several_workspaces_that_have_a_session_the_project_s_is_brought_up_to_date(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    source = tmp_path / "claude" / "p" / "x.jsonl"
+    source.parent.mkdir(parents=True)
+
+    def line(name: str, parent: str | None) -> str:
+        said = {"type": "user", "uuid": name, "parentUuid": parent, "message": {"role": "user", "content": name}}
+        return (
+            json.dumps({**said, "timestamp": "2026-01-01T10:00:00.000Z", "cwd": str(project), "sessionId": "x"}) + "\n"
+        )
+
+    source.write_text(line("one", None))
+    with NativeSessionManager(tmp_path / "data") as m:
+        ((own, _),) = import_history(m, CLAUDE, source.parent.parent).workspaces.items()
+        for copied in ("a-copy", "z-copy"):
+            import_history(m, CLAUDE, source.parent.parent, workspace_id=copied)
+        source.write_text(line("one", None) + line("two", "one"))
+        report = import_history(m, CLAUDE, source.parent.parent)
+        assert report.workspaces == {own: 1}
+        assert f"several workspaces (a-copy, {own}, z-copy)" in report.warnings[0]
+        (name,) = report.session_ids
+        assert [len(m.get_session_messages(each, name)) for each in ("a-copy", own, "z-copy")] == [1, 2, 1]
