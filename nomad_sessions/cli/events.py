@@ -17,7 +17,7 @@ from nomad_sessions.cli.exits import guarded
 from nomad_sessions.cli.output import counted, for_people, plain, table, when, write_json, write_line
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AsJson, DataDir, Workspace, find_session, open_store
-from nomad_sessions.cli.times import moment
+from nomad_sessions.cli.times import period
 from nomad_sessions.clock import SystemClock
 from nomad_sessions.errors import EventsPrunedError, InvalidInputError, SessionNotFoundError
 from nomad_sessions.events import EventFilter, Subscription
@@ -82,7 +82,7 @@ def events(
     with open_store(data_dir, workspace) as (manager, ws):
         if session is not None:
             session = _session(manager, ws, session, waits=follow)
-        times = moment("since", since, now), moment("until", until, now)
+        times = period(since, until, now)
         wanted = EventFilter(types or (), session, None, recorded, tool, task, *times)
         if after is not None or follow:
             for field, value in (("query", " ".join(query or ())), ("offset", offset)):

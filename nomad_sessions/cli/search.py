@@ -15,7 +15,7 @@ from nomad_sessions.cli.exits import Exit, guarded, name_unreadable
 from nomad_sessions.cli.output import counted, for_people, plain, when, write_json
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.store import AnyWorkspace, AsJson, DataDir, find_anywhere, find_newest, here
-from nomad_sessions.cli.times import moment
+from nomad_sessions.cli.times import period
 from nomad_sessions.clock import SystemClock
 from nomad_sessions.config import validate_workspace_id
 from nomad_sessions.errors import InvalidInputError, WorkspaceNotFoundError
@@ -84,7 +84,7 @@ def search(
         if session is not None:
             workspace, session = _session(manager, workspace, session)
         now = SystemClock().now()
-        times = moment("since", since, now), moment("until", until, now)
+        times = period(since, until, now)
         filters = Filters(session, role, agent, model, tool, *times, archived)
         text = " ".join(query or ())
         if not text.strip() and filters == Filters():

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from nomad_sessions.errors import InvalidInputError
 
-__all__ = ["moment", "span"]
+__all__ = ["moment", "period", "span"]
 
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
@@ -31,3 +31,11 @@ def moment(field: str, text: str | None, now: int) -> int | None:
     except (ValueError, OverflowError, OSError):
         reason = "write it as 2026-11-20, 2026-11-20T14:30, or how long ago: 90m, 12h, 7d, 4w"
         raise InvalidInputError(field=field, value=text, reason=reason) from None
+
+
+def period(since: str | None, until: str | None, now: int) -> tuple[int | None, int | None]:
+    """Two moments of an option each, between which there is something."""
+    first, last = moment("since", since, now), moment("until", until, now)
+    if first is not None and last is not None and last < first:
+        raise InvalidInputError(field="until", value=until, reason="is before --since")
+    return first, last

@@ -47,12 +47,10 @@ def survey_history(
     manager: NativeSessionManager, importer: Importer, path: Path, *, workspace_id: str | None = None
 ) -> Survey:
     """Looks at a source without reading its conversations; changes nothing."""
-    if not Path(path).exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     report = ImportReport(source=str(path), format=importer.name)
     new = changed = size = 0
     seen: set[str] = set()
-    for found, workspace in _placed(manager, importer, path, workspace_id, report, create=False):
+    for found, workspace in _placed(manager, importer, Path(path), workspace_id, report, create=False):
         size += found.size
         if found.id in seen:
             continue
@@ -93,10 +91,8 @@ def import_history(
     others are spawned, so a script that asks for it needs its `if __name__ == "__main__":`. Raises `ChildProcessError`
     when one was killed. While it lasts, Python looks for cycles of garbage rarely, in the whole process.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     report = ImportReport(source=str(path), format=importer.name)
-    placed = list(_placed(manager, importer, path, workspace_id, report, create=True))
+    placed = list(_placed(manager, importer, Path(path), workspace_id, report, create=True))
     total, done = sum(found.size for found, _ in placed), 0
 
     def advance(size: int) -> bool:
@@ -186,7 +182,10 @@ def _placed(
     """Each session of the source with the workspace it belongs into."""
     known: dict[str | None, str] = {}
     homes = Homes(manager, report)
-    for found in _together(list(importer.sessions(path, report))):
+    sessions = list(importer.sessions(path, report))
+    if not (sessions or report.skipped or path.exists()):  # Else a place that is not there looked like an empty one.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    for found in _together(sessions):
         own = partial(_workspace_of, manager, found.directory, importer.name, create=False)
         home = workspace_id or homes.of(found.id, own)
         if home is not None:

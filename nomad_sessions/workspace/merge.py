@@ -87,7 +87,8 @@ class _Merge:
             if session_id == WORKSPACE or (session_id in self.ours.sessions and session_id not in self.gone):
                 self.changes += changes
         known = [each.extras for each in (self.last, self.base) if each is not None]
-        changes, displaced = merge_extras(self.ours.extras, self.theirs.extras, known)
+        stranger = self.theirs.stranger
+        changes, displaced = merge_extras(self.ours.extras, self.theirs.extras, known, stranger=stranger)
         self.changes += changes
         self.displaced += displaced
         return Merged(self.changes, self.displaced)

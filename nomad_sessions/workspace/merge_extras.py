@@ -23,15 +23,18 @@ def displacement(reason: str, kind: str, identifier: str, record: Any) -> Body:
     return {"reason": reason, "kind": kind, "id": identifier, "record": record}
 
 
-def merge_extras(ours: Body, theirs: Body, known: Sequence[Body]) -> tuple[list[Body], list[Body]]:
+def merge_extras(
+    ours: Body, theirs: Body, known: Sequence[Body], *, stranger: bool = False
+) -> tuple[list[Body], list[Body]]:
     """The changes that give us what they changed, and what is displaced. `known` is what they had seen of us or written
-    themselves before, the newest first."""
+    themselves before, the newest first. A `stranger`'s rows that we have not are displaced: they may be ours from
+    before, and dealt with since, and mail that was acknowledged must not come again."""
     changes: list[Body] = []
     displaced: list[Body] = []
     whole: Body = {}
     for key, value in theirs.items():
         kind, own = _KINDS.get(key), rows_in(ours, key)
-        if kind is None or not own:
+        if kind is None or own is None or not (own or stranger):
             whole[key] = value
             continue
         # A table that we keep rows in stays one, whatever they have made of it: what is no row is kept aside.
@@ -39,6 +42,9 @@ def merge_extras(ours: Body, theirs: Body, known: Sequence[Body]) -> tuple[list[
         left_out = {name: row for name, row in value.items() if name not in rows} if isinstance(value, dict) else value
         if left_out != {} and not any(same(value, each.get(key, ABSENT)) for each in known):
             displaced.append(displacement("no row of a table", kind, key, left_out))
+        if stranger:
+            for name in [each for each in rows if each not in own]:
+                displaced.append(displacement("of another store, or gone from this one", kind, name, rows.pop(name)))
         before = [rows_in(each, key) or {} for each in known]
         for row_id, row in _changed(kind, own, rows, before, displaced):
             changes.append({"type": f"{kind}.merged", "sessionId": WORKSPACE, "rowId": row_id, "row": row})

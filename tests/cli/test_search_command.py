@@ -78,6 +78,8 @@ def test_without_a_workspace_all_are_searched_and_ids_are_found_in_any(filled: C
 def test_wrong_questions_are_usage_errors(filled: Cli) -> None:
     filled("search", " -only", code=2)
     filled("search", "x", "--since", "yesterday", code=2)
+    for command in (["search", "x"], ["events"]):
+        assert "--since" in filled(*command, "--since", "2026-01-05", "--until", "2026-01-01", code=2).err
     filled("search", "x", "--session", "ses_nowhere", code=3)
     assert "one of assistant, system, tool, user" in filled("search", "x", "--role", "asistant", code=2).err
     assert filled("search", "zebras", "--role", "system").json["total"] == 0

@@ -304,3 +304,35 @@ def test_one_repair_is_enough(tmp_path: Path, drop: bool) -> None:
     with NativeSessionManager(tmp_path) as m:
         assert m.repair(WS, drop_corrupt=drop).after.ok
         assert m.repair(WS).actions == []
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_an_old_snapshot_put_back_brings_no_mail_again_that_was_acknowledged(tmp_path: Path, others: bool) -> None:
+    with NativeSessionManager(tmp_path) as m:
+        m.create_session(WS, id="s")
+        m.configure_workspace(WS, retention={"bytes": 0, "days": 0})
+        m.add_message(WS, "s", role="user", content="x" * 40_000)
+        task = m.create_task(WS, "s", agent_id="a", task_type="t")
+        m.send(WS, "bob", "pay")
+        if others:
+            m.send(WS, "carol", "other")
+            m.create_task(WS, "s", agent_id="a", task_type="stays")
+        m.checkpoint(WS)
+        backup = (tmp_path / WS / "sessions.json").read_bytes()
+        m.delete_task(WS, task.id)
+        lease = m.receive(WS, "bob")
+        assert lease is not None
+        assert lease.lease is not None
+        m.ack(WS, lease.lease.id)
+        for number in range(3):
+            m.add_message(WS, "s", role="user", content=f"{number} {'y' * 60_000}")
+            m.checkpoint(WS)
+        leave(m)
+    (tmp_path / WS / "sessions.json").write_bytes(backup)
+    with NativeSessionManager(tmp_path) as m:
+        assert m.receive(WS, "bob") is None
+        assert len(m.list_tasks(WS)) == len(m.list_mail(WS)) == others
+        assert len(said(m)) == 4
+        m.checkpoint(WS)
+    (kept,) = (tmp_path / WS / "quarantine").glob("merge-*.json")
+    assert "pay" in kept.read_text()

@@ -216,13 +216,3 @@ def broken(m: NativeSessionManager, workspace: str) -> None:
     long_damaged(folder / "sessions.json")
     (folder / "sessions.json.prev").unlink(missing_ok=True)
     shutil.rmtree(folder / "journal")
-
-
-def test_a_time_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
-    with NativeSessionManager(tmp_path) as m, Searcher(m) as searcher:
-        m.create_session("ws", id="s")
-        with pytest.raises(InvalidInputError, match="until"):
-            searcher.find("x", since=2, until=1)
-        with pytest.raises(InvalidInputError, match="before"):
-            searcher.events("ws", EventFilter(after=2, before=1))
-        assert searcher.find("x", since=2, until=2).total == 0
