@@ -125,8 +125,10 @@ def _take(
     before = sum(report.skipped.values())
     parsed = found.read(report)
     if parsed is not None:
-        # Of which something was left out is read again: what could not be read may be mended, and look no other.
-        stamp = found.stamp if sum(report.skipped.values()) == before else INCOMPLETE
+        # Of which something was left out is read again: what could not be read may be mended, and look no other. But
+        # not two of one id, which would take turns.
+        whole = sum(report.skipped.values()) == before or not found.alone
+        stamp = found.stamp if whole else INCOMPLETE
         parsed.session["imported"] = {**mark_of(parsed.session), "stamp": stamp}
         if originals:
             keep_original(manager, workspace_id, found, parsed, report)
@@ -206,7 +208,8 @@ def _together(sessions: Sequence[Found]) -> Iterator[Found]:
         several = same[found.id]
         if len(several) > 1:
             directory = next((each.directory for each in several if each.directory is not None), None)
-            yield replace(found, stamp=" ".join(each.stamp for each in several), directory=directory)
+            stamp = " ".join(each.stamp for each in several)
+            yield replace(found, stamp=stamp, directory=directory, alone=False)
         else:
             yield found
 

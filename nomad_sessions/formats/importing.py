@@ -265,7 +265,12 @@ def _new_and_changed(
     new: list[dict[str, Any]] = []
     changed: list[dict[str, Any]] = []
     kept: list[int] = []
+    seen: set[str] = set()
     for index, message in enumerate(parsed.messages):
+        if message["id"] in seen:
+            report.skip_message(parsed.places[index], "its id occurs twice")
+            continue
+        seen.add(message["id"])
         before = there.get(message["id"])
         if before is None or (not keep and before != mark_of(message)):
             try:

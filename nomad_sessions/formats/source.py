@@ -72,7 +72,7 @@ class Found:
     `stamp` changes whenever what the session is read from changes: an import that finds it again reads nothing. `size`
     is in bytes, for progress. `read` gives the session, or None where nothing can be kept of it (then the report says
     why); the counts of what it read go to the report. `original` is None where what is stored says all that the source
-    does.
+    does. Not `alone` is one of which the source has another with this id.
     """
 
     id: str
@@ -82,6 +82,7 @@ class Found:
     place: str
     read: Callable[[ImportReport], ParsedSession | None]
     original: Original | None = None
+    alone: bool = True
 
 
 @dataclass(frozen=True)

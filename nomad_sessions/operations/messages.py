@@ -212,7 +212,7 @@ def put_in_place(session_id: str, new: Collection[str], wanted: Iterable[str]) -
     `wanted`, each behind the one that it follows there; all others stay where they are."""
     following: dict[str, list[str]] = {}
     last, waiting = "", list[str]()
-    for each in wanted:
+    for each in dict.fromkeys(wanted):
         if each in new:
             waiting.append(each)
         else:

@@ -96,22 +96,21 @@ def _is_below_snapshot(fs: FileSystem, folder: str) -> bool:
 
 def _newest(fs: FileSystem, folder: str, journal: Journal) -> Snapshot | None:
     """The newest snapshot that is intact, and of the store that the journal is of."""
-    last = next((each for first in reversed(journal.first_seqs()) if (each := _last_named(journal, first))), None)
-    ours = []
-    for name in (SNAPSHOT, PREVIOUS):
-        found = Snapshot.intact(fs, f"{folder}/{name}")
-        if found is not None and not is_of_another_store(found, journal, last=last):
-            ours.append(found)
+    found = (Snapshot.intact(fs, f"{folder}/{name}") for name in (SNAPSHOT, PREVIOUS))
+    ours = [each for each in found if each is not None and not _is_another_s(each, journal)]
     return max(ours, key=lambda each: each.seq, default=None)
 
 
-def _last_named(journal: Journal, first: int) -> Body | None:
-    """The last intact record of a segment that has an id."""
-    entries = journal.segment(first).salvage()[0]
-    return next((entry.record for entry in reversed(entries) if "id" in entry.record), None)
+def _is_another_s(snapshot: Snapshot, journal: Journal) -> bool:
+    """Whether a snapshot is of another store than what is intact of a journal."""
+    for first in reversed(journal.first_seqs()):
+        for entry in reversed(journal.segment(first).salvage()[0]):
+            if "id" in entry.record:
+                return is_of_another_store(snapshot, journal, last=entry.record)
+    return is_of_another_store(snapshot, journal)
 
 
-def _foreign(fs: FileSystem, folder: str, base: Snapshot | None) -> ForeignFile | None:
+def _foreign(fs: FileSystem, folder: str, base: Snapshot | None, journal: Journal) -> ForeignFile | None:
     """What another program wrote into `sessions.json`, or what a snapshot of another store has there."""
     path = f"{folder}/{SNAPSHOT}"
     stat = fs.stat(path)
@@ -121,9 +120,10 @@ def _foreign(fs: FileSystem, folder: str, base: Snapshot | None) -> ForeignFile 
     snapshot = Snapshot.open(fs, path)
     if not isinstance(found, ForeignFile) or snapshot is None:
         return found if isinstance(found, ForeignFile) else None
-    # By its index it is a snapshot: another store's, where it is intact, else ours, of which the journal has all.
+    # By its index it is a snapshot: another store's, or an old one or a damaged one of ours, and what it has is known.
     snapshot.close()
-    return found._replace(stranger=True) if Snapshot.intact(fs, path) is not None else None
+    intact = Snapshot.intact(fs, path)
+    return found._replace(stranger=True) if intact is not None and _is_another_s(intact, journal) else None
 
 
 def _has_all_above(journal: Journal, seq: int) -> bool:
@@ -238,7 +238,7 @@ def _rebuild(fs: FileSystem, workspace: Workspace) -> list[str]:
     folder = workspace.folder
     journal = Journal(fs, folder)
     base = _newest(fs, folder, journal)
-    foreign = _foreign(fs, folder, base)
+    foreign = _foreign(fs, folder, base, journal)
     actions: list[str] = []
     view = View(base, journal, [], [])
     firsts = journal.first_seqs()

@@ -181,3 +181,20 @@ def test_of_several_workspaces_that_have_a_session_the_project_s_is_brought_up_t
         assert f"several workspaces (a-copy, {own}, z-copy)" in report.warnings[0]
         (name,) = report.session_ids
         assert [len(m.get_session_messages(each, name)) for each in ("a-copy", own, "z-copy")] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_chat_that_lies_twice_and_is_damaged_once_writes_nothing_the_second_time(tmp_path: Path, bad: int) -> None:
+    def line(name: str, parent: str | None) -> str:
+        said = {"type": "user", "uuid": name, "parentUuid": parent, "message": {"role": "user", "content": name}}
+        return json.dumps({**said, "timestamp": "2026-01-01T10:00:00.000Z", "sessionId": "x"}) + "\n"
+
+    files = [tmp_path / "claude" / project / "x.jsonl" for project in ("one", "two")]
+    for number, file in enumerate(files):
+        file.parent.mkdir(parents=True)
+        file.write_text(line("a", None) + ("no JSON\n" if number == bad else "") + line("b", "a"))
+    with NativeSessionManager(tmp_path / "data") as m:
+        import_history(m, CLAUDE, tmp_path / "claude", workspace_id="ws")
+        seq = m.check("ws").seq
+        import_history(m, CLAUDE, tmp_path / "claude", workspace_id="ws")
+        assert m.check("ws").seq == seq

@@ -283,3 +283,17 @@ def test_what_comes_late_stands_where_the_source_has_it_and_what_follows_at_the_
     assert brought("bdfg") == ["b", "d", "f", "mine", "g"]
     assert brought("abcdefgh") == ["a", "b", "c", "d", "e", "f", "mine", "g", "h"]
     assert m.check(WS).ok
+
+
+def test_an_id_that_occurs_twice_in_the_middle_of_what_is_here_is_stored_once(m: NativeSessionManager) -> None:
+    def bring(names: str) -> ImportReport:
+        parsed = [{"id": each, "role": "user", "content": each, "createdAt": 1, "updatedAt": 1} for each in names]
+        session, report = {"id": "s", "createdAt": 1, "updatedAt": 1}, ImportReport("x", "pi")
+        store_session(m, WS, ParsedSession(session, parsed, list(names), len(parsed)), report)
+        return report
+
+    bring("ac")
+    for names in ("abbc", "aabbcc", "abcb"):
+        report = bring(names)
+        assert [each.id for each in m.get_session_messages(WS, "s")] == ["a", "b", "c"]
+        assert report.skipped == {"its id occurs twice": len(names) - 3}

@@ -336,3 +336,26 @@ def test_an_old_snapshot_put_back_brings_no_mail_again_that_was_acknowledged(tmp
         m.checkpoint(WS)
     (kept,) = (tmp_path / WS / "quarantine").glob("merge-*.json")
     assert "pay" in kept.read_text()
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_a_repair_takes_an_old_snapshot_of_ours_for_what_it_is(tmp_path: Path, drop: bool) -> None:
+    with NativeSessionManager(tmp_path) as m:
+        m.create_session(WS, id="s")
+        m.add_message(WS, "s", role="user", content="deleted with its session " + "x" * 40_000)
+        m.checkpoint(WS)
+        backup = (tmp_path / WS / "sessions.json").read_bytes()
+        m.delete_session(WS, "s")
+        m.create_session(WS, id="s")
+        for text in ("new life", "later"):
+            m.add_message(WS, "s", role="user", content=text + "y" * 40_000)
+            m.checkpoint(WS)
+        m.add_message(WS, "s", role="user", content="last")
+        before = said(m)
+        leave(m)
+    (tmp_path / WS / "sessions.json").write_bytes(backup)
+    flipped(min((tmp_path / WS / "journal").glob("*.jsonl")), b"deleted with")
+    long_ago(tmp_path / WS)
+    with NativeSessionManager(tmp_path) as m:
+        assert m.repair(WS, drop_corrupt=drop).after.ok
+        assert said(m) == before
