@@ -88,7 +88,8 @@ def relink(
         if not place.is_dir():
             raise FileNotFoundError(2, "there is no such folder", str(place))
         current = manager.workspace_for(place, create=False)
-        its = manager.workspace_folders().get(current, str(place.resolve())) == str(place.resolve())
+        real = str(place.resolve())
+        its = manager.workspace_folders().get(current, real) == real
         if its and not force and current != workspace_id and current in manager.list_workspaces():
             has = counted(manager.list_sessions(current, limit=1).total, "session")
             reason = f"is the folder of workspace {current} with {has}, which would lose it: --force"
@@ -129,12 +130,12 @@ def _target(manager: NativeSessionManager, to: str, create: bool) -> str:
         if not create and to not in manager.list_workspaces():
             raise WorkspaceNotFoundError(workspace_id=to)
         return to
-    place = Path(to)
+    place, real = Path(to), str(Path(to).resolve())
     folders = {folder: workspace for workspace, folder in manager.workspace_folders().items()}
-    if not place.exists() and str(place.resolve()) not in folders:
+    if not place.exists() and real not in folders:
         if not create:
             raise FileNotFoundError(2, "there is no such folder (--create makes a workspace for it)", to)
-        made = workspace_id_of(str(place.resolve()), folders)
+        made = workspace_id_of(real, folders)
         manager.link_workspace(made, place)
         return made
     return manager.workspace_for(place)

@@ -117,7 +117,7 @@ def test_a_repair_keeps_what_is_ours_beside_another_store_s_snapshot(
         written(tmp_path, "s", ["folded twice"])
         mine.append("folded twice")
     written(tmp_path, "s", ["the last"], fold=False)
-    time.sleep(0.01)
+    time.sleep(0.01)  # The other store's ids are the newer ones: time alone does not tell it.
     written(tmp_path / "other", "theirs", [f"theirs {number}" for number in range(theirs)])
     put(tmp_path / "other", tmp_path)
     flipped(segment(tmp_path), b"mine 3")
