@@ -78,6 +78,21 @@ class IdSource:
         self._last = self._prefix + _encode_low(value & _RANDOM_MASK)
         return self._last
 
+    def several(self, count: int, now: int | None = None) -> list[str]:
+        """So many new ids of one moment, each the one before plus one: as `next` gives them, at 0.1 us for each."""
+        made = [self.next(now)] if count else []
+        while len(made) < count:
+            low = self._value & 1023
+            pairs = _PAIRS[low + 1 : low + 1 + count - len(made)]
+            if not pairs:
+                made.append(self.next(self._ms))
+                continue
+            same = self._last[:-2]
+            made += [same + pair for pair in pairs]
+            self._value += len(pairs)
+            self._last = made[-1]
+        return made
+
     def leap(self) -> None:
         """Goes on somewhere in the 2**64 ids above the last one: for ids that are drawn without the lock, while another
         process that has seen the same last one may draw those that follow it."""

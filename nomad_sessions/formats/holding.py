@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from typing import Any, overload
 
 from nomad_sessions.formats.values import finite
-from nomad_sessions.storage.codec import Buffer, decode, encode
+from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.workspace.lines import Written
 from nomad_sessions.workspace.state import Body
 
@@ -109,7 +109,7 @@ class _Apart(Written):
         self._at = file.add(data)
         self._size = len(data)
 
-    def json(self) -> tuple[bytes, Buffer]:
+    def json(self) -> tuple[bytes, bytes]:
         """Its JSON."""
         return self._file.read(self._at, self._size), b""
 
@@ -125,7 +125,7 @@ class Bodies:
     def append(self, body: Body) -> None:
         """Adds a message."""
         if isinstance(body, Written):
-            self._size += sum(map(len, body.json()))
+            self._size += body.size
             if self._size > _KEPT:
                 self._file = self._file or _File()
                 body = _Apart(body, self._file)

@@ -18,7 +18,7 @@ from nomad_sessions.models import Message, canonical, dump, validate_new_message
 from nomad_sessions.models.settled import settled
 from nomad_sessions.operations import messages, sessions, whole
 from nomad_sessions.operations.reading import check_new_id
-from nomad_sessions.storage.codec import encode
+from nomad_sessions.storage.codec import encode, encode_plain
 from nomad_sessions.workspace.lines import Written
 from nomad_sessions.workspace.state import Body
 
@@ -36,11 +36,10 @@ def digest_of(plain: bytes) -> str:
     return hashlib.sha256(plain).hexdigest()[:16]
 
 
-def as_encoded(plain: Mapping[str, Any], *, floats: bool = True) -> tuple[Mapping[str, Any], bytes]:
-    """A record and its JSON. A number that no float holds, which JSON would not have, becomes text; not `floats` says
-    that there is no float at all."""
+def as_encoded(plain: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
+    """A record and its JSON. A number that no float holds, which JSON would not have, becomes text."""
     try:
-        return plain, encode(plain, finite=not floats)
+        return plain, encode(plain)
     except ValueError:
         made: Mapping[str, Any] = finite(plain)
         return made, encode(made)
@@ -96,7 +95,10 @@ def _body(
         plain = dict(message)
         del plain["imported"]
     more = settled(plain) if plain.keys() >= _NEEDED else None
-    plain, encoded = as_encoded(plain, floats=more is None)
+    if more is None:
+        plain, encoded = as_encoded(plain)
+    else:
+        encoded = encode_plain(plain)  # There is no float in it.
     noted = {**(mark if isinstance(mark, dict) else {}), "format": form, "digest": digest_of(encoded)}
     if more is not None:
         check_new_id(plain["id"])
@@ -107,8 +109,9 @@ def _body(
         return messages.complete(
             messages.prepare(given, {}, lambda data: manager._attach(workspace_id, data)), session_id
         )
-    added = encode({"sessionId": session_id, **more, "imported": noted}, finite=True)
-    return Written(plain, added[:-1] + b",", memoryview(encoded)[1:])
+    added = encode_plain({"sessionId": session_id, **more, "imported": noted})
+    # A copy: what an encoder gives may lie in twice the memory.
+    return Written(plain, added[:-1] + b",", encoded[1:])
 
 
 def _is_special(message: Mapping[str, Any]) -> bool:

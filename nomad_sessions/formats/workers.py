@@ -24,6 +24,7 @@ from nomad_sessions.errors import CorruptionError, LockTimeoutError, Unsupported
 from nomad_sessions.formats.garbage import rarely_collected
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.formats.source import Found
+from nomad_sessions.storage import codec
 from nomad_sessions.workspace.options import Options
 
 if TYPE_CHECKING:
@@ -56,11 +57,14 @@ class Job:
     def do(self, manager: NativeSessionManager, report: ImportReport, advance: Callable[[int], bool]) -> None:
         """Imports one session after the other; `advance` gets the size of each, and says whether to go on. A workspace
         that cannot be used is in the report, and no reason not to go on with others. Raises what `advance` does."""
-        left = len(self.sessions)
+        codec.hurry()
+        left, read, size = len(self.sessions), 0, max(1, self.size)
         try:
-            with rarely_collected(), manager.workspace(self.workspace_id).bulk():
+            with rarely_collected(), manager.workspace(self.workspace_id).bulk() as bulk:
                 for found in self.sessions:
                     left -= 1
+                    read += found.size
+                    bulk.share = read / size
                     self.take(manager, found, self.workspace_id, report)
                     try:
                         goes_on = advance(found.size)

@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError, StorageError, StoreClosedError
@@ -30,19 +31,34 @@ from nomad_sessions.workspace.view import View
 if TYPE_CHECKING:
     from nomad_sessions.workspace.store import Workspace
 
-__all__ = ["BULK", "FLOOR", "FRACTION", "SMALL", "Folding"]
+__all__ = ["BULK", "FLOOR", "FRACTION", "SMALL", "Bulk", "Folding"]
 
 _LOG = logging.getLogger("nomad_sessions")
 FRACTION = 0.75
 FLOOR = 1 << 20
 BULK = 64 << 20
+BULK_LEAST = 16 << 20
 BULK_SEGMENT = 32 << 20
 SMALL = 1 << 20
+_NEARLY = 0.9  # What is still to come is only about known.
 _ROTATE_ABOVE = 32 * 1024
 _OUTGROWN = 1 << 20
 _ATTEMPTS = 5
 _PATIENCE = 10.0
 _STEP = 0.01
+
+
+@dataclass
+class Bulk:
+    """Much that is written at once. `share` is how much of it all, from 0 to 1, the next commit completes: 0 where that
+    is not known. `before` are the bytes that were appended before it."""
+
+    before: int
+    share: float = 0.0
+
+    def to_come(self, appended: int) -> float:
+        """About how many bytes are still to come."""
+        return (appended - self.before) * (1 / self.share - 1)
 
 
 class Folding:
@@ -54,7 +70,7 @@ class Folding:
         self.due = False
         self.displaced = Displaced(workspace.fs, workspace.folder)
         self._postponed_to = 0
-        self._bulks = 0
+        self._bulks: list[Bulk] = []
         self.segment_bytes = 0
 
     def after_fork(self) -> None:
@@ -92,8 +108,7 @@ class Folding:
         size = opened.seen[2] if opened.seen is not None else 0
         pending = view.pending_bytes
         self.wanted = self.wanted or self.displaced.touched()
-        floor = BULK if self._bulks else FLOOR
-        if not (self.wanted or always) and pending < max(floor, FRACTION * size, self._postponed_to):
+        if not (self.wanted or always or self._is_due(pending, size)):
             return
         try:
             self.checkpoint(patient=False)
@@ -101,24 +116,41 @@ class Folding:
             _LOG.warning("%s: checkpoint postponed: %s", self._workspace.folder, error)
             self._postponed_to = pending + max(FLOOR, pending // 4)
 
+    def _is_due(self, pending: int, size: int) -> bool:
+        """Whether the journal has outgrown a snapshot of this size. In a bulk not before what is still to come will not
+        outgrow the next one, too, so that it is folded once; or, where that is not known, before there is much."""
+        if pending < max(FLOOR, FRACTION * size, self._postponed_to):
+            return False
+        bulks = self._bulks
+        if not bulks:
+            return True
+        if not all(bulk.share for bulk in bulks):
+            return pending >= BULK
+        appended = self._workspace.counters.bytes_appended
+        to_come = sum(bulk.to_come(appended) for bulk in bulks)
+        return pending >= BULK_LEAST and to_come < _NEARLY * FRACTION * (size + pending)
+
     @contextlib.contextmanager
-    def bulk(self) -> Iterator[None]:
-        """While it lasts, much is written at once: folding waits until `BULK` bytes have come, sealing a segment until
-        `BULK_SEGMENT` have, and both are made up for at the end."""
+    def bulk(self) -> Iterator[Bulk]:
+        """While it lasts, much is written at once: folding waits for most of it, or, where its `share` is not told,
+        until `BULK` bytes have come, sealing a segment until `BULK_SEGMENT` have; and both are made up for at the
+        end."""
         checksum.hurry()
-        self._count_bulk(1)
+        bulk = Bulk(self._workspace.counters.bytes_appended)
+        self._count(bulk, begins=True)
         try:
-            yield
+            yield bulk
         finally:
-            self._count_bulk(-1)
+            self._count(bulk, begins=False)
         # Closed by another thread meanwhile: what was committed stands.
         with contextlib.suppress(StoreClosedError):
             self.after_commit()
             self._seal_large()
 
-    def _count_bulk(self, more: int) -> None:
+    def _count(self, bulk: Bulk, *, begins: bool) -> None:
         with self._workspace.guarded():
-            self._bulks += more
+            others = [each for each in self._bulks if each is not bulk]
+            self._bulks = [*others, bulk] if begins else others
             self.segment_bytes = BULK_SEGMENT if self._bulks else 0
 
     def _seal_large(self) -> None:
@@ -137,7 +169,7 @@ class Folding:
 
     def holds_on(self) -> bool:
         """Whether the workspace must stay open: for a bulk."""
-        return self._bulks > 0
+        return bool(self._bulks)
 
     def at_close(self, *, demanded: bool) -> None:
         """The checkpoint of a clean close: on demand, or of a small workspace."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.ids import IdSource
-from nomad_sessions.storage.codec import Buffer, decode, encode, encode_name, frame, frame_parts
+from nomad_sessions.storage.codec import decode, encode, encode_name, frame, frame_parts
+from nomad_sessions.storage.segment import Entry
+from nomad_sessions.workspace.places import Additions
 from nomad_sessions.workspace.state import Body
 from nomad_sessions.workspace.view import View
 
 __all__ = ["PIECE_BYTES", "Group", "Operation", "Stamp", "Written"]
 
 T = TypeVar("T")
+_new = tuple.__new__  # Half the time of the class's own call.
 PIECE_BYTES = 1 << 20
 _COARSE = 1_000
 """How far, in ms, a delta may lie from the time that the records before it say without saying its own."""
@@ -25,12 +28,17 @@ class Written(dict[str, Any]):
 
     __slots__ = ("_begin", "_rest")
 
-    def __init__(self, fields: Mapping[str, Any], begin: bytes, rest: Buffer) -> None:
+    def __init__(self, fields: Mapping[str, Any], begin: bytes, rest: bytes) -> None:
         self["id"], self["createdAt"], self["updatedAt"] = fields["id"], fields["createdAt"], fields["updatedAt"]
         self._begin = begin
         self._rest = rest
 
-    def json(self) -> tuple[bytes, Buffer]:
+    @property
+    def size(self) -> int:
+        """The bytes of its JSON."""
+        return len(self._begin) + len(self._rest)
+
+    def json(self) -> tuple[bytes, bytes]:
         """Its JSON, in two pieces."""
         return self._begin, self._rest
 
@@ -46,6 +54,10 @@ class Stamp:
         """A new id."""
         return self._ids.next(self.now)
 
+    def ids(self, count: int) -> list[str]:
+        """New ids, each greater than the one before it."""
+        return self._ids.several(count, self.now)
+
     def leap(self) -> None:
         """Says that it is asked without the lock: its ids are to be such as nobody else draws meanwhile."""
         self._ids.leap()
@@ -59,15 +71,14 @@ It may run more than once, against a fresher view, and must not have effects of 
 class Group:
     """One atomic group: gives its lines in pieces, as they are to be written, so that no more than one is in memory.
 
-    `records` are the group's as the view keeps them, `lengths` those of its lines; both are whole when all pieces have
-    been given. The first piece, which is all of a group that is not large, is made at once. Raises `InvalidInputError`
-    for a value that JSON has not.
+    The first piece, which is all of a group that is not large, is made at once. Raises `InvalidInputError` for a value
+    that JSON has not.
     """
 
     def __init__(self, view: View, changes: list[Body], stamp: Stamp) -> None:
-        self.records: list[Body] = []
-        self.lengths: list[int] = []
-        self._pieces = self._cut(view, changes, stamp)
+        self._view = view
+        self._made: list[tuple[Body, int] | Additions] = []
+        self._pieces = self._cut(changes, stamp)
         self._first = next(self._pieces)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -75,11 +86,23 @@ class Group:
         self._first = b""
         yield from self._pieces
 
-    def _cut(self, view: View, changes: list[Body], stamp: Stamp) -> Iterator[bytes]:
+    def apply(self, offset: int) -> None:
+        """Applies the group to its view. Once all pieces have been given, and lie from this offset on in the live
+        segment."""
+        segment = self._view.journal.live_first
+        for made in self._made:
+            if isinstance(made, Additions):
+                self._view.absorb_additions(made, offset, segment)
+                offset += sum(made.lengths)
+            else:
+                record, length = made
+                self._view.absorb(_new(Entry, (record, offset, length)), segment)
+                offset += length
+
+    def _cut(self, changes: list[Body], stamp: Stamp) -> Iterator[bytes]:
         lines: list[bytes] = []
         size = 0
-        for line in self._lines(view, changes, stamp):
-            self.lengths.append(len(line))
+        for line in self._lines(changes, stamp):
             lines.append(line)
             size += len(line)
             if size >= PIECE_BYTES:
@@ -88,50 +111,62 @@ class Group:
         if lines:
             yield b"".join(lines)
 
-    def _lines(self, view: View, changes: list[Body], stamp: Stamp) -> Iterator[bytes]:
-        envelope = _Envelope()
+    def _lines(self, changes: list[Body], stamp: Stamp) -> Iterator[bytes]:
+        view, first = self._view, self._view.seq + 1
         told: Body = {"ts": stamp.now, "durable": view.journal.durable}
         if len(changes) > 1:
             told["until"] = view.seq + len(changes)
-        for seq, change in enumerate(changes, view.seq + 1):
-            if change["type"] == "message.delta" and len(changes) == 1:
-                record = _delta(view, seq, change, stamp)
-            else:  # A message comes last: so its JSON is found in the line without decoding it.
-                record = {"seq": seq, "id": stamp.id(), **told, **change}
-            message = record.get("message")
-            if isinstance(message, Written):
-                self.records.append(record)
-                yield envelope.line(record, message)
+        at = 0
+        while at < len(changes):
+            written = _written(changes, at)
+            if written:
+                yield from self._additions(changes[at]["sessionId"], written, told, first + at, stamp)
+                at += len(written)
                 continue
+            change = changes[at]
+            if change["type"] == "message.delta" and len(changes) == 1:
+                record = _delta(view, first, change, stamp)
+            else:  # A message comes last: so its JSON is found in the line without decoding it.
+                record = {"seq": first + at, "id": stamp.id(), **told, **change}
             try:
                 body = encode(record)
             except ValueError as error:
                 raise InvalidInputError(field="value", value=change, reason=str(error)) from error
+            line = frame(body)
             # The caller keeps what it handed in, and may change it: what the view keeps comes from the bytes.
-            self.records.append(record if change["type"] == "message.added" else decode(body))
-            yield frame(body)
+            self._made.append((record if change["type"] == "message.added" else decode(body), len(line)))
+            yield line
+            at += 1
+
+    def _additions(
+        self, session_id: str, messages: Sequence[Written], told: Body, seq: int, stamp: Stamp
+    ) -> Iterator[bytes]:
+        """The lines of records that add these messages to one session, from this seq on. What the records have in
+        common is encoded once; a message is the last thing in its record."""
+        common = encode({**told, "type": "message.added", "sessionId": session_id}, finite=True)[1:-1]
+        ids, lengths = stamp.ids(len(messages)), list[int]()
+        own = [message["id"] for message in messages]
+        times = [message["updatedAt"] for message in messages]
+        self._made.append(Additions(session_id, seq, ids[-1], told["ts"], own, times, lengths))
+        for number, message in enumerate(messages):
+            begin, rest = message.json()
+            fields = seq + number, ids[number].encode(), common, encode_name(own[number]), begin
+            line = frame_parts(b'"seq":%d,"id":"%b",%b,"messageId":%b,"message":%b' % fields, rest, b"}")
+            lengths.append(len(line))
+            yield line
 
 
-class _Envelope:
-    """Lines of records that are a message and nothing else, whose JSON is at hand. What such records of one group and
-    one session have in common is encoded once."""
-
-    def __init__(self) -> None:
-        self._of: tuple[str, str] | None = None
-        self._common = b""
-
-    def line(self, record: Body, message: Written) -> bytes:
-        """The line of a record, in which the message is the last thing."""
-        of = record["type"], record["sessionId"]
-        if of != self._of:
-            common = {key: value for key, value in record.items() if key not in _OWN}
-            self._of, self._common = of, encode(common, finite=True)[1:-1]
-        begin, rest = message.json()
-        own = (record["seq"], record["id"].encode(), self._common, encode_name(record["messageId"]), begin)
-        return frame_parts(b'"seq":%d,"id":"%b",%b,"messageId":%b,"message":%b' % own, rest, b"}")
-
-
-_OWN = ("seq", "id", "messageId", "message")
+def _written(changes: list[Body], start: int) -> list[Written]:
+    """The messages that one change after the other, from this one on, adds to one session, with their JSON at hand."""
+    messages: list[Written] = []
+    session_id = changes[start]["sessionId"]
+    for number in range(start, len(changes)):
+        change = changes[number]
+        message = change.get("message")
+        if not isinstance(message, Written) or change["sessionId"] != session_id:
+            break
+        messages.append(message)
+    return messages
 
 
 def _delta(view: View, seq: int, change: Body, stamp: Stamp) -> Body:

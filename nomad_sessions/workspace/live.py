@@ -36,6 +36,11 @@ class Live:
         """Notes where a record above the snapshot lies."""
         self.places.setdefault(entry.record["sessionId"], []).append(place_of(entry, segment))
 
+    def note(self, session_id: str, places: list[Place]) -> None:
+        """As `add` and `index`, for messages that were added to a session, one after the other."""
+        self.places.setdefault(session_id, []).extend(places)
+        self.owners.update(dict.fromkeys([place[5] for place in places], session_id))
+
     def index(self, record: Body) -> None:
         """Notes whose message is whose, and what is deleted."""
         index_record(record, self.owners, self.tombstones)

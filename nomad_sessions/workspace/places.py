@@ -9,7 +9,7 @@ from nomad_sessions.storage.journal import Journal
 from nomad_sessions.storage.segment import Entry, Segment
 from nomad_sessions.workspace.state import SessionState, Span, added_at
 
-__all__ = ["Ahead", "LazySegment", "Place", "Summary", "place_of", "placed", "trimmed"]
+__all__ = ["Additions", "Ahead", "LazySegment", "Place", "Summary", "place_of", "placed", "trimmed"]
 
 
 _LEAST_AHEAD = 8 << 10
@@ -31,6 +31,28 @@ class Place(NamedTuple):
     kind: str = ""
     subject: str = ""
     time: int = 0
+
+
+class Additions(NamedTuple):
+    """Records that add messages to one session, one after the other: the seq of the first, the id of the last, the time
+    (ms) that they say, and of each its message's id and time and the length of its line."""
+
+    session_id: str
+    seq: int
+    last_id: str
+    time: int
+    messages: list[str]
+    times: list[int]
+    lengths: list[int]
+
+    def places(self, offset: int, segment: int) -> list[Place]:
+        """The places of the records, of which the first lies at this offset."""
+        made: list[Place] = []
+        each = zip(range(self.seq, self.seq + len(self.messages)), self.lengths, self.messages, self.times, strict=True)
+        for seq, length, message_id, time in each:
+            made.append(_new(Place, (seq, segment, offset, length, "added", message_id, time)))
+            offset += length
+        return made
 
 
 class Summary(NamedTuple):

@@ -7,18 +7,21 @@ and however many of it are wanted. Verified by `tests/unit/test_fork_chains.py` 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from nomad_sessions.workspace.places import Place
-from nomad_sessions.workspace.state import Ref, SessionState, Source, added, apply, extended
+from nomad_sessions.workspace.state import MessageState, Ref, SessionState, Source, apply, extended, touch
 
-__all__ = ["History", "Records", "replay"]
+__all__ = ["History", "Records", "added_all", "replay"]
 
 _ALL = 1 << 63
 _new = tuple.__new__  # Half the time of the class's own call.
-_UNREAD = frozenset({"added", "delta"})
+_alike = itemgetter(1, 4)
+"""Of a place, the segment and the kind."""
 
 
 class History(NamedTuple):
@@ -93,20 +96,32 @@ def _run(
     """Applies the records at these places of each session, in order. Reads only those that have to be."""
     for session_id, places in _in_order(found):
         state, bound = states[session_id], bounds[session_id]
-        source, of = None, -1
-        for seq, segment, offset, length, kind, subject, time in places:
-            if seq >= bound:
-                break
-            if source is None or segment != of:
-                source, of = records.source(segment), segment
-            ref = _new(Ref, (source, offset, length))
-            if kind not in _UNREAD:
-                state = apply(state, ref.load(), ref, partial(_source, states, records, seq))
-            elif state is not None and kind == "added":
-                added(state, subject, ref, seq, time)
-            elif state is not None:
-                extended(state, subject, ref, seq)
+        due = places if not places or places[-1].seq < bound else [place for place in places if place.seq < bound]
+        for (segment, kind), alike in groupby(due, _alike):
+            source = records.source(segment)
+            if kind == "added":
+                if state is not None:
+                    added_all(state, list(alike), source)
+                continue
+            for seq, _, offset, length, _, subject, _ in alike:
+                ref = _new(Ref, (source, offset, length))
+                if kind != "delta":
+                    state = apply(state, ref.load(), ref, partial(_source, states, records, seq))
+                elif state is not None:
+                    extended(state, subject, ref, seq)
         states[session_id] = state
+
+
+def added_all(state: SessionState, places: Sequence[Place], source: Source) -> None:
+    """What `message.added` records at these places, one after the other, do to their session: as `added` for each."""
+    if state.hidden:  # The next message makes a revert final.
+        state.drop(state.hidden)
+    state.fields.pop("revert", None)
+    for seq, _, offset, length, _, message_id, _ in places:
+        state.changed[message_id] = MessageState(_new(Ref, (source, offset, length)), seq, seq)
+    state.order += [place[5] for place in places]
+    state.rev = places[-1].seq
+    touch(state, max([place[6] for place in places]))
 
 
 def _in_order(found: dict[str, list[Place]]) -> Iterable[tuple[str, list[Place]]]:

@@ -29,6 +29,7 @@ __all__ = [
     "apply",
     "copy_message",
     "extended",
+    "touch",
 ]
 
 WORKSPACE = ""
@@ -254,7 +255,8 @@ def apply(
     return session
 
 
-def _touch(session: SessionState, time: int) -> None:
+def touch(session: SessionState, time: int) -> None:
+    """Says that a session was changed at a time, in ms."""
     if time > (session.fields.get("updatedAt") or 0):
         session.fields["updatedAt"] = time
 
@@ -285,7 +287,7 @@ def _updated(session: SessionState, record: Body, ref: Ref, source: Any) -> None
     if "messageIds" in record:
         _reorder(session, record["messageIds"])
     if "updatedAt" not in record.get("set", {}):
-        _touch(session, record["ts"])
+        touch(session, record["ts"])
 
 
 def _reorder(session: SessionState, order: list[str]) -> None:
@@ -302,14 +304,14 @@ def _reverted(session: SessionState, record: Body, ref: Ref, source: Any) -> Non
     session.hidden = session.order[kept:] + session.hidden
     session.order = session.order[:kept]
     session.fields["revert"] = record["revert"]
-    _touch(session, record["ts"])
+    touch(session, record["ts"])
 
 
 def _unreverted(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
     session.order += session.hidden
     session.hidden = []
     session.fields.pop("revert", None)
-    _touch(session, record["ts"])
+    touch(session, record["ts"])
 
 
 def added(session: SessionState, message_id: str, ref: Ref, seq: int, time: int) -> None:
@@ -321,7 +323,7 @@ def added(session: SessionState, message_id: str, ref: Ref, seq: int, time: int)
     session.order.append(message_id)
     session.rev = seq
     if time:
-        _touch(session, time)
+        touch(session, time)
 
 
 def added_at(record: Body) -> int:
@@ -355,12 +357,12 @@ def _message_changed(session: SessionState, record: Body, ref: Ref, source: Any)
     if state is not None:
         session.changed[message_id] = state.patched(record, ref)
     if record["type"] == "message.updated":
-        _touch(session, record["ts"])
+        touch(session, record["ts"])
 
 
 def _message_deleted(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
     session.drop([record["messageId"]])
-    _touch(session, record["ts"])
+    touch(session, record["ts"])
 
 
 def _configured(session: SessionState, record: Body, ref: Ref, source: Any) -> None:

@@ -25,12 +25,11 @@ from nomad_sessions.ids import IdSource
 from nomad_sessions.storage._os import FileSystem
 from nomad_sessions.storage.group_sync import Position
 from nomad_sessions.storage.journal import TablesDamaged
-from nomad_sessions.storage.segment import Entry
 from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace.adopt import merge_foreign
 from nomad_sessions.workspace.combining import Combiner, Ticket
 from nomad_sessions.workspace.faults import translated
-from nomad_sessions.workspace.folding import Folding
+from nomad_sessions.workspace.folding import Bulk, Folding
 from nomad_sessions.workspace.holder import Holder
 from nomad_sessions.workspace.lines import Group, Operation, Stamp
 from nomad_sessions.workspace.options import UNTOLD, Options
@@ -44,7 +43,6 @@ __all__ = ["SEGMENT_BYTES", "Operation", "Stamp", "Workspace"]
 
 T = TypeVar("T")
 _LOG = logging.getLogger("nomad_sessions")
-_new = tuple.__new__  # Half the time of the class's own call.
 SEGMENT_BYTES = 256 * 1024
 _OPEN: weakref.WeakSet[Workspace] = weakref.WeakSet()
 
@@ -209,11 +207,9 @@ class Workspace(Holder):
         except StorageError:
             self._applying = False
             raise
-        self.counters.appended(len(group.records), journal.end - offset)
-        journal.last_seq = view.seq + len(group.records)
-        for record, length in zip(group.records, group.lengths, strict=True):
-            view.absorb(_new(Entry, (record, offset, length)), journal.live_first)
-            offset += length
+        self.counters.appended(len(changes), journal.end - offset)
+        journal.last_seq = view.seq + len(changes)
+        group.apply(offset)
         self._applying = False
         self._wrote = self._unsynced = True
         if journal.end >= max(SEGMENT_BYTES, self._folding.segment_bytes):
@@ -323,7 +319,7 @@ class Workspace(Holder):
         """Folds the journal into `sessions.json`; False when there was nothing to fold. Durable on return."""
         return self._folding.checkpoint()
 
-    def bulk(self) -> contextlib.AbstractContextManager[None]:
+    def bulk(self) -> contextlib.AbstractContextManager[Bulk]:
         """While it lasts, commits fold less often: for many large ones, after which the policy is what it was."""
         return self._folding.bulk()
 

@@ -17,8 +17,8 @@ from nomad_sessions.storage.snapshot import GroupRow, Snapshot
 from nomad_sessions.storage.table import Region
 from nomad_sessions.workspace.cache import BodyCache
 from nomad_sessions.workspace.live import Live
-from nomad_sessions.workspace.places import Ahead, LazySegment, Place, Summary, placed
-from nomad_sessions.workspace.replay import History, replay
+from nomad_sessions.workspace.places import Additions, Ahead, LazySegment, Place, Summary, placed
+from nomad_sessions.workspace.replay import History, added_all, replay
 from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body, MessageState, Ref, SessionState, apply
 from nomad_sessions.workspace.stored import stored_session, stored_workspace
 
@@ -191,6 +191,19 @@ class View:
         self.take(record, Ref(self.source(segment), entry.offset, entry.length))
         live.add(entry, segment)
         self._reach(entry)
+
+    def absorb_additions(self, added: Additions, offset: int, segment: int) -> None:
+        """Takes in messages whose records have just been written from this offset of the segment on."""
+        session_id, source, places = added.session_id, self.source(segment), added.places(offset, segment)
+        state = self._sessions.get(session_id)
+        if state is not None:
+            added_all(state, places, source)
+        self.live.note(session_id, places)
+        self.live.time = added.time
+        self.seq = self.named_at = places[-1].seq
+        self.last_id = added.last_id
+        self.pending_bytes += sum(added.lengths)
+        self._stale.add(session_id)
 
     def _reach(self, entry: Entry) -> None:
         record = entry.record

@@ -41,6 +41,38 @@ def test_segments_are_sealed_less_often_and_the_last_one_at_the_end(
     assert m.check(WS).ok
 
 
+@pytest.mark.parametrize("bigger", [1, 3])
+def test_a_bulk_of_which_is_told_how_much_is_to_come_is_folded_once(
+    bigger: int, m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what is told, the share of a source, grows otherwise than what is written of it."""
+    monkeypatch.setattr(folding, "FLOOR", 1 << 16)
+    monkeypatch.setattr(folding, "BULK_LEAST", 1 << 17)
+    folded = []
+    session = m.create_session(WS)
+    with m.workspace(WS).bulk() as bulk:
+        for number in range(40):
+            bulk.share = (number + 1) / 40
+            m.add_message(WS, session.id, role="user", content=TEXT * (bigger if number % 2 else 1))
+            folded.append(m.workspace(WS).counters.checkpoints)
+    assert m.workspace(WS).counters.checkpoints == folded[-1] == 1
+    assert 0.55 < folded.count(0) / 40 < 0.7, "so that less than three quarters of it come after"
+    assert m.check(WS).ok
+
+
+def test_a_small_bulk_and_one_of_which_nothing_is_told_are_folded_at_the_end(
+    m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "FLOOR", 1 << 16)
+    for share in (1.0, 0.0):
+        before = m.workspace(WS).counters.checkpoints
+        with m.workspace(WS).bulk() as bulk:
+            bulk.share = share
+            fill(m, 10)
+            assert m.workspace(WS).counters.checkpoints == before
+        assert m.workspace(WS).counters.checkpoints == before + 1
+
+
 def test_who_opens_it_meanwhile_has_all_that_was_committed(tmp_path: Path) -> None:
     with NativeSessionManager(tmp_path) as m, m.workspace(WS).bulk():
         fill(m, 5)

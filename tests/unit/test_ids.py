@@ -7,7 +7,7 @@ import time
 
 import pytest
 import ulid
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nomad_sessions.clock import ManualClock, SystemClock
@@ -94,6 +94,17 @@ def test_ids_that_count_up_are_what_ulid_py_writes(low: int, count: int) -> None
     value = ulid.parse(first).int
     assert ids[-1] == str(ulid.from_bytes((value + count).to_bytes(16, "big")))
     assert ids == sorted(ids)
+
+
+@given(st.integers(0, (1 << 80) - 1), st.lists(st.integers(0, 2_100), max_size=3))
+@example((1 << 80) - 1, [1, 1_024, 1])
+def test_several_at_once_are_those_that_come_one_by_one(low: int, counts: list[int]) -> None:
+    first = str(ulid.from_bytes(T0.to_bytes(6, "big") + low.to_bytes(10, "big")))
+    single, several = IdSource(ManualClock(0), last=first), IdSource(ManualClock(0), last=first)
+    for count in counts:
+        assert several.several(count, T0) == [single.next(T0) for _ in range(count)]
+        assert several.last == single.last
+    assert several.next() == single.next()
 
 
 def test_a_full_millisecond_carries_into_the_next() -> None:
