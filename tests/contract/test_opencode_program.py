@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from nomad_sessions.formats import import_file, import_history, importer_of
 from nomad_sessions.formats.exporting import export_session
 from nomad_sessions.formats.opencode_history import IMPORTER
 from tests.support.opencode import OpenCode, needs_opencode
+from tests.support.samples import unpack_opencode
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 # It files what it imports under the project it is run in, and counts nothing.
@@ -53,9 +53,7 @@ def every_session(m: NativeSessionManager) -> list[tuple[str, str]]:
 def test_what_came_from_its_database_goes_back_into_it(
     m: NativeSessionManager, program: OpenCode, tmp_path: Path
 ) -> None:
-    with tarfile.open(FIXTURES / "opencode" / "A.tar.xz") as archive:
-        archive.extractall(tmp_path / "A", filter="data")
-    import_history(m, IMPORTER, tmp_path / "A" / "opencode.db", workspace_id="ws")
+    import_history(m, IMPORTER, unpack_opencode(tmp_path / "A") / "opencode.db", workspace_id="ws")
     for _, name in every_session(m):
         exported = json.loads(export_session(m, "ws", name, "opencode"))
         returned = through(program, exported)

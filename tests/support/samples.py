@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["make_llm_logs", "share_of"]
+__all__ = ["make_llm_logs", "share_of", "unpack_opencode"]
 
 _LLM = """
 CREATE TABLE conversations (id TEXT PRIMARY KEY, name TEXT, model TEXT);
@@ -51,3 +52,10 @@ def share_of(export: Mapping[str, Any]) -> list[dict[str, Any]]:
         records.append({"type": "message", "data": message["info"]})
         records += [{"type": "part", "data": part} for part in message["parts"]]
     return records
+
+
+def unpack_opencode(folder: Path) -> Path:
+    """The fixture of what OpenCode 1.1.65 and 1.18.34 wrote: into this folder, which is returned."""
+    with tarfile.open(Path(__file__).parents[1] / "fixtures" / "opencode" / "A.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder

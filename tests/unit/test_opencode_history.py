@@ -10,7 +10,6 @@ import hashlib
 import json
 import shutil
 import sqlite3
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +33,6 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "opencode"
 SAMPLES = FIXTURES / "samples"
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset, unpacked; tests that write work on a copy of what they need."""
-    folder = tmp_path_factory.mktemp("opencode")
-    with tarfile.open(FIXTURES / "A.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
-
-
-@pytest.fixture
-def home(data: Path, tmp_path: Path) -> Path:
-    """OpenCode's data folder as it is after the move to the database: that, and the files left behind."""
-    folder = tmp_path / "opencode"
-    shutil.copytree(data / "json-tree", folder)
-    shutil.copy(data / "opencode.db", folder)
-    return folder
-
-
 def read(path: Path) -> tuple[dict[str, ParsedSession], ImportReport]:
     report = ImportReport()
     parsed = (each.read(report) for each in IMPORTER.sessions(path, report))
@@ -68,9 +49,11 @@ def exported(parsed: ParsedSession) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("source", "truth"), [("json-tree", "jsonTree"), ("opencode.db", "db")])
-def test_every_session_message_and_part_equals_what_the_program_answered(data: Path, source: str, truth: str) -> None:
-    expected = json.loads((data / "expected.json").read_text(encoding="utf-8"))[truth]
-    found, report = read(data / source)
+def test_every_session_message_and_part_equals_what_the_program_answered(
+    opencode_data: Path, source: str, truth: str
+) -> None:
+    expected = json.loads((opencode_data / "expected.json").read_text(encoding="utf-8"))[truth]
+    found, report = read(opencode_data / source)
     assert set(found) == set(expected["sessions"])
     for name, wanted in expected["sessions"].items():
         session, out = found[name].session, exported(found[name])
@@ -93,25 +76,25 @@ def test_every_session_message_and_part_equals_what_the_program_answered(data: P
     assert sum(len(m["parts"]) for each in found.values() for m in each.messages) == expected["counts"]["parts"]
 
 
-def test_what_the_program_itself_left_behind_is_in_the_report(data: Path) -> None:
-    _, report = read(data / "json-tree")
+def test_what_the_program_itself_left_behind_is_in_the_report(opencode_data: Path) -> None:
+    _, report = read(opencode_data / "json-tree")
     assert report.skipped == {"a part of a message that is not there": 1}
     assert "prt_c2032a19e002aKjXSG5OdS3KPd.json" in report.warnings[0]
-    assert read(data / "opencode.db")[1].complete
+    assert read(opencode_data / "opencode.db")[1].complete
 
 
-def test_an_export_of_what_came_from_the_database_is_the_program_s_own_export(data: Path) -> None:
-    found, _ = read(data / "opencode.db")
-    files = list((data / "export").glob("ses_*.json"))
+def test_an_export_of_what_came_from_the_database_is_the_program_s_own_export(opencode_data: Path) -> None:
+    found, _ = read(opencode_data / "opencode.db")
+    files = list((opencode_data / "export").glob("ses_*.json"))
     assert len(files) == 20
     for path in files:
         assert exported(found[path.stem]) == json.loads(path.read_text(encoding="utf-8")), path.name
 
 
-def test_damaged_files_cost_what_they_hold_and_nothing_else(data: Path) -> None:
-    whole, _ = read(data / "json-tree")
-    found, report = read(data / "damaged" / "json-tree")
-    truth = json.loads((data / "damaged" / "expected-damage.json").read_text(encoding="utf-8"))
+def test_damaged_files_cost_what_they_hold_and_nothing_else(opencode_data: Path) -> None:
+    whole, _ = read(opencode_data / "json-tree")
+    found, report = read(opencode_data / "damaged" / "json-tree")
+    truth = json.loads((opencode_data / "damaged" / "expected-damage.json").read_text(encoding="utf-8"))
     messages, parts = truth["messageFiles"], truth["partFiles"]
     rebuilt = {"ses_4434d14a9ffeAxtBT0L8jGUvhe", "ses_43f4bb395ffeyCxQDXYb0mEEGz"}
     intact = [message for name, each in found.items() if name not in rebuilt for message in each.messages]
@@ -138,8 +121,8 @@ def session_of(found: dict[str, ParsedSession], message_id: str) -> str:
     return next(name for name, each in found.items() if any(m["id"] == message_id for m in each.messages))
 
 
-def test_a_session_whose_own_file_is_lost_is_rebuilt_from_its_messages(data: Path) -> None:
-    found, report = read(data / "damaged" / "json-tree")
+def test_a_session_whose_own_file_is_lost_is_rebuilt_from_its_messages(opencode_data: Path) -> None:
+    found, report = read(opencode_data / "damaged" / "json-tree")
     for name, title in (
         (
             "ses_43f4bb395ffeyCxQDXYb0mEEGz",
@@ -154,9 +137,9 @@ def test_a_session_whose_own_file_is_lost_is_rebuilt_from_its_messages(data: Pat
         assert any(name in warning and "rebuilt" in warning for warning in report.warnings)
 
 
-def test_damaged_rows_cost_what_they_hold_and_nothing_else(data: Path) -> None:
-    whole, _ = read(data / "opencode.db")
-    found, report = read(data / "damaged" / "opencode-rows.db")
+def test_damaged_rows_cost_what_they_hold_and_nothing_else(opencode_data: Path) -> None:
+    whole, _ = read(opencode_data / "opencode.db")
+    found, report = read(opencode_data / "damaged" / "opencode-rows.db")
     assert set(found) == set(whole)
     hurt = {"ses_46328704fffeh9UDkyYzKqT7v5": 17, "ses_418ec1609ffe2VtPtNPy06ykuf": 7}
     for name, parsed in found.items():
@@ -174,10 +157,10 @@ def test_damaged_rows_cost_what_they_hold_and_nothing_else(data: Path) -> None:
     assert len(kinds) == 386 - 1 - 5 - 1
 
 
-def test_of_a_database_that_was_cut_off_comes_in_what_is_left(data: Path) -> None:
+def test_of_a_database_that_was_cut_off_comes_in_what_is_left(opencode_data: Path) -> None:
     """OpenCode does not even start with it."""
-    whole, _ = read(data / "opencode.db")
-    source = data / "damaged" / "opencode-truncated.db"
+    whole, _ = read(opencode_data / "opencode.db")
+    source = opencode_data / "damaged" / "opencode-truncated.db"
     assert importer_of(source) is IMPORTER
     found, report = read(source)
     messages = {message["id"]: message for each in whole.values() for message in each.messages}
@@ -188,126 +171,8 @@ def test_of_a_database_that_was_cut_off_comes_in_what_is_left(data: Path) -> Non
     assert any("malformed" in reason for reason in report.skipped)
 
 
-def contents(m: NativeSessionManager) -> dict[str, list[Any]]:
-    return {
-        session.id: [each.model_dump(by_alias=True) for each in m.get_session_messages(ws, session.id)]
-        for ws in m.list_workspaces()
-        for session in m.list_sessions(ws)
-    }
-
-
-def test_database_files_and_exports_of_one_history_come_in_once(
-    m: NativeSessionManager, data: Path, home: Path
-) -> None:
-    report = import_history(m, IMPORTER, home)
-    assert (report.sessions.imported, report.messages.imported) == (20, 125)
-    assert report.ignored == {"sessions that the database has as well": 10}
-    assert set(m.workspace_folders().values()) == {
-        "/home/dev/projects/webshop",
-        "/home/dev/projects/notes-app",
-        "/home/dev/scratch",
-    }
-    before = contents(m)
-    assert import_history(m, IMPORTER, data / "json-tree").messages.imported == 0
-    for path in [*(data / "export").glob("ses_*.json"), *(data / "export-1.1.65").glob("ses_*.json")]:
-        report = import_file(m, "here", path, anywhere=True)
-        assert (report.sessions.unchanged, report.messages.imported, report.messages.updated) == (1, 0, 0), path.name
-    assert contents(m) == before
-    assert import_history(m, IMPORTER, home).sessions.unchanged == 20
-
-
-def test_in_the_other_order_the_database_adds_what_the_files_lack(
-    m: NativeSessionManager, data: Path, home: Path
-) -> None:
-    import_history(m, IMPORTER, data / "json-tree")
-    assert len(contents(m)) == 10
-    report = import_history(m, IMPORTER, home)
-    assert (report.sessions.imported, report.messages.imported) == (10, 125 - 92)
-    assert sum(map(len, contents(m).values())) == sum(each.visible for each in read(data / "opencode.db")[0].values())
-    before = contents(m)
-    import_history(m, IMPORTER, home)
-    assert contents(m) == before
-
-
-def test_an_export_for_a_session_that_was_moved_goes_where_it_is_now(m: NativeSessionManager, data: Path) -> None:
-    path = data / "export" / "ses_f06f29740ffeEJDeSHL3WZS0VO.json"
-    import_file(m, "first", path)
-    m.move_session("first", path.stem, to_workspace="second")
-    assert import_file(m, "first", path, anywhere=True).sessions.unchanged == 1
-    assert m.get_session("first", path.stem) is None
-    assert import_file(m, "third", path).sessions.imported == 1
-
-
-def test_a_newer_export_brings_what_is_new_and_an_older_one_takes_nothing_back(
-    m: NativeSessionManager, data: Path, tmp_path: Path
-) -> None:
-    value = json.loads((data / "export" / "ses_f06f29740ffeEJDeSHL3WZS0VO.json").read_text(encoding="utf-8"))
-    older, newer = tmp_path / "older.json", tmp_path / "newer.json"
-    older.write_text(json.dumps({**value, "messages": value["messages"][:1]}))
-    later = {**value["info"], "title": "Renamed", "time": {**value["info"]["time"], "updated": 1_800_000_000_000}}
-    newer.write_text(json.dumps({**value, "info": later}))
-    name = value["info"]["id"]
-    import_file(m, "ws", older)
-    report = import_file(m, "ws", newer)
-    assert (report.sessions.updated, report.messages.imported) == (1, 1)
-    report = import_file(m, "ws", older)
-    assert (report.sessions.unchanged, report.messages.unchanged) == (1, 1)
-    session = m.get_session("ws", name)
-    assert session is not None
-    assert (session.title, session.updated_at, len(session.message_ids)) == ("Renamed", 1_800_000_000_000, 2)
-
-
-def test_what_an_older_source_alone_has_is_added_to_what_is_here(
-    m: NativeSessionManager, data: Path, tmp_path: Path
-) -> None:
-    value = json.loads((data / "export" / "ses_f06f29740ffeEJDeSHL3WZS0VO.json").read_text(encoding="utf-8"))
-    part, whole = tmp_path / "part.json", tmp_path / "whole.json"
-    part.write_text(json.dumps({**value, "messages": value["messages"][:1]}))
-    whole.write_text(json.dumps(value))
-    import_file(m, "ws", part)
-    report = import_file(m, "ws", whole)
-    assert (report.sessions.unchanged, report.messages.imported, report.messages.unchanged) == (1, 1, 1)
-    session = m.get_session("ws", value["info"]["id"])
-    assert session is not None
-    assert session.updated_at == value["info"]["time"]["updated"]
-
-
-def test_of_a_sanitized_export_and_the_real_one_the_first_stays_and_the_other_is_told(
-    m: NativeSessionManager, data: Path
-) -> None:
-    name = "ses_46328704fffeh9UDkyYzKqT7v5"
-    real, sanitized = (data / "export" / f"{prefix}{name}.json" for prefix in ("", "sanitized-"))
-    for workspace_id, first, other in (("one", sanitized, real), ("two", real, sanitized)):
-        import_file(m, workspace_id, first)
-        before = contents(m)
-        report = import_file(m, workspace_id, other)
-        assert contents(m) == before
-        (warning,) = report.warnings
-        assert f"18 messages are here otherwise, as {first} has them" in warning
-        assert import_file(m, workspace_id, first).warnings == []
-
-
-def test_what_a_damaged_database_could_not_give_comes_in_once_it_is_whole(
-    m: NativeSessionManager, data: Path, tmp_path: Path
-) -> None:
-    source = tmp_path / "opencode.db"
-    shutil.copy(data / "damaged" / "opencode-rows.db", source)
-    first = import_history(m, IMPORTER, source, workspace_id="ws")
-    again = import_history(m, IMPORTER, source, workspace_id="ws")
-    assert first.skipped == again.skipped != {}
-    assert (again.messages.imported, again.messages.updated, again.sessions.imported) == (0, 0, 0)
-    shutil.copy(data / "opencode.db", source)
-    import_history(m, IMPORTER, source, workspace_id="ws")
-    import_history(m, IMPORTER, data / "opencode.db", workspace_id="whole")
-    said = {name: [(each.id, each.parts) for each in m.get_session_messages("ws", name)] for name in contents(m)}
-    for name, found in said.items():
-        assert found == [(each.id, each.parts) for each in m.get_session_messages("whole", name)]
-    report = import_history(m, IMPORTER, source, workspace_id="ws")
-    assert (report.sessions.unchanged, report.skipped) == (20, {})
-
-
-def test_a_child_is_linked_to_its_parent_as_a_sub_agent(m: NativeSessionManager, home: Path) -> None:
-    import_history(m, IMPORTER, home, workspace_id="ws")
+def test_a_child_is_linked_to_its_parent_as_a_sub_agent(m: NativeSessionManager, opencode_home: Path) -> None:
+    import_history(m, IMPORTER, opencode_home, workspace_id="ws")
     child = m.get_session("ws", "ses_4434cefb9ffepd19Zif3am151h")
     assert child is not None
     assert child.parent_id == "ses_4434d14a9ffeAxtBT0L8jGUvhe"
@@ -315,18 +180,18 @@ def test_a_child_is_linked_to_its_parent_as_a_sub_agent(m: NativeSessionManager,
     assert [each.id for each in m.children("ws", "ses_4434d14a9ffeAxtBT0L8jGUvhe")] == [child.id]
 
 
-def test_a_reverted_tail_is_there_and_hidden(m: NativeSessionManager, data: Path) -> None:
-    import_history(m, IMPORTER, data / "opencode.db", workspace_id="ws")
+def test_a_reverted_tail_is_there_and_hidden(m: NativeSessionManager, opencode_data: Path) -> None:
+    import_history(m, IMPORTER, opencode_data / "opencode.db", workspace_id="ws")
     name = "ses_418ec1609ffe2VtPtNPy06ykuf"
-    assert m.get_session_messages("ws", name).total == read(data / "opencode.db")[0][name].visible == 4
+    assert m.get_session_messages("ws", name).total == read(opencode_data / "opencode.db")[0][name].visible == 4
     assert m.get_session_messages("ws", name, include_reverted=True).total == 8
 
 
 def test_the_program_s_log_is_read_while_it_is_writing_and_nothing_is_made(
-    m: NativeSessionManager, data: Path, tmp_path: Path
+    m: NativeSessionManager, opencode_data: Path, tmp_path: Path
 ) -> None:
     database = tmp_path / "opencode.db"
-    shutil.copy(data / "opencode.db", database)
+    shutil.copy(opencode_data / "opencode.db", database)
     report = import_history(m, IMPORTER, database, workspace_id="ws")
     assert report.messages.imported == 125
     assert [path.name for path in tmp_path.glob("opencode*")] == ["opencode.db"]
@@ -352,10 +217,13 @@ def test_the_program_s_log_is_read_while_it_is_writing_and_nothing_is_made(
     running.close()
 
 
-def test_the_older_layout_of_the_files_is_read_too(data: Path, tmp_path: Path) -> None:
-    whole, _ = read(data / "json-tree")
+def test_the_older_layout_of_the_files_is_read_too(opencode_data: Path, tmp_path: Path) -> None:
+    whole, _ = read(opencode_data / "json-tree")
     name = "ses_4434d14a9ffeAxtBT0L8jGUvhe"
-    storage, old = data / "json-tree" / "storage", tmp_path / "opencode" / "project" / "webshop" / "storage" / "session"
+    storage, old = (
+        opencode_data / "json-tree" / "storage",
+        tmp_path / "opencode" / "project" / "webshop" / "storage" / "session",
+    )
     (old / "info").mkdir(parents=True)
     info = json.loads(next(storage.glob(f"session/*/{name}.json")).read_text(encoding="utf-8"))
     del info["directory"]
@@ -375,7 +243,7 @@ def test_the_older_layout_of_the_files_is_read_too(data: Path, tmp_path: Path) -
     assert report.skipped == {"a part of a message that is not there": 1}
 
 
-def test_a_session_outside_of_any_project_and_without_a_folder_has_none(data: Path, tmp_path: Path) -> None:
+def test_a_session_outside_of_any_project_and_without_a_folder_has_none(tmp_path: Path) -> None:
     shutil.copytree(SAMPLES / "data", tmp_path / "opencode")
     (file,) = (tmp_path / "opencode").glob("storage/session/*/*.json")
     info = json.loads(file.read_text(encoding="utf-8"))
@@ -400,7 +268,7 @@ def test_databases_of_all_versions_are_read(name: str) -> None:
     assert ("cost" in exported(parsed)["info"]) == (name == "opencode-1.18.db")
 
 
-def test_messages_in_the_next_generation_s_tables_are_not_passed_over_in_silence(data: Path, tmp_path: Path) -> None:
+def test_messages_in_the_next_generation_s_tables_are_not_passed_over_in_silence(tmp_path: Path) -> None:
     shutil.copy(SAMPLES / "opencode-1.18.db", tmp_path / "opencode.db")
     with sqlite3.connect(tmp_path / "opencode.db") as database:
         database.execute("INSERT INTO session_message VALUES ('m', 's', 'user', 1, 1, 1, '{}')")
@@ -409,8 +277,8 @@ def test_messages_in_the_next_generation_s_tables_are_not_passed_over_in_silence
     assert report.skipped == {"messages in the tables of OpenCode's next generation": 1}
 
 
-def test_the_survey_of_a_data_folder_counts_each_session_once(m: NativeSessionManager, home: Path) -> None:
-    found = survey_history(m, IMPORTER, home)
+def test_the_survey_of_a_data_folder_counts_each_session_once(m: NativeSessionManager, opencode_home: Path) -> None:
+    found = survey_history(m, IMPORTER, opencode_home)
     assert (found.sessions, found.new, found.changed) == (20, 20, 0)
     assert found.bytes > 500_000
 
@@ -436,7 +304,7 @@ def test_it_is_looked_for_where_the_program_keeps_it(tmp_path: Path) -> None:
     assert IMPORTER.locate(Computer(tmp_path, {"OPENCODE_DB": str(other)}, "linux"))[1:] == [other]
 
 
-def test_the_database_that_the_environment_names_is_found_wherever_it_lies(tmp_path: Path, data: Path) -> None:
+def test_the_database_that_the_environment_names_is_found_wherever_it_lies(tmp_path: Path) -> None:
     home = tmp_path / ".local" / "share" / "opencode"
     home.mkdir(parents=True)
     shutil.copy(SAMPLES / "opencode-1.2.db", home / "work.db")
@@ -454,8 +322,8 @@ def test_a_place_that_holds_neither_is_said_to(tmp_path: Path) -> None:
     assert list(read(tmp_path)[1].skipped) == ["neither a database of OpenCode's nor its files"]
 
 
-def test_a_share_says_what_the_export_says(m: NativeSessionManager, data: Path, tmp_path: Path) -> None:
-    path = data / "export" / "ses_46328704fffeh9UDkyYzKqT7v5.json"
+def test_a_share_says_what_the_export_says(m: NativeSessionManager, opencode_data: Path, tmp_path: Path) -> None:
+    path = opencode_data / "export" / "ses_46328704fffeh9UDkyYzKqT7v5.json"
     records = share_of(json.loads(path.read_text(encoding="utf-8")))
     flat = tmp_path / "share.json"
     stray = [
