@@ -26,6 +26,7 @@ from nomad_sessions.cli.store import (
     find_anywhere,
     find_session,
     here,
+    open_manager,
     open_store,
 )
 from nomad_sessions.errors import InvalidInputError, StorageError, WorkspaceNotFoundError
@@ -48,7 +49,7 @@ def workspaces(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     One that cannot be read is listed too, with the reason; the exit code is 5 then.
     """
     rows: list[dict[str, Any]] = []
-    with NativeSessionManager(data_dir) as manager, working("Looking"):
+    with open_manager(data_dir) as manager, working("Looking"):
         folders = manager.workspace_folders()
         for ws in manager.list_workspaces():
             row: dict[str, Any] = {"id": ws, "folder": folders.get(ws), "sessions": None, "updatedAt": None}
@@ -81,7 +82,7 @@ def relink(
     data_dir: DataDir = None,
 ) -> None:
     """Say where a project that was moved is now."""
-    with NativeSessionManager(data_dir) as manager:
+    with open_manager(data_dir) as manager:
         if workspace_id not in manager.list_workspaces():
             raise WorkspaceNotFoundError(workspace_id=workspace_id)
         place = folder or here()

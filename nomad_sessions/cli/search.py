@@ -14,7 +14,7 @@ from nomad_sessions.cli.completion import sessions_to_complete
 from nomad_sessions.cli.exits import Exit, guarded, name_unreadable
 from nomad_sessions.cli.output import counted, for_people, plain, when, write_json
 from nomad_sessions.cli.progress import working
-from nomad_sessions.cli.store import AnyWorkspace, AsJson, DataDir, find_anywhere, find_newest, here
+from nomad_sessions.cli.store import AnyWorkspace, AsJson, DataDir, find_anywhere, find_newest, here, open_manager
 from nomad_sessions.cli.times import period
 from nomad_sessions.clock import SystemClock
 from nomad_sessions.config import validate_workspace_id
@@ -77,7 +77,7 @@ def search(
     The first search of a workspace makes its index; later ones cost what has changed since. Without a query, what the
     filters leave, newest first. --semantic and --hybrid find by meaning what was pushed to Chroma.
     """
-    with NativeSessionManager(data_dir) as manager, Searcher(manager) as searcher:
+    with open_manager(data_dir) as manager, Searcher(manager) as searcher:
         if workspace is not None and workspace not in manager.list_workspaces():
             validate_workspace_id(workspace)
             raise WorkspaceNotFoundError(workspace_id=workspace)

@@ -15,6 +15,7 @@ from nomad_sessions.cli.exits import name_unreadable
 from nomad_sessions.config import validate_workspace_id
 from nomad_sessions.errors import (
     InvalidInputError,
+    NotFoundError,
     SessionNotFoundError,
     StorageError,
     TaskNotFoundError,
@@ -35,6 +36,7 @@ __all__ = [
     "find_session",
     "find_task",
     "here",
+    "open_manager",
     "open_store",
 ]
 
@@ -83,16 +85,24 @@ SessionId = Annotated[
 ]
 
 
+def open_manager(data_dir: Path | None, *, create: bool = False) -> NativeSessionManager:
+    """The manager. A data folder that was named and is not there is an error, unless it may come into being: a typing
+    mistake should not look like an empty store."""
+    if data_dir is not None and not create and not data_dir.exists():
+        raise NotFoundError(kind="data folder", id=str(data_dir), hint="it is made by the first session or import")
+    return NativeSessionManager(data_dir)
+
+
 @contextmanager
 def open_store(
     data_dir: Path | None, workspace: str | None, *, create: bool = False
 ) -> Iterator[tuple[NativeSessionManager, str]]:
     """The manager, and the id of the workspace meant; closed at the end.
 
-    `create` lets a workspace come into being. Without it a workspace that was named and does not exist is an error: a
-    typing mistake should not look like an empty workspace.
+    `create` lets a workspace come into being. Without it a workspace that was named and does not exist is an error, as
+    for a data folder.
     """
-    with NativeSessionManager(data_dir) as manager:
+    with open_manager(data_dir, create=create) as manager:
         if workspace is None:
             found = manager.workspace_for(here(), create=False)
             try:

@@ -15,9 +15,8 @@ from nomad_sessions.cli.exits import Exit, guarded
 from nomad_sessions.cli.output import counted, for_people, pairs, plain, size, table, when, write_json
 from nomad_sessions.cli.plot import draw
 from nomad_sessions.cli.progress import working
-from nomad_sessions.cli.store import AnyWorkspace, AsJson, AsRecord, DataDir, Workspace, open_store
+from nomad_sessions.cli.store import AnyWorkspace, AsJson, AsRecord, DataDir, Workspace, open_manager, open_store
 from nomad_sessions.doctor import DoctorReport
-from nomad_sessions.manager import NativeSessionManager
 from nomad_sessions.models.base import to_camel
 from nomad_sessions.reports import WorkspaceStats, WorkspaceStatus
 from nomad_sessions.usage import Amounts, Usage
@@ -201,7 +200,7 @@ def doctor(
 
     Changes nothing. Exit code 1 when something was found.
     """
-    with NativeSessionManager(data_dir) as manager, working("Looking around"):
+    with open_manager(data_dir) as manager, working("Looking around"):
         report = manager.doctor(workspace)
     if for_people(as_json):
         _print_doctor(Console(), report)

@@ -61,11 +61,19 @@ def test_2_for_wrong_usage_and_input(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_3_for_what_does_not_exist(cli: Cli, tmp_path: Path) -> None:
+    cli.data_dir.mkdir()
     assert "no workspace 'ws'" in cli("ls", code=3).err
     cli("new")
     assert "no session 'nope'" in cli("show", "nope", code=3).err
     cli("fork", "last", "--at", "nope", code=3)
     assert "missing.json: No such file" in cli("import", tmp_path / "missing.json", code=3).err
+
+
+@pytest.mark.parametrize("command", ["ls", "search x", "show last", "stats", "check", "doctor", "tasks list"])
+def test_3_for_a_data_folder_that_was_named_and_is_not_there(cli: Cli, command: str) -> None:
+    told = cli(*command.split(), code=3).err
+    assert f"no data folder {str(cli.data_dir)!r}" in told
+    assert not cli.data_dir.exists()
 
 
 def test_4_for_a_conflict(cli: Cli) -> None:
@@ -103,6 +111,7 @@ def test_a_ctrl_c_before_and_after_a_command_shows_no_traceback(cli: Cli) -> Non
     press = "os.kill(os.getpid(), signal.SIGINT)"
     loading = f"sys.meta_path.insert(0, type('F', (), {{'find_spec': lambda *_: {press}}}))"
     ending = f"atexit.register(lambda: {press})"
+    cli.data_dir.mkdir()
     for moment, code, said in ((loading, 130, b"nomad-sessions: interrupted\n"), (ending, -signal.SIGINT, b"")):
         program = f"import atexit, os, signal, sys; from nomad_sessions.cli import main; {moment}; main()"
         done = subprocess.run(
