@@ -14,7 +14,7 @@ from nomad_sessions.cli.exits import guarded
 from nomad_sessions.cli.output import for_people, page_as_json, pairs, plain, show_page, table, when, write_json
 from nomad_sessions.cli.sessions import read_text
 from nomad_sessions.cli.store import AsJson, AsRecord, DataDir, Workspace, open_store
-from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.errors import InvalidInputError, LeaseNotFoundError, NotFoundError
 from nomad_sessions.mail.asking import SendOptions
 from nomad_sessions.mail.names import name_of
 from nomad_sessions.models import Page, dump
@@ -109,10 +109,17 @@ def ack(
     workspace: Workspace = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Say that a message has been dealt with: it is gone."""
+    """Say that a message has been dealt with: it is gone. A lease that there is not stops none of the others."""
+    missing: list[LeaseNotFoundError] = []
     with open_store(data_dir, workspace) as (manager, ws):
         for each in leases:
-            manager.ack(ws, each)
+            try:
+                manager.ack(ws, each)
+            except LeaseNotFoundError as error:
+                missing.append(error)
+    if missing:
+        done = "" if len(missing) == len(leases) else "; the others are acknowledged"
+        raise NotFoundError(kind="lease", id=", ".join(each.id for each in missing), hint=f"{missing[0].hint}{done}")
 
 
 def nack(

@@ -25,6 +25,14 @@ def received(cli: Cli, *options: str) -> dict[str, Any]:
     return {"id": mail["id"], "content": mail["content"], "lease": mail["lease"]["id"]}
 
 
+def test_a_lease_that_there_is_not_stops_none_of_the_others(cli: Cli) -> None:
+    cli("mail", "send", "hello", "--to", "bob")
+    told = cli("mail", "ack", "nope", received(cli)["lease"], code=3).err
+    assert "no lease 'nope': " in told
+    assert "; the others are acknowledged" in told
+    assert cli("mail", "ls").json["total"] == 0
+
+
 def test_a_message_is_sent_received_and_acknowledged(cli: Cli) -> None:
     sent = cli("mail", "send", "hello", "--to", "bob", "--from", "alice", "--meta", "n=1", "--meta", "t=x").id
     (listed,) = cli("mail", "ls", "bob").json["items"]
