@@ -80,7 +80,7 @@ class IdSource:
 
     def several(self, count: int, now: int | None = None) -> list[str]:
         """So many new ids of one moment, each the one before plus one: as `next` gives them, at 0.1 us for each."""
-        made = [self.next(now)] if count else []
+        made = [self.next(now)] if count > 0 else []
         while len(made) < count:
             low = self._value & 1023
             pairs = _PAIRS[low + 1 : low + 1 + count - len(made)]

@@ -109,6 +109,11 @@ class _Apart(Written):
         self._at = file.add(data)
         self._size = len(data)
 
+    @property
+    def size(self) -> int:
+        """The bytes of its JSON."""
+        return self._size
+
     def json(self) -> tuple[bytes, bytes]:
         """Its JSON."""
         return self._file.read(self._at, self._size), b""

@@ -29,6 +29,7 @@ __all__ = ["as_encoded", "digest_of", "place_new"]
 
 _OURS = frozenset({"sessionId", "rev", "imported"})
 _NEEDED = {"id", "createdAt", "updatedAt"}
+_SCALARS = frozenset({str, int, bool, type(None)})
 
 
 def digest_of(plain: bytes) -> str:
@@ -109,7 +110,9 @@ def _body(
         return messages.complete(
             messages.prepare(given, {}, lambda data: manager._attach(workspace_id, data)), session_id
         )
-    added = encode_plain({"sessionId": session_id, **more, "imported": noted})
+    kept = {"sessionId": session_id, **more, "imported": noted}
+    # What an importer notes is text. Another's document may say anything.
+    added = encode_plain(kept) if _SCALARS.issuperset(map(type, noted.values())) else as_encoded(kept)[1]
     # A copy: what an encoder gives may lie in twice the memory.
     return Written(plain, added[:-1] + b",", encoded[1:])
 

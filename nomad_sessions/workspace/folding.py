@@ -2,7 +2,8 @@
 
 The policy: when the journal above the snapshot has outgrown three quarters of it (and `FLOOR` bytes), when a foreign
 file was merged, after every commit where the workspace says `fold: always`, when a small workspace is closed cleanly,
-and on request. So every byte kept is written a small number of times, however many messages come.
+and on request. So every byte kept is written a small number of times, however many messages come. While much comes at
+once it is folded later: see `Folding.bulk`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError, StorageError, StoreClosedError
@@ -57,8 +59,9 @@ class Bulk:
     share: float = 0.0
 
     def to_come(self, appended: int) -> float:
-        """About how many bytes are still to come."""
-        return (appended - self.before) * (1 / self.share - 1)
+        """About how many bytes are still to come: without end where that is not known."""
+        share = self.share
+        return (appended - self.before) * (1 / share - 1) if share > 0 else inf
 
 
 class Folding:
@@ -124,10 +127,10 @@ class Folding:
         bulks = self._bulks
         if not bulks:
             return True
-        if not all(bulk.share for bulk in bulks):
-            return pending >= BULK
         appended = self._workspace.counters.bytes_appended
         to_come = sum(bulk.to_come(appended) for bulk in bulks)
+        if to_come == inf:
+            return pending >= BULK
         return pending >= BULK_LEAST and to_come < _NEARLY * FRACTION * (size + pending)
 
     @contextlib.contextmanager

@@ -93,7 +93,7 @@ class Group:
         for made in self._made:
             if isinstance(made, Additions):
                 self._view.absorb_additions(made, offset, segment)
-                offset += sum(made.lengths)
+                offset += made.size
             else:
                 record, length = made
                 self._view.absorb(_new(Entry, (record, offset, length)), segment)
@@ -163,7 +163,7 @@ def _written(changes: list[Body], start: int) -> list[Written]:
     for number in range(start, len(changes)):
         change = changes[number]
         message = change.get("message")
-        if not isinstance(message, Written) or change["sessionId"] != session_id:
+        if not isinstance(message, Written) or (change["type"], change["sessionId"]) != ("message.added", session_id):
             break
         messages.append(message)
     return messages

@@ -45,6 +45,11 @@ class Additions(NamedTuple):
     times: list[int]
     lengths: list[int]
 
+    @property
+    def size(self) -> int:
+        """The bytes of the lines."""
+        return sum(self.lengths)
+
     def places(self, offset: int, segment: int) -> list[Place]:
         """The places of the records, of which the first lies at this offset."""
         made: list[Place] = []

@@ -7,16 +7,16 @@ and however many of it are wanted. Verified by `tests/unit/test_fork_chains.py` 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from nomad_sessions.workspace.places import Place
-from nomad_sessions.workspace.state import MessageState, Ref, SessionState, Source, apply, extended, touch
+from nomad_sessions.workspace.state import Ref, SessionState, Source, added, apply, extended
 
-__all__ = ["History", "Records", "added_all", "replay"]
+__all__ = ["History", "Records", "replay"]
 
 _ALL = 1 << 63
 _new = tuple.__new__  # Half the time of the class's own call.
@@ -101,7 +101,7 @@ def _run(
             source = records.source(segment)
             if kind == "added":
                 if state is not None:
-                    added_all(state, list(alike), source)
+                    added(state, list(alike), source)
                 continue
             for seq, _, offset, length, _, subject, _ in alike:
                 ref = _new(Ref, (source, offset, length))
@@ -110,18 +110,6 @@ def _run(
                 elif state is not None:
                     extended(state, subject, ref, seq)
         states[session_id] = state
-
-
-def added_all(state: SessionState, places: Sequence[Place], source: Source) -> None:
-    """What `message.added` records at these places, one after the other, do to their session: as `added` for each."""
-    if state.hidden:  # The next message makes a revert final.
-        state.drop(state.hidden)
-    state.fields.pop("revert", None)
-    for seq, _, offset, length, _, message_id, _ in places:
-        state.changed[message_id] = MessageState(_new(Ref, (source, offset, length)), seq, seq)
-    state.order += [place[5] for place in places]
-    state.rev = places[-1].seq
-    touch(state, max([place[6] for place in places]))
 
 
 def _in_order(found: dict[str, list[Place]]) -> Iterable[tuple[str, list[Place]]]:

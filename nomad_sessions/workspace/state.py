@@ -9,7 +9,7 @@ A session's messages are held as places (file, offset, length), never as bodies;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from nomad_sessions.workspace.bodies import Body, join_parts, patch, text_kind
@@ -32,6 +32,7 @@ __all__ = [
     "touch",
 ]
 
+_new = tuple.__new__  # Half the time of the class's own call.
 WORKSPACE = ""
 """The id under which the workspace's own fields, and messages that belong to no session, are kept."""
 
@@ -240,7 +241,8 @@ def apply(
     """
     if record["type"] == "message.added":
         if session is not None:
-            added(session, record["messageId"], ref, record["seq"], added_at(record))
+            place = record["seq"], 0, ref.offset, ref.length, "added", record["messageId"], added_at(record)
+            added(session, [place], ref.source)
         return session
     handler = _HANDLERS.get(record["type"])
     if handler is None:
@@ -314,22 +316,22 @@ def _unreverted(session: SessionState, record: Body, ref: Ref, source: Any) -> N
     touch(session, record["ts"])
 
 
-def added(session: SessionState, message_id: str, ref: Ref, seq: int, time: int) -> None:
-    """What a `message.added` record does. It needs no body, so that a long history is not read to be known."""
+def added(session: SessionState, places: Sequence[tuple[Any, ...]], source: Source) -> None:
+    """What `message.added` records at these places (`Place`s) do to their session, one after the other, none read."""
     if session.hidden:  # The next message makes a revert final.
         session.drop(session.hidden)
     session.fields.pop("revert", None)
-    session.changed[message_id] = MessageState(ref, seq, seq)
-    session.order.append(message_id)
-    session.rev = seq
-    if time:
-        touch(session, time)
+    for seq, _, offset, length, _, message_id, _ in places:
+        session.changed[message_id] = MessageState(_new(Ref, (source, offset, length)), seq, seq)
+    session.order += [place[5] for place in places]
+    session.rev = places[-1][0]
+    if times := [place[6] for place in places if place[6]]:
+        touch(session, max(times))
 
 
 def added_at(record: Body) -> int:
-    """The time that a `message.added` record gives to its session, in ms."""
-    time: int = record["message"].get("updatedAt", record["ts"])
-    return time
+    """The time that a `message.added` record gives to its session, in ms; 0 where it says that there is none."""
+    return int(record["message"].get("updatedAt", record["ts"]) or 0)
 
 
 def extended(session: SessionState, message_id: str, ref: Ref, seq: int) -> None:

@@ -18,8 +18,8 @@ from nomad_sessions.storage.table import Region
 from nomad_sessions.workspace.cache import BodyCache
 from nomad_sessions.workspace.live import Live
 from nomad_sessions.workspace.places import Additions, Ahead, LazySegment, Place, Summary, placed
-from nomad_sessions.workspace.replay import History, added_all, replay
-from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body, MessageState, Ref, SessionState, apply
+from nomad_sessions.workspace.replay import History, replay
+from nomad_sessions.workspace.state import RECORDED, WORKSPACE, Body, MessageState, Ref, SessionState, added, apply
 from nomad_sessions.workspace.stored import stored_session, stored_workspace
 
 __all__ = ["View"]
@@ -192,17 +192,17 @@ class View:
         live.add(entry, segment)
         self._reach(entry)
 
-    def absorb_additions(self, added: Additions, offset: int, segment: int) -> None:
+    def absorb_additions(self, made: Additions, offset: int, segment: int) -> None:
         """Takes in messages whose records have just been written from this offset of the segment on."""
-        session_id, source, places = added.session_id, self.source(segment), added.places(offset, segment)
+        session_id, source, places = made.session_id, self.source(segment), made.places(offset, segment)
         state = self._sessions.get(session_id)
         if state is not None:
-            added_all(state, places, source)
+            added(state, places, source)
         self.live.note(session_id, places)
-        self.live.time = added.time
+        self.live.time = made.time
         self.seq = self.named_at = places[-1].seq
-        self.last_id = added.last_id
-        self.pending_bytes += sum(added.lengths)
+        self.last_id = made.last_id
+        self.pending_bytes += made.size
         self._stale.add(session_id)
 
     def _reach(self, entry: Entry) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from pydantic_core import to_json
 
-from nomad_sessions import NativeSessionManager
+from nomad_sessions import ManualClock, NativeSessionManager
 from nomad_sessions.formats import ImportReport, ParsedSession
 from nomad_sessions.formats.importing import store_session
+from nomad_sessions.storage import codec
 from nomad_sessions.storage.codec import encode
 from nomad_sessions.workspace import store
 from nomad_sessions.workspace.lines import Written
@@ -117,8 +122,8 @@ def written(name: str, time: int) -> Written:
     return Written(fields, b"{", encode(fields)[1:])
 
 
-def test_they_may_come_alone_to_sessions_that_are_there_one_after_the_other(tmp_path: Path) -> None:
-    with NativeSessionManager(tmp_path) as manager:
+def test_they_may_come_alone_to_sessions_that_are_there_one_after_the_other(tmp_path: Path, clock: ManualClock) -> None:
+    with NativeSessionManager(tmp_path, clock=clock) as manager:
         for name in ("one", "two"):
             bring(manager, name, 4)
         hidden = manager.revert(WS, "one", "one-1")
@@ -129,6 +134,7 @@ def test_they_may_come_alone_to_sessions_that_are_there_one_after_the_other(tmp_
             {"type": "message.added", "sessionId": session, "messageId": message["id"], "message": message}
             for session, message in new
         ]
+        clock.advance(60_000)
         manager._commit(WS, lambda view, stamp: (changes, lambda _: None))
         one, two = manager.get_session(WS, "one"), manager.get_session(WS, "two")
         assert one is not None
@@ -152,3 +158,65 @@ def test_a_message_that_comes_after_all_others_gives_its_session_its_time(tmp_pa
         session = manager.get_session(WS, "one")
         assert session is not None
         assert session.updated_at == late
+
+
+def test_a_message_whose_time_is_null_as_another_program_has_it_gives_none(tmp_path: Path) -> None:
+    """Moved, it is added as it is; a `max` over such times made the workspace unreadable."""
+    bodies = {
+        name: {"id": name, "sessionId": "s", "role": "user", "content": "hi", "createdAt": 1, "updatedAt": time}
+        for name, time in (("m", None), ("n", 5), ("o", None))
+    }
+    session = {"id": "s", "workspaceId": "a", "title": "t", "createdAt": 1, "updatedAt": 1, "messageIds": [*bodies]}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "sessions.json").write_text(json.dumps({"sessions": {"s": session}, "messages": bodies}))
+    with NativeSessionManager(tmp_path) as manager:
+        manager.move_session("a", "s", to_workspace="b")
+        with NativeSessionManager(tmp_path) as other:
+            moved = other.get_session("b", "s")
+            assert moved == manager.get_session("b", "s")
+            assert moved is not None
+            assert (moved.message_ids, moved.updated_at) == ([*bodies], 1)
+            assert other.check("b").ok
+        manager.checkpoint("b")
+        assert manager.get_session("b", "s") == moved
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_whoever_is_interrupted_between_writing_and_taking_in_reads_what_is_written(
+    tmp_path: Path, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with NativeSessionManager(tmp_path) as manager:
+        bring(manager, "one", 3)
+        with monkeypatch.context() as patch:
+            patch.setattr(View, "absorb_additions", raises(error))
+            with pytest.raises(error):
+                bring(manager, "two", 3)
+        with NativeSessionManager(tmp_path) as other:
+            assert [each.id for each in manager.get_session_messages(WS, "two")] == ["two-0", "two-1", "two-2"]
+            assert known(opened(manager)) == known(opened(other))
+        bring(manager, "three", 3)
+        assert manager.check(WS).ok
+
+
+def raises(error: type[BaseException]) -> Callable[..., None]:
+    """Something that raises it, whatever it is called with."""
+
+    def call(*_: object) -> None:
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_what_a_mark_says_that_json_has_not_is_text_whoever_encodes_it(
+    tmp_path: Path, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "_dumps", orjson.dumps if quick else to_json)
+    (message,) = messages("one", 1)
+    parsed = ParsedSession({"id": "one", "createdAt": 1, "updatedAt": 9}, [message], ["line 1"], 1)
+    message["imported"] = {"x": float("inf"), "y": [1.5]}
+    with NativeSessionManager(tmp_path) as manager:
+        store_session(manager, WS, parsed, ImportReport(source="test", format="test"))
+        (stored,) = manager.get_session_messages(WS, "one")
+        mark = (stored.model_extra or {})["imported"]
+        assert (mark["x"], mark["y"]) == ("inf", [1.5])

@@ -4,11 +4,16 @@ for at the end."""
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 
 import pytest
+from pydantic_core import to_json
 
 from nomad_sessions import NativeSessionManager
+from nomad_sessions.formats import import_history
+from nomad_sessions.formats.claude import IMPORTER as CLAUDE
+from nomad_sessions.storage import codec
 from nomad_sessions.workspace import folding
 from tests.support.modelfs import ModelDisk
 
@@ -98,3 +103,32 @@ def test_that_the_last_segment_cannot_be_sealed_costs_nothing_that_was_committed
     assert m.stats(WS).messages == 12
     fill(m, 1)
     assert m.stats(WS).messages == 13
+
+
+def test_of_a_share_that_is_taken_back_what_is_to_come_is_not_known() -> None:
+    assert folding.Bulk(10, 0.5).to_come(30) == 20
+    assert folding.Bulk(10, 0.0).to_come(30) == float("inf")
+
+
+def test_an_import_tells_its_share_and_is_folded_once_as_soon_as_most_is_there(
+    m: NativeSessionManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "FLOOR", 1 << 12)
+    monkeypatch.setattr(folding, "BULK_LEAST", 1 << 13)
+    monkeypatch.setattr(codec, "_dumps", to_json)
+    for number in range(10):
+        lines = []
+        for turn in range(10):
+            said = {"type": "user", "uuid": f"{number}-{turn}", "parentUuid": f"{number}-{turn - 1}" if turn else None}
+            said |= {"sessionId": f"s{number}", "timestamp": f"2026-01-01T00:0{number}:0{turn}Z"}
+            lines.append(json.dumps({**said, "message": {"role": "user", "content": TEXT[:1_000]}}) + "\n")
+        path = tmp_path / "claude" / "p" / f"s{number}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(lines))
+    report = import_history(m, CLAUDE, tmp_path / "claude", workspace_id=WS)
+    assert report.messages.imported == 100
+    assert m.workspace(WS).counters.checkpoints == 1
+    folded = json.loads((Path(m.data_dir) / WS / "sessions.json").read_text(encoding="utf-8"))
+    assert len(folded["sessions"]) in (6, 7), "what is left is less than three quarters of it"
+    assert m.stats(WS).messages == 100
+    assert codec._dumps is not to_json, "it is in a hurry; in CI the extra is there"
