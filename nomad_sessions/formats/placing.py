@@ -15,10 +15,10 @@ from nomad_sessions.formats.holding import Bodies
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.values import finite, objects
 from nomad_sessions.models import Message, canonical, dump, validate_new_message
-from nomad_sessions.models.settled import settled
+from nomad_sessions.models.settled import SCALARS, settled
 from nomad_sessions.operations import messages, sessions, whole
 from nomad_sessions.operations.reading import check_new_id
-from nomad_sessions.storage.codec import encode, encode_plain
+from nomad_sessions.storage.codec import encode
 from nomad_sessions.workspace.lines import Written
 from nomad_sessions.workspace.state import Body
 
@@ -29,7 +29,6 @@ __all__ = ["as_encoded", "digest_of", "place_new"]
 
 _OURS = frozenset({"sessionId", "rev", "imported"})
 _NEEDED = {"id", "createdAt", "updatedAt"}
-_SCALARS = frozenset({str, int, bool, type(None)})
 
 
 def digest_of(plain: bytes) -> str:
@@ -99,7 +98,7 @@ def _body(
     if more is None:
         plain, encoded = as_encoded(plain)
     else:
-        encoded = encode_plain(plain)  # There is no float in it.
+        encoded = encode(plain, finite=True)  # There is no float in it.
     noted = {**(mark if isinstance(mark, dict) else {}), "format": form, "digest": digest_of(encoded)}
     if more is not None:
         check_new_id(plain["id"])
@@ -112,7 +111,7 @@ def _body(
         )
     kept = {"sessionId": session_id, **more, "imported": noted}
     # What an importer notes is text. Another's document may say anything.
-    added = encode_plain(kept) if _SCALARS.issuperset(map(type, noted.values())) else as_encoded(kept)[1]
+    added = encode(kept, finite=True) if SCALARS.issuperset(map(type, noted.values())) else as_encoded(kept)[1]
     # A copy: what an encoder gives may lie in twice the memory.
     return Written(plain, added[:-1] + b",", encoded[1:])
 

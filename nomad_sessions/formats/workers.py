@@ -24,7 +24,6 @@ from nomad_sessions.errors import CorruptionError, LockTimeoutError, Unsupported
 from nomad_sessions.formats.garbage import rarely_collected
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.formats.source import Found
-from nomad_sessions.storage import codec
 from nomad_sessions.workspace.options import Options
 
 if TYPE_CHECKING:
@@ -57,7 +56,6 @@ class Job:
     def do(self, manager: NativeSessionManager, report: ImportReport, advance: Callable[[int], bool]) -> None:
         """Imports one session after the other; `advance` gets the size of each, and says whether to go on. A workspace
         that cannot be used is in the report, and no reason not to go on with others. Raises what `advance` does."""
-        codec.hurry()
         left, read, size = len(self.sessions), 0, max(1, self.size)
         try:
             with rarely_collected(), manager.workspace(self.workspace_id).bulk() as bulk:

@@ -13,9 +13,10 @@ from typing import Any
 from .base import names_of
 from .message import PART_TYPES, ROLES, STATUSES, Message, MessagePart
 
-__all__ = ["settled"]
+__all__ = ["SCALARS", "settled"]
 
-_SCALARS = frozenset({str, int, bool, type(None)})
+SCALARS = frozenset({str, int, bool, type(None)})
+"""The types of values that any encoder of JSON spells alike."""
 _TYPES: dict[str, dict[str, type]] = {
     "message": {
         "id": str,
@@ -81,7 +82,7 @@ def _nested(what: str, shape: _Shape) -> tuple[str, ...] | None:
         if kind is wanted:
             if kind is dict and key in _TYPES:
                 nested.append(key)
-        elif wanted is not None or key in fields or kind not in _SCALARS or not key.isascii():
+        elif wanted is not None or key in fields or kind not in SCALARS or not key.isascii():
             return None
     return tuple(nested)
 

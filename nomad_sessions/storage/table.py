@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from nomad_sessions.storage import checksum
 from nomad_sessions.storage._os import FileSystem
-from nomad_sessions.storage.codec import decode, encode_plain
+from nomad_sessions.storage.codec import decode, encode
 
 __all__ = ["Keys", "Region", "TableDamaged", "checked", "lookup", "lookup_many", "row", "rows"]
 
@@ -46,7 +46,7 @@ class Region(NamedTuple):
 
 def row(fields: list[Any]) -> bytes:
     """The line of a row, without separator; `fields[0]` is the key, a `str`."""
-    return checked(encode_plain(fields)[1:])
+    return checked(encode(fields, finite=True)[1:])
 
 
 def checked(rest: bytes) -> bytes:

@@ -18,7 +18,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from nomad_sessions.errors import CrossDeviceError, SnapshotUnreadableError, StorageError, StoreClosedError
-from nomad_sessions.storage import checksum
+from nomad_sessions.storage import checksum, codec
 from nomad_sessions.storage.journal import TablesDamaged
 from nomad_sessions.storage.snapshot import SnapshotChanged
 from nomad_sessions.workspace import checkpoint
@@ -139,6 +139,7 @@ class Folding:
         until `BULK` bytes have come, sealing a segment until `BULK_SEGMENT` have; and both are made up for at the
         end."""
         checksum.hurry()
+        codec.hurry()
         bulk = Bulk(self._workspace.counters.bytes_appended)
         self._count(bulk, begins=True)
         try:

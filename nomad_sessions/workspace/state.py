@@ -29,7 +29,6 @@ __all__ = [
     "apply",
     "copy_message",
     "extended",
-    "touch",
 ]
 
 _new = tuple.__new__  # Half the time of the class's own call.
@@ -257,8 +256,7 @@ def apply(
     return session
 
 
-def touch(session: SessionState, time: int) -> None:
-    """Says that a session was changed at a time, in ms."""
+def _touch(session: SessionState, time: int) -> None:
     if time > (session.fields.get("updatedAt") or 0):
         session.fields["updatedAt"] = time
 
@@ -289,7 +287,7 @@ def _updated(session: SessionState, record: Body, ref: Ref, source: Any) -> None
     if "messageIds" in record:
         _reorder(session, record["messageIds"])
     if "updatedAt" not in record.get("set", {}):
-        touch(session, record["ts"])
+        _touch(session, record["ts"])
 
 
 def _reorder(session: SessionState, order: list[str]) -> None:
@@ -306,14 +304,14 @@ def _reverted(session: SessionState, record: Body, ref: Ref, source: Any) -> Non
     session.hidden = session.order[kept:] + session.hidden
     session.order = session.order[:kept]
     session.fields["revert"] = record["revert"]
-    touch(session, record["ts"])
+    _touch(session, record["ts"])
 
 
 def _unreverted(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
     session.order += session.hidden
     session.hidden = []
     session.fields.pop("revert", None)
-    touch(session, record["ts"])
+    _touch(session, record["ts"])
 
 
 def added(session: SessionState, places: Sequence[tuple[Any, ...]], source: Source) -> None:
@@ -326,7 +324,7 @@ def added(session: SessionState, places: Sequence[tuple[Any, ...]], source: Sour
     session.order += [place[5] for place in places]
     session.rev = places[-1][0]
     if times := [place[6] for place in places if place[6]]:
-        touch(session, max(times))
+        _touch(session, max(times))
 
 
 def added_at(record: Body) -> int:
@@ -359,12 +357,12 @@ def _message_changed(session: SessionState, record: Body, ref: Ref, source: Any)
     if state is not None:
         session.changed[message_id] = state.patched(record, ref)
     if record["type"] == "message.updated":
-        touch(session, record["ts"])
+        _touch(session, record["ts"])
 
 
 def _message_deleted(session: SessionState, record: Body, ref: Ref, source: Any) -> None:
     session.drop([record["messageId"]])
-    touch(session, record["ts"])
+    _touch(session, record["ts"])
 
 
 def _configured(session: SessionState, record: Body, ref: Ref, source: Any) -> None:

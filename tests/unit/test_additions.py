@@ -19,6 +19,7 @@ from nomad_sessions.storage.codec import encode
 from nomad_sessions.workspace import store
 from nomad_sessions.workspace.lines import Written
 from nomad_sessions.workspace.view import View
+from tests.support.there import there
 
 WS = "ws"
 SEEN = ("seq", "last_id", "pending_bytes", "floor")
@@ -59,7 +60,7 @@ def known(view: View) -> dict[str, Any]:
     found["named at"] = view.named_at if live.places else None  # Where all is sealed only the writer saw it.
     found["summaries"] = dict(view.summaries())
     found["sessions"] = {
-        each.id: (each.record(), each.hidden, {key: view.message_json(each.message(key)) for key in each.ids()})  # type: ignore[arg-type]
+        each.id: (each.record(), each.hidden, {key: view.message_json(there(each.message(key))) for key in each.ids()})
         for each in view.load_all()
     }
     return found

@@ -65,12 +65,19 @@ def test_an_export_for_a_session_that_was_moved_goes_where_it_is_now(
     assert import_file(m, "third", path).sessions.imported == 1
 
 
+def export_and_its_beginning(data: Path, folder: Path) -> tuple[dict[str, Any], Path, Path]:
+    """An export of two messages, a file that has the first of them only, and one that has both."""
+    value = json.loads((data / "export" / "ses_f06f29740ffeEJDeSHL3WZS0VO.json").read_text(encoding="utf-8"))
+    beginning, whole = folder / "beginning.json", folder / "whole.json"
+    beginning.write_text(json.dumps({**value, "messages": value["messages"][:1]}))
+    whole.write_text(json.dumps(value))
+    return value, beginning, whole
+
+
 def test_a_newer_export_brings_what_is_new_and_an_older_one_takes_nothing_back(
     m: NativeSessionManager, opencode_data: Path, tmp_path: Path
 ) -> None:
-    value = json.loads((opencode_data / "export" / "ses_f06f29740ffeEJDeSHL3WZS0VO.json").read_text(encoding="utf-8"))
-    older, newer = tmp_path / "older.json", tmp_path / "newer.json"
-    older.write_text(json.dumps({**value, "messages": value["messages"][:1]}))
+    value, older, newer = export_and_its_beginning(opencode_data, tmp_path)
     later = {**value["info"], "title": "Renamed", "time": {**value["info"]["time"], "updated": 1_800_000_000_000}}
     newer.write_text(json.dumps({**value, "info": later}))
     name = value["info"]["id"]
@@ -87,10 +94,7 @@ def test_a_newer_export_brings_what_is_new_and_an_older_one_takes_nothing_back(
 def test_what_an_older_source_alone_has_is_added_to_what_is_here(
     m: NativeSessionManager, opencode_data: Path, tmp_path: Path
 ) -> None:
-    value = json.loads((opencode_data / "export" / "ses_f06f29740ffeEJDeSHL3WZS0VO.json").read_text(encoding="utf-8"))
-    part, whole = tmp_path / "part.json", tmp_path / "whole.json"
-    part.write_text(json.dumps({**value, "messages": value["messages"][:1]}))
-    whole.write_text(json.dumps(value))
+    value, part, whole = export_and_its_beginning(opencode_data, tmp_path)
     import_file(m, "ws", part)
     report = import_file(m, "ws", whole)
     assert (report.sessions.unchanged, report.messages.imported, report.messages.unchanged) == (1, 1, 1)
