@@ -7,10 +7,14 @@ be set up.
 The rule that keeps a window smooth: whatever touches files runs on a thread (`Store.ask`), and what is to be shown is
 handed to the windows' thread (`Bridge`), where a `SessionReplica` takes it in. A token costs microseconds there, and a
 frame is drawn at most every 30 ms. `tests/examples/test_qt_chat.py` measures it.
+
+The rule that keeps it from crashing: what is Qt's is destroyed in the windows' thread, and nowhere else. So Qt owns
+what belongs to a window (its parent) and deletes it with the window, and Python looks for garbage there (`Collector`).
 """
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -57,6 +61,7 @@ from nomad_sessions import (
 
 WORKSPACE = "chat"
 FRAME_MS = 30
+COLLECT_MS = 100
 COLOURS = {"user": "#dbeafe", "assistant": "#ecfccb"}
 Index = QModelIndex | QPersistentModelIndex
 
@@ -80,6 +85,33 @@ class Bridge(QObject):
         job()
 
 
+class Collector(QTimer):
+    """Has Python look for garbage in cycles in the windows' thread alone; from when it is made until `end`.
+
+    Left to itself it looks in whichever thread makes the next object, so also in the store's: and goes there through
+    widgets that Qt is changing at that moment, or destroys them. Either ends the program, once in some hundred starts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        gc.disable()
+        gc.freeze()  # What is there stays: modules. To go through them each time would hold a frame up.
+        self.timeout.connect(self.collect)
+        self.start(COLLECT_MS)
+
+    def collect(self) -> None:
+        """As Python does it: the oldest generation of which there is enough, with those that are younger."""
+        counts, thresholds = gc.get_count(), gc.get_threshold()
+        due = [each for each in range(3) if counts[each] > thresholds[each]]
+        if due:
+            gc.collect(due[-1])
+
+    def end(self) -> None:
+        """From now on any thread may look."""
+        self.stop()
+        gc.enable()
+
+
 class Store:
     """The store, used on threads of its own."""
 
@@ -87,6 +119,7 @@ class Store:
         self.manager = manager
         self.workspace_id = workspace_id
         self.bridge = Bridge()
+        self._collector = Collector()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="store")
 
     def ask(self, call: Callable[..., Any], *args: Any, then: Callable[[Any], None] | None = None) -> Future[Any]:
@@ -143,13 +176,14 @@ class Store:
         """The end: what was asked for is done, and the manager closes the rest."""
         self._threads.shutdown()
         self.manager.close()
+        self._collector.end()
 
 
 class Transcript(QAbstractListModel):
     """A session's messages for a view: what changed since the last frame is told at the next one."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
         self.replica = SessionReplica()
         self.heights: dict[tuple[str, int], int] = {}
         self._shown: dict[str, tuple[str, str]] = {}
@@ -253,16 +287,24 @@ class Window(QWidget):
         super().__init__()
         self.store = store
         self.connection: Connection | None = None
-        self.transcript = Transcript()
+        self.transcript = Transcript(self)
         self._wanted: str | None = None
         self._closed = False
-        self._due = _once(FRAME_MS, self.draw)
-        self._relist = _once(200, lambda: store.ask(store.sessions, then=self.list_sessions))
+        self._due = self._once(FRAME_MS, self.draw)
+        self._relist = self._once(200, lambda: store.ask(store.sessions, then=self.list_sessions))
         self._build()
-        self._watching = store.ask(store.watch, lambda _: self._relist.start())
+        self._watching = store.ask(store.watch, self.changed)
         self._relist.start(0)
 
+    def _once(self, ms: int, call: Callable[[], Any]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(ms)
+        timer.timeout.connect(call)
+        return timer
+
     def _build(self) -> None:
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Nomad Sessions chat")
         self.resize(900, 600)
         self.list = QListWidget()
@@ -292,8 +334,15 @@ class Window(QWidget):
         both.addLayout(left)
         both.addLayout(right, 1)
 
+    def changed(self, _: Event) -> None:
+        """A session was made, or is another; several at once are listed once."""
+        if not self._closed:
+            self._relist.start()
+
     def list_sessions(self, sessions: list[Session]) -> None:
         """Shows which there are."""
+        if self._closed:
+            return
         self.list.clear()
         for session in sessions:
             item = QListWidgetItem(session.title)
@@ -307,16 +356,20 @@ class Window(QWidget):
             return
         self._wanted = session_id
         self._let_go()
-        self.transcript = transcript = Transcript()
+        self.transcript.deleteLater()
+        self.transcript = transcript = Transcript(self)
         self.view.setModel(transcript)
+
+        def is_shown() -> bool:  # Not so when the window was closed, or another clicked, while word was on its way.
+            return not self._closed and transcript is self.transcript
 
         def show(event: Event) -> None:
             transcript.take(event)
-            if transcript is self.transcript and not self._due.isActive():
+            if is_shown() and not self._due.isActive():
                 self._due.start()
 
         def connected(connection: Connection) -> None:
-            if self._closed or transcript is not self.transcript:  # Closed, or another was clicked meanwhile.
+            if not is_shown():
                 self.store.ask(connection.close)
                 return
             self.connection = connection
@@ -363,14 +416,6 @@ def open_window(store: Store) -> Window:
     WINDOWS.add(window)
     window.show()
     return window
-
-
-def _once(ms: int, call: Callable[[], Any]) -> QTimer:
-    timer = QTimer()
-    timer.setSingleShot(True)
-    timer.setInterval(ms)
-    timer.timeout.connect(call)
-    return timer
 
 
 def main() -> None:

@@ -1,11 +1,13 @@
 """A window of `examples/qt_chat.py` that is closed while something is under way for it: `python -m
 tests.examples.qt_closing <data_dir> <session> <case>`. Another window stays, and the program with it.
 
-Says who is connected when all that was asked for has come to its end, and what went wrong.
+Says who is connected when all that was asked for has come to its end, what went wrong, whether the window is destroyed,
+and which threads looked for garbage in cycles: it is looked for as often as can be.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import threading
@@ -14,6 +16,7 @@ from typing import Any
 
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
+from shiboken6 import isValid
 
 from nomad_sessions import NativeSessionManager
 from tests.examples.qt_windows import example, when
@@ -46,6 +49,9 @@ def main(data_dir: str, session_id: str, case: str) -> None:
     chat = example()
     manager = NativeSessionManager(data_dir)
     store = chat.Store(manager, "ws")
+    collected_by = set[str]()
+    gc.callbacks.append(lambda _phase, _info: collected_by.add(threading.current_thread().name))
+    gc.set_threshold(1, 1, 1)
     chat.open_window(store)
     window = chat.open_window(store)
     held, told, errors = Held(), Held(), list[str]()
@@ -59,7 +65,9 @@ def main(data_dir: str, session_id: str, case: str) -> None:
         return held.ended > 0 and manager.connections("ws") == [] and (told.ended > 0 or case != "making")
 
     def end() -> None:
-        print(json.dumps({"connected": [each.session_id for each in manager.connections("ws")], "errors": errors}))
+        connected = [each.session_id for each in manager.connections("ws")]
+        facts = {"connected": connected, "errors": errors, "destroyed": not isValid(window)}
+        print(json.dumps({**facts, "collected_by": sorted(collected_by)}), flush=True)
         for each in list(chat.WINDOWS):
             each.close()
         app.quit()
