@@ -172,6 +172,7 @@ def store_session(
         report.stored(session_id, workspace_id)
         report.sessions.imported += 1
         return
+    parsed.await_original()
     parsed.messages = like(parsed.messages, (stamped(message, report.format) for message in parsed.messages))
     with manager.transaction(workspace_id) as tx:
         stored = tx.get_session(workspace_id, session_id)

@@ -4,8 +4,8 @@ An original is cut into chunks, each kept as an attachment. `imported.original` 
 `{"name", "size", "sha256", "stamp", "chunks": [[attachment, bytes of the source, sha256 up to its end], ...]}`. The
 digests tell how much of what is kept a source still begins with: only what follows is kept anew.
 
-Invariant: every chunk is durable before a record names it, and no more than one is in memory; what is kept is what one
-reading of the source gave. Verified by `tests/unit/test_originals.py` and `test_kept_originals.py`.
+Invariant: every chunk is durable before a record that names it is written, and no more than one is in memory; what is
+kept is what one reading of the source gave. Verified by `tests/unit/test_originals.py` and `test_kept_originals.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +31,7 @@ __all__ = ["CHUNK_BYTES", "EMPTY", "INCOMPLETE", "Chunk", "is_outdated", "keep_m
 
 CHUNK_BYTES = 16 << 20
 _WORTH_A_CHUNK = 64 << 10
+_WORTH_A_THREAD = 1 << 20
 _MANY = 8
 EMPTY = hashlib.sha256().hexdigest()
 INCOMPLETE = ""
@@ -62,17 +64,42 @@ def keep_original(
 ) -> None:
     """Keeps the original of a session that is about to be stored, and notes it in its mark and those of its inner ones.
 
-    What cannot be read is a warning in the report. Durable on return. Cost: the source, read once more.
+    What cannot be read is a warning in the report. Durable once `parsed.await_original` has returned: an original that
+    is large and at hand is written while its session is made ready. Cost: the source, read once more where it is not.
     """
     stored = manager.get_session(workspace_id, found.id)
     noted = {} if stored is None else mark_of(stored.model_extra or {})
     another = noted.get("source") not in (None, os.path.abspath(report.source))
     if stored is not None and another and parsed.session["updatedAt"] <= stored.updated_at:
         return  # Another source than the one it came from, which says nothing newer: it stays that one's.
-    original = _kept_anew(manager, workspace_id, found, noted, report, parsed.read_from)
+    read, keeping = parsed.read_from, None
+    if found.original is not None and read is not None and _is_beside(read, noted):
+        digest = hashlib.sha256(read).hexdigest()
+        original: dict[str, Any] | None = _named(found.original.name, found.stamp, [Chunk(digest, len(read), digest)])
+        keeping = _on_a_thread(partial(manager._attach, workspace_id, read, digest))
+    else:
+        original = _kept_anew(manager, workspace_id, found, noted, report, read)
     if original is not None:
         for each in (parsed, *parsed.inner):
             each.session["imported"] = {**mark_of(each.session), "original": original}
+            each.keeping = keeping
+
+
+def _is_beside(read: bytes, mark: Mapping[str, Any]) -> bool:
+    """Whether what was read is one chunk, of which nothing is kept, and worth a thread."""
+    return _WORTH_A_THREAD <= len(read) <= CHUNK_BYTES and not kept_chunks(mark)
+
+
+def _on_a_thread(call: Callable[[], object]) -> Future[object] | None:
+    """Calls it on a thread of its own; right here, where there is none to be had."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="nomad-original")
+    try:
+        return pool.submit(call)
+    except RuntimeError:
+        call()
+        return None
+    finally:
+        pool.shutdown(wait=False)
 
 
 def keep_missed(manager: NativeSessionManager, workspace_id: str, found: Found, report: ImportReport) -> None:
@@ -127,11 +154,16 @@ def _kept_anew(
     except OSError as error:
         report.warn(found.place, f"its original is not kept: {error.strerror or error}")
         return None
+    return _named(found.original.name, found.stamp, chunks)
+
+
+def _named(name: str, stamp: str, chunks: Sequence[Chunk]) -> dict[str, Any]:
+    """What a mark says of an original."""
     return {
-        "name": found.original.name,
+        "name": name,
         "size": sum(chunk.size for chunk in chunks),
         "sha256": chunks[-1].sha256 if chunks else EMPTY,
-        "stamp": found.stamp,
+        "stamp": stamp,
         "chunks": [list(chunk) for chunk in chunks],
     }
 

@@ -77,6 +77,7 @@ def place_new(
     if visible < len(made):
         reason = parsed.reason or f"reverted in {report.format}"
         fields["revert"] = {"messageID": made[visible - 1]["id"] if visible else "", "reason": reason}
+    parsed.await_original()
     if not manager._commit(workspace_id, whole.place(fields, made, visible)):
         return False
     for place, reason in skipped:

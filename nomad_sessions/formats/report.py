@@ -7,6 +7,7 @@ file. Verified by `tests/unit/test_formats.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,7 +159,7 @@ class ParsedSession:
     how many of them, from the first, are not hidden by a revert. `reason` is why they are hidden, where the source says
     so. `places[i]` is where `messages[i]` stands in the source, for reports. `inner` are sessions that the source keeps
     inside of this one (the sub-agents of an old Claude Code): children, to be stored after it. `read_from` are the
-    bytes of its original, where they are at hand.
+    bytes of its original, where they are at hand. `keeping` ends when the original that `session` names is durable.
     """
 
     session: dict[str, Any]
@@ -168,8 +169,14 @@ class ParsedSession:
     reason: str = ""
     inner: list[ParsedSession] = field(default_factory=list)
     read_from: bytes | None = None
+    keeping: Future[object] | None = None
 
     @property
     def reverted(self) -> bool:
         """Whether the source hides messages at the end."""
         return self.visible < len(self.messages)
+
+    def await_original(self) -> None:
+        """To be called before a record that names the original is written. Raises what went wrong with it."""
+        if self.keeping is not None:
+            self.keeping.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from nomad_sessions.formats import (
 )
 from tests.support.there import there
 
-__all__ = ["FIXTURES", "WS", "brought", "mark", "original", "records"]
+__all__ = ["FIXTURES", "WS", "brought", "claude_session", "grown", "mark", "original", "records"]
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 WS = "ws"
@@ -27,6 +28,21 @@ WS = "ws"
 def brought(m: NativeSessionManager, path: Path, **how: Any) -> ImportReport:
     """Imports a history."""
     return import_history(m, there(importer_of(path)), path, workspace_id=WS, **how)
+
+
+def claude_session(folder: Path) -> Path:
+    """One file of Claude Code's, copied into a folder."""
+    source = next((FIXTURES / "claude" / "projects").glob("*/5f2b*.jsonl"))
+    return Path(shutil.copy(source, folder))
+
+
+def grown(path: Path, text: str = "More", number: int = 0) -> None:
+    """Has somebody say something more in a file of Claude Code's."""
+    record = next(each for each in reversed(records(path.read_bytes())) if "uuid" in each)
+    record |= {"uuid": f"new {text} {number}", "parentUuid": record["uuid"]}
+    record |= {"type": "user", "message": {"role": "user", "content": text}}
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
 
 
 def original(m: NativeSessionManager, session_id: str) -> bytes:

@@ -37,7 +37,7 @@ from nomad_sessions.formats.exporting import export_session
 from nomad_sessions.formats.keeping import CHUNK_BYTES
 from nomad_sessions.formats.source import Original
 from nomad_sessions.models import dump
-from tests.support.originals import FIXTURES, WS, brought, mark, original, records
+from tests.support.originals import WS, brought, claude_session, grown, mark, original
 from tests.support.there import there
 
 SESSION = "01KDWM1QG0AAAAAAAAAAAAAAAA"
@@ -45,17 +45,7 @@ SESSION = "01KDWM1QG0AAAAAAAAAAAAAAAA"
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
-    """One file of Claude Code's."""
-    source = next((FIXTURES / "claude" / "projects").glob("*/5f2b*.jsonl"))
-    return Path(shutil.copy(source, tmp_path))
-
-
-def grown(path: Path, text: str = "More", number: int = 0) -> None:
-    record = next(each for each in reversed(records(path.read_bytes())) if "uuid" in each)
-    record |= {"uuid": f"new {text} {number}", "parentUuid": record["uuid"]}
-    record |= {"type": "user", "message": {"role": "user", "content": text}}
-    with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+    return claude_session(tmp_path)
 
 
 def test_a_second_import_writes_nothing(m: NativeSessionManager, history: Path, tmp_path: Path) -> None:
