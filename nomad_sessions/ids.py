@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+_SIZES = [size.to_bytes(8, "big") for size in range(256)]
 _is_canonical = re.compile(f"[0-7][{_ALPHABET}]{{25}}").fullmatch
 # int(text, 32) knows the digits 0-9a-v: translating to those decodes at C speed.
 _TO_BASE32 = bytes.maketrans(_ALPHABET.encode(), b"0123456789abcdefghijklmnopqrstuv")
@@ -121,11 +122,12 @@ def derive_id(ms: int, *parts: str) -> str:
     """
     if not 0 <= ms <= _MAX_MS:
         raise ValueError(f"time {ms} does not fit into a ULID")
-    pieces: list[bytes] = []
+    told = b""
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
-        pieces += (len(data).to_bytes(8, "big"), data)
-    digest = hashlib.sha256(b"".join(pieces)).digest()
+        size = len(data)
+        told += (_SIZES[size] if size < 256 else size.to_bytes(8, "big")) + data
+    digest = hashlib.sha256(told).digest()
     return _encode_time(ms) + _encode_low(int.from_bytes(digest[:10], "big"))
 
 

@@ -93,8 +93,6 @@ def _read(
     with path.open("rb") as file:
 
         def record(node: Node) -> Mapping[str, Any]:
-            if node.record is not None:
-                return node.record
             file.seek(node.offset)
             try:
                 return mapping(decode(file.read(node.length).strip(b"\0 \t\r\n")))
@@ -103,7 +101,7 @@ def _read(
 
         def parsed(name: str, indexes: Sequence[int]) -> ParsedSession:
             messages, places, about = holder(head.size), [], _About()
-            for message, place in messages_of((nodes[n] for n in indexes), record, name, str(path), report):
+            for message, place in messages_of([nodes[n] for n in indexes], record, name, str(path), report):
                 about.look(message)
                 messages.append(message)
                 places.append(place)

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nomad_sessions.formats.claude_tree import Node
@@ -33,15 +33,14 @@ _USAGE = (
     ("cacheWrite", "cache_creation_input_tokens"),
 )
 Reader = Callable[[Node], Mapping[str, Any]]
-"""Gives a node's record."""
+"""Gives the record of a node that has not kept it."""
 Told = tuple[dict[str, Any], str]
 """A message, and where it stands in the source."""
 
 
-def messages_of(nodes: Iterable[Node], read: Reader, source: str, path: str, report: ImportReport) -> Iterator[Told]:
+def messages_of(nodes: Sequence[Node], read: Reader, source: str, path: str, report: ImportReport) -> Iterator[Told]:
     """The messages of these records, which are a conversation in file order. `source` is the id of the session there,
     from which the ids here are derived."""
-    nodes = list(nodes)
     lines: dict[str, list[Node]] = {}
     for node in nodes:
         if node.message_id:
@@ -53,9 +52,9 @@ def messages_of(nodes: Iterable[Node], read: Reader, source: str, path: str, rep
             own = lines[node.message_id]
             if own[0] is not node:
                 continue
-            records = [read(each) for each in own]
+            records = [each.record or read(each) for each in own]
         else:
-            records = [read(node)]
+            records = [node.record or read(node)]
         if not records[0]:
             continue  # Gone from the file since it was indexed; the next import sees to it.
         time = milliseconds(records[0].get("timestamp")) or time

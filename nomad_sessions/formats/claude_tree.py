@@ -16,7 +16,7 @@ from typing import Any
 
 from nomad_sessions.formats.jsonl import Line, lines, lines_of
 from nomad_sessions.formats.report import ImportReport
-from nomad_sessions.formats.values import mapping, text
+from nomad_sessions.formats.values import text
 
 __all__ = ["TITLES", "Node", "conversation", "nodes_of", "side_roots"]
 
@@ -34,24 +34,34 @@ class Node:
         record, self.offset, self.length = line
         get = record.get
         self.uuid = uuid
-        self.kind = kind = text(get("type")) or ""
-        self.parent = text(get("parentUuid")) or text(get("logicalParentUuid"))
+        kind, parent = get("type"), get("parentUuid")  # Not by `text`: there are many records.
+        self.kind = kind = kind if isinstance(kind, str) else ""
+        self.parent: str | None = parent if parent and isinstance(parent, str) else text(get("logicalParentUuid"))
         self.side = get("isSidechain") is True or get("teamName") is not None
         self.record: dict[str, Any] | None = record if keep else None
         self.message_id: str | None = None
-        self.calls: list[str] = []
-        self.results: list[str] = []
-        message = mapping(get("message"))
+        self.calls: Sequence[str] = ()
+        self.results: Sequence[str] = ()
+        message = get("message")
+        if not isinstance(message, dict):
+            return
         if kind == "assistant":
             self.message_id = text(message.get("id"))
         content = message.get("content")
-        for block in content if isinstance(content, list) else ():
+        if isinstance(content, list):
+            self._look(content)
+
+    def _look(self, content: list[Any]) -> None:
+        calls: list[str] = []
+        results: list[str] = []
+        for block in content:
             if not isinstance(block, dict):
                 continue
             if "input" in block and (call := text(block.get("id"))):
-                self.calls.append(call)
+                calls.append(call)
             if "tool_use_id" in block and (call := text(block["tool_use_id"])):
-                self.results.append(call)
+                results.append(call)
+        self.calls, self.results = calls, results
 
     @property
     def spoken(self) -> bool:
@@ -93,7 +103,8 @@ def conversation(nodes: Sequence[Node], *, side: bool = False) -> list[int]:
 
 def side_roots(nodes: Sequence[Node], taken: Iterable[int]) -> list[list[int]]:
     """The side chains that run inside of a main file (as version 1 wrote sub-agents): the records of each."""
-    left = [n for n in range(len(nodes)) if nodes[n].side and n not in set(taken)]
+    chosen = set(taken)
+    left = [n for n in range(len(nodes)) if nodes[n].side and n not in chosen]
     root: dict[str, int] = {}
     chains: dict[int, list[int]] = {}
     for n in left:
@@ -111,8 +122,10 @@ def _path(nodes: Sequence[Node], leaf: int, side: bool) -> set[int]:
         by_uuid.setdefault(node.uuid or "", n)
     path: set[int] = set()
     at: int | None = leaf
+    first = leaf
     while at is not None and at not in path:
         path.add(at)
+        first = min(first, at)
         parent = nodes[at].parent
         if parent is None:
             # A root: the conversation begins here, unless something was said before a compaction that names nothing.
@@ -120,7 +133,7 @@ def _path(nodes: Sequence[Node], leaf: int, side: bool) -> set[int]:
         else:
             at = by_uuid.get(parent)
             if at is None:
-                at = _before(nodes, min(path), side)
+                at = _before(nodes, first, side)
     return path
 
 

@@ -74,7 +74,10 @@ def milliseconds(value: Any) -> int | None:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         since = moment - _EPOCH
-        return max(0, since.days * _DAY + since.seconds * 1000 + round(since.microseconds / 1000))
+        micro = since.microseconds
+        part = round(micro / 1000) if micro % 1000 else micro // 1000
+        ms = since.days * _DAY + since.seconds * 1000 + part
+        return ms if ms > 0 else 0
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e14:
         return None
     return int(value) if value >= 1e11 else round(value * 1000)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from json import JSONDecodeError
 from json import decoder as _decoder
 from typing import Any
@@ -30,6 +30,7 @@ __all__ = [
     "decode_text",
     "encode",
     "encode_name",
+    "encode_names",
     "frame",
     "frame_parts",
     "hurry",
@@ -78,6 +79,14 @@ def hurry() -> None:
 def encode_name(name: str) -> bytes:
     """As `encode`, for text; in a third of the time where it is letters and digits, as ids are."""
     return b'"%b"' % name.encode() if name.isascii() and name.isalnum() else encode(name)
+
+
+def encode_names(names: Sequence[str]) -> list[str]:
+    """As `encode_name`, of several, as text: in less time where all are letters and digits."""
+    joined = "".join(names)
+    if joined.isascii() and joined.isalnum() and all(names):
+        return [f'"{name}"' for name in names]
+    return [encode_name(name).decode() for name in names]
 
 
 def decode(data: bytes, *, deep: bool = True) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.ids import IdSource
-from nomad_sessions.storage.codec import decode, encode, encode_name, frame, frame_parts
+from nomad_sessions.storage.codec import decode, encode, encode_names, frame, frame_parts
 from nomad_sessions.storage.segment import Entry
 from nomad_sessions.workspace.places import Additions
 from nomad_sessions.workspace.state import Body
@@ -143,17 +143,18 @@ class Group:
     ) -> Iterator[bytes]:
         """The lines of records that add these messages to one session, from this seq on. What the records have in
         common is encoded once; a message is the last thing in its record."""
-        common = encode({**told, "type": "message.added", "sessionId": session_id}, finite=True)[1:-1]
+        common = encode({**told, "type": "message.added", "sessionId": session_id}, finite=True)[1:-1].decode()
         ids, lengths = stamp.ids(len(messages)), list[int]()
         own = [message["id"] for message in messages]
         times = [message["updatedAt"] for message in messages]
         self._made.append(Additions(session_id, seq, ids[-1], told["ts"], own, times, lengths))
-        for number, message in enumerate(messages):
+        for message, id, name in zip(messages, ids, encode_names(own), strict=True):
             begin, rest = message.json()
-            fields = seq + number, ids[number].encode(), common, encode_name(own[number]), begin
-            line = frame_parts(b'"seq":%d,"id":"%b",%b,"messageId":%b,"message":%b' % fields, rest, b"}")
+            head = f'"seq":{seq},"id":"{id}",{common},"messageId":{name},"message":'.encode()
+            line = frame_parts(head + begin, rest, b"}")
             lengths.append(len(line))
             yield line
+            seq += 1
 
 
 def _written(changes: list[Body], start: int) -> list[Written]:

@@ -14,6 +14,7 @@ from nomad_sessions.storage.codec import (
     decode_text,
     encode,
     encode_name,
+    encode_names,
     frame,
     is_framed,
     repeats_keys,
@@ -114,6 +115,11 @@ def test_a_frame_inside_of_other_bytes_is_told_from_a_damaged_one(
 @example("\x7fInfinity")
 def test_a_name_is_encoded_as_any_text_is(name: str) -> None:
     assert encode_name(name) == encode(name)
+
+
+@given(st.lists(TEXT | st.from_regex("[0-9A-Za-z]{0,30}"), max_size=4))
+def test_names_are_encoded_as_each_is(names: list[str]) -> None:
+    assert encode_names(names) == [encode(name).decode() for name in names]
 
 
 @given(st.binary(max_size=80))

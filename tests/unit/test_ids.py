@@ -194,6 +194,7 @@ def test_a_derived_id_is_the_same_each_time_and_for_these_parts_only() -> None:
 def test_a_derived_id_stays_what_earlier_versions_made() -> None:
     # Imported again, a record must be found under the id that it got the first time.
     assert derive_id(T0, "claude", "m1") == "01KDWFZY807VRG10654SQ6F2MZ"
+    assert derive_id(T0, "x" * 255, "y" * 256, "é" * 300, "z") == "01KDWFZY80MAKKAGNZFPXPM45G"
 
 
 @pytest.mark.parametrize("ms", [-1, 1 << 48])
