@@ -99,8 +99,8 @@ def open_store(
 ) -> Iterator[tuple[NativeSessionManager, str]]:
     """The manager, and the id of the workspace meant; closed at the end.
 
-    `create` lets a workspace come into being. Without it a workspace that was named and does not exist is an error, as
-    for a data folder.
+    `create` lets a workspace come into being; beside others that is said on stderr, for it may be mistyped. Without it
+    a workspace that was named and does not exist is an error, as for a data folder.
     """
     with open_manager(data_dir, create=create) as manager:
         if workspace is None:
@@ -112,9 +112,12 @@ def open_store(
                     manager.workspace_for(here())
             return
         validate_workspace_id(workspace)
-        if not create and workspace not in manager.list_workspaces():
+        known = manager.list_workspaces()
+        if not create and workspace not in known:
             raise WorkspaceNotFoundError(workspace_id=workspace)
         yield manager, workspace
+        if known and workspace not in known and workspace in manager.list_workspaces():
+            typer.echo(f"{workspace} is a new workspace", err=True)  # Which one of the others may have been meant.
 
 
 def here() -> Path:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from .conftest import Cli
+from .conftest import COMMAND, Cli
 
 
 def add(cli: Cli, session: str, *texts: str) -> list[str]:
@@ -24,6 +25,14 @@ def test_new_prints_the_id_and_with_json_the_session(cli: Cli) -> None:
     assert (found["title"], found["agent"]) == ("Title", "build")
     assert found["model"] == {"providerId": "local", "modelId": "coder/large"}
     assert cli("new", "Other", "--json").json["title"] == "Other"
+
+
+def test_beside_others_a_workspace_that_comes_into_being_is_named(cli: Cli) -> None:
+    assert cli("new").err == ""
+    with_typo = [*COMMAND, "new", "--data-dir", str(cli.data_dir), "-w", "sw"]
+    assert subprocess.run(with_typo, capture_output=True, check=True).stderr.decode() == "sw is a new workspace\n"
+    assert subprocess.run(with_typo, capture_output=True, check=True).stderr == b""
+    assert cli("new").err == ""
 
 
 def test_new_with_an_id_of_ones_own_can_be_repeated(cli: Cli) -> None:
