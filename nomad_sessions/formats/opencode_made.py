@@ -24,6 +24,7 @@ from typing import Any
 from nomad_sessions.formats.importing import mark_of
 from nomad_sessions.formats.opencode import message_to_export, to_export
 from nomad_sessions.formats.opencode_parts import Attachment
+from nomad_sessions.formats.pairing import Waiting
 from nomad_sessions.formats.turns import NO_RESULT, File, answer_of, file_of
 from nomad_sessions.formats.values import mapping, objects, text
 from nomad_sessions.operations.files import data_url
@@ -62,7 +63,7 @@ class _Maker:
         self._time = 0
         self._user = ""
         self._out: list[dict[str, Any]] = []
-        self._waiting: list[tuple[str, dict[str, Any]]] = []  # Calls without a result yet: id, state.
+        self._waiting = Waiting[dict[str, Any]]()  # The states of the calls.
 
     def make(self, messages: Sequence[Mapping[str, Any]], visible: int) -> dict[str, Any]:
         """The whole export."""
@@ -72,7 +73,7 @@ class _Maker:
             self._message(message)
             if number >= visible and hidden is None and len(self._out) > before:
                 hidden = self._out[before]["info"]["id"]
-        for _, state in self._waiting:
+        for state in self._waiting:
             _settle(state, NO_RESULT, is_error=True)
         return {"info": self._info(hidden), "messages": self._out}
 
@@ -187,8 +188,9 @@ class _Maker:
         begin = self._part(message_id, "step-start")
         end = self._part(message_id, "step-finish", reason=finish, cost=info["cost"], tokens=tokens)
         self._put(info, [begin, *parts, end])
-        calls = [(part["callID"], part["state"]) for part in parts if part["type"] == "tool"]
-        self._waiting += [(name, state) for name, state in calls if "status" not in state]
+        for part in parts:
+            if part["type"] == "tool" and "status" not in part["state"]:
+                self._waiting.add(part["callID"], part["state"])
 
     def _parts(self, message: Mapping[str, Any], message_id: str, time: int) -> list[dict[str, Any]]:
         parts: list[dict[str, Any]] = []
@@ -232,12 +234,9 @@ class _Maker:
 
     def _result(self, message: Mapping[str, Any]) -> None:
         told, is_error, files = answer_of(message)
-        identifier = str(message.get("toolCallId") or "")
-        for number, (name, state) in enumerate(self._waiting):
-            if name == identifier:
-                _settle(state, told, is_error=is_error)
-                del self._waiting[number]
-                break
+        state = self._waiting.take(str(message.get("toolCallId") or ""))
+        if state is not None:
+            _settle(state, told, is_error=is_error)
         else:
             tool = text(message.get("toolName")) or "a tool"
             self._said({**message, "parts": [], "content": f"[result of {tool}]\n{told}"}, synthetic=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from nomad_sessions.formats.pairing import Waiting
 from nomad_sessions.formats.values import mapping, objects, text
 from nomad_sessions.storage.codec import decode_text
 
@@ -53,7 +54,7 @@ def entries_of(messages: Sequence[Mapping[str, Any]]) -> list[Entry]:
     """The entries of a session, from its messages as JSON in their order. Results of tools are put to their calls, the
     next one of that id without a result; what has no call is an entry of its own. Pure."""
     entries: list[Entry] = []
-    waiting: list[tuple[str, Item]] = []
+    waiting = Waiting[Item]()
     for message in messages:
         entry = Entry(
             role=str(message.get("role") or ""),
@@ -96,21 +97,20 @@ def moment(ms: int) -> str:
         return ""
 
 
-def _answered(message: Mapping[str, Any], waiting: list[tuple[str, Item]]) -> bool:
-    identifier, told, failed = str(message.get("toolCallId") or ""), text(message.get("content")), False
+def _answered(message: Mapping[str, Any], waiting: Waiting[Item]) -> bool:
+    item = waiting.take(str(message.get("toolCallId") or ""))
+    if item is None:
+        return False
+    told, failed = text(message.get("content")), message.get("status") == "error"
     for part in objects(message.get("parts")):
         result = mapping(part.get("toolResult"))
         told = told or text(result.get("content"))
         failed = failed or result.get("isError") is True
-    for number, (waits, item) in enumerate(waiting):
-        if waits == identifier:
-            item.result, item.is_error = told or "", failed or message.get("status") == "error"
-            del waiting[number]
-            return True
-    return False
+    item.result, item.is_error = told or "", failed
+    return True
 
 
-def _items(message: Mapping[str, Any], waiting: list[tuple[str, Item]]) -> Iterator[Item]:
+def _items(message: Mapping[str, Any], waiting: Waiting[Item]) -> Iterator[Item]:
     parts = objects(message.get("parts"))
     # Of parts of another tool perhaps only the message itself has the text.
     if text(message.get("content")) and not any(_item(part) for part in parts):
@@ -121,7 +121,7 @@ def _items(message: Mapping[str, Any], waiting: list[tuple[str, Item]]) -> Itera
         if item is None:
             continue
         if item.kind == "tool" and item.result is None:
-            waiting.append((str(mapping(part.get("toolCall")).get("id") or ""), item))
+            waiting.add(str(mapping(part.get("toolCall")).get("id") or ""), item)
         yield item
 
 

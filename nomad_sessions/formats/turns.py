@@ -10,11 +10,12 @@ Invariant: in the turns every call has exactly one result, arguments are JSON ob
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nomad_sessions.errors import InvalidInputError
+from nomad_sessions.formats.pairing import Waiting
 from nomad_sessions.formats.values import as_json, mapping, objects, text
 from nomad_sessions.storage.codec import decode_text, encode
 
@@ -81,17 +82,21 @@ def turns_of(messages: Sequence[Mapping[str, Any]], context: Context) -> list[Tu
         raise InvalidInputError(field="context", value=context, reason='must be "model" or "full"')
     chosen = _since_compaction(messages) if context == "model" else messages
     turns: list[Turn] = []
-    waiting: list[Call] = []
+    waiting = Waiting[Call]()
     for message in chosen:
         if message.get("status") in _UNFINISHED:
             continue
         if message.get("role") == "tool":
-            _answer(waiting, str(message.get("toolCallId") or ""), *answer_of(message))
+            call = waiting.take(str(message.get("toolCallId") or ""))
+            if call is not None:
+                call.result, call.is_error, call.files = answer_of(message)
             continue
         turn = _turn(message)
         if turn.content or turn.calls:
             turns.append(turn)
-            waiting += [call for call in turn.calls if call.result is None]
+            for call in turn.calls:
+                if call.result is None:
+                    waiting.add(call.id, call)
     for call in waiting:
         call.result, call.is_error = NO_RESULT, True
     return turns
@@ -177,11 +182,3 @@ def answer_of(message: Mapping[str, Any]) -> tuple[str, bool, list[File]]:
         if isinstance(result, dict):
             return str(result.get("content") or ""), failed or result.get("isError") is True, files
     return str(message.get("content") or ""), failed, files
-
-
-def _answer(waiting: list[Call], identifier: str, told: str, is_error: bool, files: Iterable[File]) -> None:
-    for number, call in enumerate(waiting):
-        if call.id == identifier:
-            call.result, call.is_error, call.files = told, is_error, list(files)
-            del waiting[number]
-            return
