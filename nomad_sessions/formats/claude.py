@@ -99,8 +99,8 @@ def _read(
             except ValueError:
                 return {}
 
-        def parsed(name: str, indexes: Sequence[int]) -> ParsedSession:
-            messages, places, about = holder(head.size), [], _About()
+        def parsed(name: str, indexes: Sequence[int], beside: Sequence[dict[str, Any]] = ()) -> ParsedSession:
+            messages, places, about = holder(head.size, beside), [], _About()
             for message, place in messages_of([nodes[n] for n in indexes], record, name, str(path), report):
                 about.look(message)
                 messages.append(message)
@@ -108,7 +108,7 @@ def _read(
             return ParsedSession(_session(head, about, str(path)), messages, places, len(messages))
 
         whole = parsed(head.name, chosen)
-        whole.inner = [parsed(f"{head.name}/{nodes[chain[0]].uuid}", chain) for chain in chains]
+        whole.inner = [parsed(f"{head.name}/{nodes[chain[0]].uuid}", chain, whole.messages) for chain in chains]
     _count_rest(nodes, [*chosen, *(n for chain in chains for n in chain)], report)
     whole.read_from = read
     _entitle(whole, titles, _described(meta))

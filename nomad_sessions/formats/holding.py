@@ -46,10 +46,11 @@ class _File:
 
 
 class Held(Sequence[dict[str, Any]]):
-    """Messages that are decoded anew each time one is asked for. One that is added must not be changed afterwards."""
+    """Messages that are decoded anew each time one is asked for. One that is added must not be changed afterwards.
+    Those of a session and of all that is inside of it can be in one file: `beside`."""
 
-    def __init__(self) -> None:
-        self._file = _File()
+    def __init__(self, beside: Held | None = None) -> None:
+        self._file: _File = beside._file if beside is not None else _File()
         self._places: list[tuple[int, int]] = []
 
     def append(self, message: dict[str, Any]) -> None:
@@ -82,16 +83,17 @@ class Held(Sequence[dict[str, Any]]):
         return message
 
 
-def holder(size: int) -> MutableSequence[dict[str, Any]] | Held:
-    """What to add the messages of a session to, whose source has so many bytes."""
-    return Held() if size >= LARGE else []
+def holder(size: int, beside: Sequence[dict[str, Any]] = ()) -> MutableSequence[dict[str, Any]] | Held:
+    """What to add the messages of a session to, whose source has so many bytes; `beside` are those of another session
+    of that source."""
+    return Held(beside if isinstance(beside, Held) else None) if size >= LARGE else []
 
 
 def like(held: Sequence[dict[str, Any]], messages: Iterable[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     """Other messages, held as these are."""
     if not isinstance(held, Held):
         return list(messages)
-    made = Held()
+    made = Held(held)
     for message in messages:
         made.append(message)
     return made

@@ -22,6 +22,8 @@ __all__ = ["to_html"]
 _SPEAKERS = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 _LONGEST = 200_000
 """Code of more characters than this is not highlighted: it would take seconds."""
+_LONGEST_LINE = 500
+"""Nor code with a longer line than this, but for JSON: in many languages the time grows with its square."""
 _DEEPEST = 200
 """A text of lists or quotes nested deeper is shown as it is: the parser would leave out what follows, too."""
 
@@ -125,7 +127,7 @@ def _highlighted(code: str, name: str) -> str:
     from pygments.lexers import get_lexer_by_name
     from pygments.util import ClassNotFound
 
-    if len(code) <= _LONGEST:
+    if len(code) <= _LONGEST and (name == "json" or all(len(line) <= _LONGEST_LINE for line in code.splitlines())):
         try:
             lexer = get_lexer_by_name(name or "text")
         except ClassNotFound:

@@ -15,25 +15,38 @@ from typing import Any
 
 __all__ = ["attach", "restore", "same", "subtract", "take_apart"]
 
+_ABSENT = object()
+
 
 def subtract(source: Mapping[str, Any], derived: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[str]]]:
     """`(rest, absent)`: what `source` has beyond or unlike `derived`, and the paths that only `derived` has."""
     rest: dict[str, Any] = {}
     absent = [[key] for key in derived if key not in source]
-    for key, value in source.items():
-        if key not in derived:
-            rest[key] = value
-            continue
-        other = derived[key]
-        if same(value, other):
-            continue
-        if isinstance(value, dict) and isinstance(other, dict):
-            inner, missing = subtract(value, other)
-            if inner:
-                rest[key] = inner
-            absent.extend([key, *path] for path in missing)
+    inner: list[tuple[dict[str, Any], str]] = []
+    # A stack of our own: foreign records may be nested deeper than Python calls.
+    path: list[str] = []
+    opened = [(iter(source.items()), derived, rest)]
+    while opened:
+        items, others, left = opened[-1]
+        for key, value in items:
+            other = others.get(key, _ABSENT)
+            if isinstance(value, dict) and isinstance(other, dict):
+                below: dict[str, Any] = {}
+                left[key] = below
+                inner.append((left, key))
+                path.append(key)
+                absent += ([*path, name] for name in other if name not in value)
+                opened.append((iter(value.items()), other, below))
+                break
+            if other is _ABSENT or not same(value, other):
+                left[key] = value
         else:
-            rest[key] = value
+            opened.pop()
+            if path:
+                path.pop()
+    for holder, key in reversed(inner):
+        if not holder[key]:
+            del holder[key]
     return rest, absent
 
 
@@ -42,9 +55,16 @@ def restore(derived: Mapping[str, Any], rest: Mapping[str, Any], absent: Iterabl
     result = dict(derived)
     for path in absent:
         _remove(result, path)
-    for key, value in rest.items():
-        there = result.get(key)
-        result[key] = restore(there, value, ()) if isinstance(value, dict) and isinstance(there, dict) else value
+    opened = [(result, rest)]
+    while opened:
+        into, more = opened.pop()
+        for key, value in more.items():
+            there = into.get(key)
+            if isinstance(value, dict) and isinstance(there, dict):
+                into[key] = made = dict(there)
+                opened.append((made, value))
+            else:
+                into[key] = value
     return result
 
 

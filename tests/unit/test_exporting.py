@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,15 @@ def test_nothing_of_a_text_is_lost_however_deep_its_lists_and_quotes_are(depth: 
         page = to_html({"id": "s"}, [{"role": "assistant", "content": content}], lambda _: b"")
         assert f"level{depth - 1}" in page
         assert "TAIL" in page
+
+
+@pytest.mark.parametrize("name", ["make", "typescript", "json"])
+def test_code_with_a_very_long_line_is_shown_and_its_colours_take_no_minutes(name: str) -> None:
+    line = '["' + "a." * 50_000 + '"]'
+    parts = [{"type": "text", "content": f"```{name}\n{line}\n```"}]
+    page = to_html({"id": "s"}, [{"role": "assistant", "parts": parts}], lambda _: b"")
+    assert line in unescape(re.sub("<[^>]*>", "", page))
+    assert ('<pre class="code">' in page) == (name == "json")
 
 
 @pytest.mark.parametrize("content", ["", "\0\x1b[31m", "\ud800 lone", "a" * 300_000, "`" * 50, "\u2028"])

@@ -157,6 +157,28 @@ def test_what_is_left_of_a_record_and_what_was_mapped_give_the_record(
     assert same(derived, kept)
 
 
+def nested(depth: int, value: Any) -> dict[str, Any]:
+    for _ in range(depth):
+        value = {"inner": value, "same": 1}
+    return {"outer": value}
+
+
+def test_records_may_be_nested_deeper_than_python_calls() -> None:
+    source, derived = nested(5000, {"mine": 1}), nested(5000, {"theirs": 2})
+    rest, absent = subtract(source, derived)
+    assert len(absent) == 1
+    assert same(restore(derived, rest, absent), source)
+    assert subtract(source, source) == ({}, [])
+
+
+def test_what_is_left_stands_in_the_order_of_the_record() -> None:
+    source = {"a": {"x": 1, "y": {}, "z": 2}, "b": 3, "c": {"d": 4}, "e": {}}
+    derived = {"c": {"f": 5}, "g": 6, "a": {"y": {"h": 7}, "x": 1, "i": 8}, "e": {"j": 9}}
+    rest, absent = subtract(source, derived)
+    assert json.dumps(rest) == '{"a": {"z": 2}, "b": 3, "c": {"d": 4}}'
+    assert absent == [["g"], ["a", "i"], ["a", "y", "h"], ["c", "f"], ["e", "j"]]
+
+
 def field(*values: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from(values) | JSON
 

@@ -21,6 +21,7 @@ from nomad_sessions.models import dump
 from nomad_sessions.operations import whole
 from nomad_sessions.storage._os import REAL
 from nomad_sessions.workspace import lines
+from tests.unit.test_claude import Writer
 
 SAMPLES = Path(__file__).parents[1] / "fixtures"
 SOURCES = [SAMPLES / "claude" / "projects", SAMPLES / "pi" / "agent" / "sessions", SAMPLES / "gemini" / "tmp"]
@@ -58,6 +59,35 @@ def test_it_says_the_same_as_one_that_is_held_in_memory(
         again = contents(m, source)
     assert large == small
     assert again[0]["messages"]["imported"] == again[0]["messages"]["updated"] == 0
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_sessions_inside_of_one_are_held_in_the_same_file(
+    m: NativeSessionManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[holding._File] = []
+    begin = holding._File.__init__
+
+    def counted(file: holding._File) -> None:
+        made.append(file)
+        begin(file)
+
+    writer = Writer(tmp_path / "s.jsonl")
+    writer.user("hello")
+    for number in range(10):
+        writer.user(f"sub-agent {number}", parentUuid=None, isSidechain=True)
+        writer.user("go on", isSidechain=True)
+    source = writer.save()
+    monkeypatch.setattr(holding._File, "__init__", counted)
+    (found,) = claude.IMPORTER.sessions(source, ImportReport())
+    parsed = found.read(ImportReport())
+    assert parsed is not None
+    assert len(parsed.inner) == 10
+    assert len(made) == 1
+    for each in parsed.inner:
+        each.messages = holding.like(each.messages, each.messages)
+    assert [len(each.messages) for each in parsed.inner] == [2] * 10
+    assert len(made) == 1
 
 
 @pytest.mark.usefixtures("tiny")
