@@ -204,14 +204,18 @@ def _together(sessions: Sequence[Found]) -> Iterator[Found]:
     same: dict[str, list[Found]] = {}
     for found in sessions:
         same.setdefault(found.id, []).append(found)
+    common = {each: _in_common(several) for each, several in same.items() if len(several) > 1}
     for found in sessions:
-        several = same[found.id]
-        if len(several) > 1:
-            directory = next((each.directory for each in several if each.directory is not None), None)
-            stamp = " ".join(each.stamp for each in several)
+        if found.id in common:
+            stamp, directory = common[found.id]
             yield replace(found, stamp=stamp, directory=directory, alone=False)
         else:
             yield found
+
+
+def _in_common(several: Sequence[Found]) -> tuple[str, str | None]:
+    directory = next((each.directory for each in several if each.directory is not None), None)
+    return " ".join(each.stamp for each in several), directory
 
 
 def _workspace_of(manager: NativeSessionManager, directory: str | None, fallback: str, *, create: bool) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from nomad_sessions.formats.opencode_parts import integer
 from nomad_sessions.formats.report import ImportReport, ParsedSession
@@ -38,7 +38,7 @@ def sniff(value: Any) -> bool:
 def parse(value: Mapping[str, Any], report: ImportReport) -> list[ParsedSession]:
     """All sessions of the file, parents before their children where the file has both. Pure, except for `report`."""
     messages: Mapping[str, Any] = value["messages"]
-    owners = _owners(value)
+    known = _Known(messages, _owners(value), _by_session(messages))
     parsed: list[ParsedSession] = []
     listed: set[str] = set()
     for key, record in value["sessions"].items():
@@ -48,12 +48,29 @@ def parse(value: Mapping[str, Any], report: ImportReport) -> list[ParsedSession]
             report.sessions.skipped += 1
             report.skip(place, "the session is not an object")
             continue
-        parsed.append(_session(key, record, place, messages, owners, listed, report))
+        parsed.append(_session(key, record, place, known, listed, report))
     _report_unlisted(messages, listed, report)
     for name in value:
         if name not in ("sessions", "messages", *_OWN):
             report.skip(name, "the import takes sessions and messages only")
     return parsed
+
+
+class _Known(NamedTuple):
+    """All messages of a file by id, which session keeps which, and which say that they are of which."""
+
+    messages: Mapping[str, Any]
+    owners: Mapping[str, str]
+    by_session: Mapping[str, list[str]]
+
+
+def _by_session(messages: Mapping[str, Any]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for message_id, message in messages.items():
+        key = message.get("sessionId") if isinstance(message, dict) else None
+        if isinstance(key, str):
+            found.setdefault(key, []).append(message_id)
+    return found
 
 
 def _owners(value: Mapping[str, Any]) -> dict[str, str]:
@@ -72,8 +89,7 @@ def _session(
     key: str,
     record: Mapping[str, Any],
     place: str,
-    messages: Mapping[str, Any],
-    owners: Mapping[str, str],
+    known: _Known,
     listed: set[str],
     report: ImportReport,
 ) -> ParsedSession:
@@ -88,7 +104,8 @@ def _session(
     if not isinstance(ids, list):
         ids = []
         report.warn(place, "it has no list of messages")
-    hidden = _hidden(key, record, ids, messages)
+    messages = known.messages
+    hidden = _hidden(key, record, ids, known)
     found: list[dict[str, Any]] = []
     places: list[str] = []
     visible = 0
@@ -100,24 +117,20 @@ def _session(
             report.skip_message(where, "the message is not in the file")
             continue
         listed.add(message_id)
-        found.append(_message(message_id, source, key, owners.get(message_id, key), where, report))
+        found.append(_message(message_id, source, key, known.owners.get(message_id, key), where, report))
         places.append(where)
         visible += index < len(ids)
     reason = text(mapping(record.get("revert")).get("reason")) or ""
     return ParsedSession(session, found, places, visible, reason)
 
 
-def _hidden(key: str, record: Mapping[str, Any], ids: list[Any], messages: Mapping[str, Any]) -> list[str]:
+def _hidden(key: str, record: Mapping[str, Any], ids: list[Any], known: _Known) -> list[str]:
     """What a revert hides: our own files keep those messages, out of `messageIds`; NomadArch deletes them."""
     if not record.get("revert"):
         return []
     shown = {message_id for message_id in ids if isinstance(message_id, str)}
-    mine = [
-        message_id
-        for message_id, message in messages.items()
-        if message_id not in shown and isinstance(message, dict) and message.get("sessionId") == key
-    ]
-    return sorted(mine, key=lambda message_id: (integer(messages[message_id].get("createdAt")) or 0, message_id))
+    mine = [message_id for message_id in known.by_session.get(key, ()) if message_id not in shown]
+    return sorted(mine, key=lambda message_id: (integer(known.messages[message_id].get("createdAt")) or 0, message_id))
 
 
 def _message(

@@ -81,8 +81,9 @@ class Redactor:
             return self.text(value)
         if isinstance(value, Mapping):
             found: dict[str, Any] = {}
+            numbers: dict[str, int] = {}
             for key, each in value.items():
-                found[_unlike(found, self.text(key))] = self._named(key, each)
+                found[_unlike(found, self.text(key), numbers)] = self._named(key, each)
             return found
         if isinstance(value, list):
             return [self.value(each) for each in value]
@@ -119,10 +120,10 @@ class Redactor:
         return "~"
 
 
-def _unlike(taken: Mapping[str, Any], key: str) -> str:
-    """The key, or one with a number where another has become the same."""
-    number, found = 1, key
+def _unlike(taken: Mapping[str, Any], key: str, numbers: dict[str, int]) -> str:
+    """The key, or one with a number where another has become the same. `numbers` are the last that keys were given."""
+    found = key
     while found in taken:
-        number += 1
-        found = f"{key} ({number})"
+        numbers[key] = numbers.get(key, 1) + 1
+        found = f"{key} ({numbers[key]})"
     return found
