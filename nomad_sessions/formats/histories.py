@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nomad_sessions import workspaces
+from nomad_sessions.formats import sqlite
 from nomad_sessions.formats.homes import Homes
 from nomad_sessions.formats.importing import mark_of, store_session
 from nomad_sessions.formats.keeping import INCOMPLETE, keep_missed, keep_original
@@ -43,6 +44,7 @@ class Survey(NamedTuple):
     report: ImportReport
 
 
+@sqlite.copied_once()
 def survey_history(
     manager: NativeSessionManager, importer: Importer, path: Path, *, workspace_id: str | None = None
 ) -> Survey:
@@ -67,6 +69,7 @@ def survey_history(
     return Survey(len(seen), new, changed, size, report)
 
 
+@sqlite.copied_once()
 def import_history(
     manager: NativeSessionManager,
     importer: Importer,

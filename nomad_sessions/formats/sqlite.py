@@ -12,17 +12,57 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from nomad_sessions.formats.report import ImportReport
+from nomad_sessions.formats.source import stamp_of
 from nomad_sessions.storage.codec import decode_text
 
-__all__ = ["columns", "has_tables", "json_of", "opened", "rows", "salvaged"]
+__all__ = ["columns", "copied_once", "has_tables", "json_of", "opened", "rows", "salvaged"]
 
 _MAGIC = b"SQLite format 3\0"
 _GAP = 2_000  # How many rows in succession may be beyond reach before the rest of a damaged table is given up.
+
+
+class _Copies:
+    """Copies of databases in temporary folders, until these are removed."""
+
+    def __init__(self) -> None:
+        self.folders = contextlib.ExitStack()
+        self._known: dict[Path, tuple[str, Path]] = {}
+
+    def of(self, path: Path, log: Path) -> Path:
+        """The copy of a database with its log: made now, unless both are as they were when one was made."""
+        stamp = stamp_of(path, log)
+        before, copy = self._known.get(path, ("", path))
+        if stamp != before:
+            folder = Path(self.folders.enter_context(tempfile.TemporaryDirectory(prefix="nomad-sessions-")))
+            for each in (path, log):
+                shutil.copyfile(each, folder / each.name)
+            copy = folder / path.name
+            self._known[path] = stamp, copy
+        return copy
+
+
+_COPIES: ContextVar[_Copies | None] = ContextVar("copies", default=None)
+
+
+@contextlib.contextmanager
+def copied_once() -> Iterator[None]:
+    """While it lasts, a database that has to be copied to be read is copied again only after it has changed."""
+    if _COPIES.get() is not None:
+        yield
+        return
+    copies = _Copies()
+    token = _COPIES.set(copies)
+    try:
+        with copies.folders:
+            yield
+    finally:
+        _COPIES.reset(token)
 
 
 @contextlib.contextmanager
@@ -57,10 +97,11 @@ def _connected(path: Path, stack: contextlib.ExitStack) -> sqlite3.Connection:
         except sqlite3.OperationalError:  # Whoever may not write the folder cannot use the index either.
             return _connection(path, "mode=ro&immutable=1")
     # A copy that somebody made: the log has the newest, and an index of it may not be made there.
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nomad-sessions-")))
-    for each in (path, log):
-        shutil.copyfile(each, folder / each.name)
-    return _connection(folder / path.name, "mode=ro")
+    copies = _COPIES.get()
+    if copies is None:
+        copies = _Copies()
+        stack.enter_context(copies.folders)
+    return _connection(copies.of(path, log), "mode=ro")
 
 
 def _is_in_wal_mode(path: Path) -> bool:

@@ -21,6 +21,7 @@ from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
 
 from nomad_sessions.errors import CorruptionError, LockTimeoutError, UnsupportedFormatError
+from nomad_sessions.formats import sqlite
 from nomad_sessions.formats.garbage import rarely_collected
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.formats.source import Found
@@ -53,6 +54,7 @@ class Job:
     sessions: Sequence[Found]
     take: Take
 
+    @sqlite.copied_once()
     def do(self, manager: NativeSessionManager, report: ImportReport, advance: Callable[[int], bool]) -> None:
         """Imports one session after the other; `advance` gets the size of each, and says whether to go on. A workspace
         that cannot be used is in the report, and no reason not to go on with others. Raises what `advance` does."""

@@ -14,7 +14,15 @@ from typing import Any
 import pytest
 
 from nomad_sessions import NativeSessionManager
-from nomad_sessions.formats import Computer, Importer, ImportReport, ParsedSession, import_history, importer_of
+from nomad_sessions.formats import (
+    Computer,
+    Importer,
+    ImportReport,
+    ParsedSession,
+    import_history,
+    importer_of,
+    survey_history,
+)
 from nomad_sessions.formats.agents_sdk import IMPORTER as AGENTS
 from nomad_sessions.formats.aider import IMPORTER as AIDER
 from nomad_sessions.formats.crush import IMPORTER as CRUSH
@@ -163,6 +171,41 @@ def test_a_database_that_is_being_written_is_read_with_what_its_log_holds(tmp_pa
             report = import_history(m, AGENTS, path, workspace_id="ws")
             assert (report.messages.imported, report.messages.unchanged) == (1, 4)
             assert path.read_bytes() == before, "the source is not written to"
+
+
+def test_a_copy_without_the_index_of_its_log_is_copied_once_however_many_sessions_it_has(
+    m: NativeSessionManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copyfile(AGENTS_DB, tmp_path / "running.db"))
+    copy = tmp_path / "copy" / "sessions.db"
+    copy.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+        with db:
+            for number in range(20):
+                item = json.dumps({"role": "user", "content": f"{number}"})
+                db.execute("INSERT INTO agent_sessions (session_id) VALUES (?)", (f"s{number}",))
+                db.execute("INSERT INTO agent_messages (session_id, message_data) VALUES (?, ?)", (f"s{number}", item))
+        shutil.copyfile(path, copy)
+        shutil.copyfile(path.with_name("running.db-wal"), copy.with_name("sessions.db-wal"))
+    made: list[Path] = []
+    copyfile = shutil.copyfile
+
+    def counted(source: Path, target: Path) -> None:
+        made.append(target)
+        copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", counted)
+    survey_history(m, AGENTS, copy, workspace_id="ws")
+    assert len(made) == 2, "the database and its log"
+    report = import_history(m, AGENTS, copy, workspace_id="ws")
+    assert report.sessions.imported == 21
+    assert len(made) == 4
+    assert sorted(each.name for each in copy.parent.iterdir()) == ["sessions.db", "sessions.db-wal"]
+    assert not [each for each in made if each.parent.exists()], "nothing of them stays"
+    with contextlib.closing(sqlite3.connect(copy)) as db, db:
+        db.execute("UPDATE agent_messages SET message_data = replace(message_data, '19', 'new')")
+    assert import_history(m, AGENTS, copy, workspace_id="ws").messages.updated == 1
 
 
 def test_a_database_with_damaged_pages_gives_what_can_be_read_and_a_report(tmp_path: Path) -> None:
