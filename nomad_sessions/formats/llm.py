@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nomad_sessions.formats import sqlite, verbatim
-from nomad_sessions.formats.llm_rows import rows_of_conversation, rows_of_thread
+from nomad_sessions.formats.llm_rows import TOOLS, Numbers, numbers_of, queries_of, rows_of_conversation, rows_of_thread
 from nomad_sessions.formats.report import ImportReport, ParsedSession
 from nomad_sessions.formats.source import Computer, Found, Importer
 from nomad_sessions.formats.values import as_json, as_text, count, finite, mapping, milliseconds, text, title_from
@@ -77,15 +77,17 @@ def _conversations(connection: sqlite3.Connection, file: Path, report: ImportRep
         "SELECT conversation_id, count(*) AS items, min(datetime_utc) AS first, max(datetime_utc) AS last, "
         "sum(length(response)) AS size FROM responses GROUP BY conversation_id ORDER BY first"
     )
+    numbers = numbers_of(connection)
     for row in sqlite.rows(connection, report, str(file), query):
+        own = None if numbers is None else numbers.get(row["conversation_id"], {})
         name = str(row["conversation_id"])
         created = milliseconds(row["first"]) or 0
         head = {"name": name, "title": names.get(name), "created": created, "updated": milliseconds(row["last"])}
         stamp = f"{row['items']} {row['last']} {row['size']} {head['title']}"
         place = f"{file} conversation {name}"
         size = row["size"] if isinstance(row["size"], int) else 0
-        read = partial(_read, file, head, place, _of_conversation)
-        kept = verbatim.of_rows(file, name, rows_of_conversation(row["conversation_id"]))
+        read = partial(_read, file, head, place, partial(_of_conversation, own))
+        kept = verbatim.of_rows(file, name, rows_of_conversation(row["conversation_id"], own))
         yield Found(derive_id(created, TOOL, name), None, stamp, size, place, read, kept)
 
 
@@ -145,23 +147,31 @@ def _read(
 
 
 def _of_conversation(
-    connection: sqlite3.Connection, place: str, head: Mapping[str, Any], report: ImportReport
+    numbers: Numbers | None, connection: sqlite3.Connection, place: str, head: Mapping[str, Any], report: ImportReport
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """The messages of a conversation: key, time (ms), message."""
-    system = None
-    query = "SELECT * FROM responses WHERE conversation_id IS ? ORDER BY datetime_utc, id"
     name = None if head["name"] == "None" else head["name"]
-    for row in map(dict, sqlite.rows(connection, report, place, query, (name,))):
+
+    def rows_of(table: str) -> Iterator[dict[str, Any]]:
+        for query in queries_of(connection, table, name, numbers):
+            yield from map(dict, sqlite.rows(connection, report, place, *query))
+
+    beside: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for table in TOOLS:
+        for each in rows_of(table):
+            beside.setdefault((table, str(each["response_id"])), []).append(each)
+    system = None
+    for row in rows_of("responses"):
         key, time = str(row["id"]), milliseconds(row["datetime_utc"]) or head["created"]
         if text(row.get("system")) and row["system"] != system:
             system = row["system"]
             yield key, time, {"role": "system", "content": system}
-        for result in _beside(connection, place, "tool_results", key, report):
+        for result in beside.get(("tool_results", key), ()):
             yield key, time, _result(result)
         if text(row["prompt"]):
             yield key, time, {"role": "user", "content": row["prompt"]}
         answer: dict[str, Any] = {"role": "assistant", "content": text(row["response"]) or ""}
-        calls = [_call(each) for each in _beside(connection, place, "tool_calls", key, report)]
+        calls = [_call(each) for each in beside.get(("tool_calls", key), ())]
         if calls:
             answer["toolCalls"] = calls
         if text(row["model"]):
@@ -177,14 +187,6 @@ def _of_conversation(
             yield key, time, answer
         else:
             report.ignore("an answer that says nothing")
-
-
-def _beside(
-    connection: sqlite3.Connection, place: str, table: str, response: str, report: ImportReport
-) -> Iterator[dict[str, Any]]:
-    if "response_id" in sqlite.columns(connection, table):
-        query = f"SELECT * FROM {table} WHERE response_id = ? ORDER BY rowid"
-        yield from map(dict, sqlite.rows(connection, report, place, query, (response,)))
 
 
 def _call(row: Mapping[str, Any]) -> dict[str, Any]:

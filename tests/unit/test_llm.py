@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nomad_sessions import NativeSessionManager
-from nomad_sessions.formats import Computer, ImportReport, ParsedSession, import_history, importer_of
+from nomad_sessions.formats import Computer, ImportReport, ParsedSession, import_history, importer_of, llm
 from nomad_sessions.formats.llm import IMPORTER
 from tests.support.samples import make_llm_logs
 
@@ -89,3 +89,54 @@ def test_twice_is_as_once_and_a_new_response_is_added(logs: Path, tmp_path: Path
 def test_where_it_keeps_its_logs(tmp_path: Path, platform: str, env: dict[str, str], place: str) -> None:
     assert IMPORTER.locate(Computer(tmp_path, env, platform)) == [tmp_path / place]
     assert IMPORTER.locate(Computer(tmp_path, {"LLM_USER_PATH": "/l"}, platform)) == [Path("/l/logs.db")]
+
+
+def filled(path: Path, conversations: int) -> Path:
+    """The logs, with conversations of two answers, each with a call and the result of the one before."""
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        for number in range(conversations * 2):
+            name, key = f"many {number // 2}", f"many r{number}"
+            time = f"2026-01-02T10:00:00.{number:06}+00:00"
+            database.execute(
+                "INSERT INTO responses (id, model, prompt, response, conversation_id, datetime_utc) "
+                "VALUES (?, 'gpt-x', ?, ?, ?, ?)",
+                (key, f"ask {number}", f"answer {number}", name, time),
+            )
+            for table, column in (("tool_calls", "arguments"), ("tool_results", "output")):
+                database.execute(
+                    f"INSERT INTO {table} (response_id, name, {column}, tool_call_id) VALUES (?, 'f', ?, ?)",
+                    (key, f"{table} {number}", f"call {number}"),
+                )
+    return path
+
+
+def test_of_many_conversations_each_has_its_own_rows(logs: Path) -> None:
+    many = 2500
+    parsed, report = read(filled(logs, many))
+    assert report.complete
+    own = [each for each in parsed if str(each.session["imported"]["sessionId"]).startswith("many")]
+    assert len(own) == many
+    for number, each in enumerate(own):
+        assert said(each) == [
+            (role, f"{what} {2 * number + which}")
+            for which in (0, 1)
+            for role, what in (("tool", "tool_results"), ("user", "ask"), ("assistant", "answer"))
+        ]
+        calls = [call["function"]["arguments"] for answer in each.messages for call in answer.get("toolCalls", ())]
+        assert calls == [f"tool_calls {2 * number + which}" for which in (0, 1)]
+
+
+def test_where_the_numbers_of_the_rows_cannot_be_told_each_conversation_is_looked_for(
+    logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(logs, 3)
+
+    def everything() -> list[Any]:
+        found = list(IMPORTER.sessions(logs, ImportReport()))
+        originals = [b"".join(each.original.read()) for each in found if each.original is not None]
+        return [[vars(each) for each in read(logs)[0]], originals]
+
+    expected = everything()
+    assert len(expected[1]) == 5
+    monkeypatch.setattr(llm, "numbers_of", lambda _: None)
+    assert everything() == expected
