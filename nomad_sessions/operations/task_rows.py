@@ -7,7 +7,7 @@ in the file. Verified by `tests/unit/test_task_lists.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from nomad_sessions.errors import InvalidInputError, TaskNotFoundError
@@ -22,7 +22,6 @@ from nomad_sessions.workspace.state import WORKSPACE, Body
 __all__ = [
     "TaskQuery",
     "check_status",
-    "is_orphan",
     "last_sign",
     "listed",
     "number",
@@ -58,7 +57,7 @@ class TaskQuery(NamedTuple):
         return self._replace(**texts)
 
     def keeps(self, row: Body) -> bool:
-        """Whether this task matches; whether it is an orphan is for `is_orphan` to say."""
+        """Whether this task matches; whether it is an orphan is not looked at."""
         return (
             (self.session_id is None or text(row, "sessionId") == self.session_id)
             and (self.agent_id is None or row.get("agentId") == self.agent_id)
@@ -136,12 +135,6 @@ def last_sign(row: Body) -> int:
     return next((row[each] for each in ("lastActivity", "startTime", "updatedAt") if type(row.get(each)) is int), 0)
 
 
-def is_orphan(view: Looking, row: Body) -> bool:
-    """Whether the session of a task is not there (any more)."""
-    session_id = text(row, "sessionId")
-    return session_id == WORKSPACE or session_id not in view.summaries()
-
-
 def listed(view: Looking, query: TaskQuery, limit: int | None, cursor: str | None) -> Page[Task]:
     """Tasks by `updatedAt`, newest first, ties by seq."""
     check_count("limit", limit)
@@ -158,9 +151,15 @@ def listed(view: Looking, query: TaskQuery, limit: int | None, cursor: str | Non
 
 def _matching(view: Looking, query: TaskQuery) -> Iterator[tuple[str, Body]]:
     rows: Iterable[tuple[str, Any]] = task_rows(view).items()
+    there = view.summaries() if query.orphaned is not None else {}
     for key, row in rows:
-        if query.keeps(row) and (query.orphaned is None or is_orphan(view, row) == query.orphaned):
+        if query.keeps(row) and (query.orphaned is None or _is_orphan(text(row, "sessionId"), there) == query.orphaned):
             yield key, row
+
+
+def _is_orphan(session_id: str, there: Collection[str]) -> bool:
+    """Whether the session of a task is not there (any more)."""
+    return session_id == WORKSPACE or session_id not in there
 
 
 def _order(task_id: str, row: Body) -> tuple[int, int, str]:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from nomad_sessions import IllegalTransitionError, InvalidInputError, ManualClock, NativeSessionManager
+from nomad_sessions.workspace.overlay import Overlay
+from nomad_sessions.workspace.places import Summary
 from tests.support.there import there
 from tests.unit.conftest import START
 
@@ -85,6 +87,26 @@ def test_the_filters(s: NativeSessionManager, clock: ManualClock) -> None:
     assert ids(orphaned=True) == "1"
     assert ids(orphaned=False) == "32"
     assert ids(agent_id="a", status="running", session_id="two") == "2"
+
+
+def test_in_a_transaction_the_sessions_that_are_there_are_asked_for_once(
+    s: NativeSessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Overlay] = []
+    summaries = Overlay.summaries
+
+    def counted(overlay: Overlay) -> dict[str, Summary]:
+        asked.append(overlay)
+        return summaries(overlay)
+
+    for number in range(20):
+        s.create_task(WS, "s", id=f"t{number:02}")
+    with s.transaction(WS) as tx:
+        tx.create_session(WS, id="new")
+        tx.create_task(WS, "new", id="mine")
+        monkeypatch.setattr(Overlay, "summaries", counted)
+        assert tx.list_tasks(WS, orphaned=False).total == 21
+        assert len(asked) == 1
 
 
 def test_five_thousand_tasks_are_listed_by_page_with_their_true_total(s: NativeSessionManager) -> None:
