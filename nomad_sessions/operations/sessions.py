@@ -258,19 +258,14 @@ def _descendants(view: Looking, session_id: str, *, children: bool, forks: bool)
             below.setdefault(above or "", []).append(state)
     known = set(gone)
     for parent in gone:
+        apart: dict[str, bool] = {}
         for state in below.get(parent, ()):
-            is_below = (forks and _origin(state) == parent) or (children and _is_child(states, state, parent))
+            is_child = children and state.fields.get("parentId") == parent
+            is_below = (forks and _origin(state) == parent) or (is_child and _is_apart(states, state, parent, apart))
             if is_below and state.id not in known:
                 known.add(state.id)
                 gone.append(state.id)
     return gone
-
-
-def _is_child(states: Mapping[str, SessionState], state: SessionState, parent: str) -> bool:
-    if state.fields.get("parentId") != parent:
-        return False
-    lineage = _lineage(states, state)
-    return parent not in lineage and "" not in lineage
 
 
 def _origin(state: SessionState) -> str:
@@ -278,14 +273,21 @@ def _origin(state: SessionState) -> str:
     return str(origin or "")
 
 
-def _lineage(states: Mapping[str, SessionState], state: SessionState) -> list[str]:
-    """What a session was forked from, nearest first; ends with "" where an original is gone."""
-    found: list[str] = []
-    current: SessionState | None = state
-    while current is not None:
+def _is_apart(states: Mapping[str, SessionState], state: SessionState, parent: str, known: dict[str, bool]) -> bool:
+    """Whether a session was forked neither from `parent`, through others or not, nor from what is gone. What is found
+    goes into `known`, so that of many forks of one another each is looked at once."""
+    current, way, apart = state, list[str](), True
+    while current.id not in known:
+        known[current.id] = True  # So a circle ends.
+        way.append(current.id)
         origin = _origin(current)
-        if not origin or origin in found:
-            return found
-        found.append(origin)
-        current = states.get(origin)
-    return [*found, ""]
+        if not origin:
+            break
+        if origin == parent or origin not in states:
+            apart = False
+            break
+        current = states[origin]
+    else:
+        apart = known[current.id]
+    known.update(dict.fromkeys(way, apart))
+    return apart
