@@ -99,7 +99,8 @@ def messages(view: Looking, query: MessageQuery, limit: int | None, cursor: str 
     session = view.session(session_id) if session_id else None
     if session is None:
         return Page([], total=0)
-    ids = [*session.order, *session.hidden] if query.include_reverted else session.order
+    hidden = session.hidden if query.include_reverted else []
+    ids = [*session.order, *hidden] if hidden else session.order
     total = len(ids)
     if query.last is not None:
         start, stop = max(0, total - query.last), total
@@ -147,6 +148,8 @@ def _after(session_id: str, ids: list[str], cursor: str) -> int:
     of, last, following, position = opened(cursor, "m")
     if of != session_id:
         raise InvalidCursorError(cursor=cursor)
+    if 0 < position <= len(ids) and ids[position - 1] == last:  # Most often nothing has moved.
+        return int(position)
     if last in ids:
         return ids.index(last) + 1
     if following in ids:

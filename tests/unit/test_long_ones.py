@@ -5,11 +5,15 @@ Work is counted, or there is so much that it would take minutes if it grew with 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from nomad_sessions import NativeSessionManager
-from nomad_sessions.operations import sessions
+from nomad_sessions.operations import listing, sessions
 from nomad_sessions.workspace.state import SessionState
+from tests.support.there import there
 
 WS = "ws"
 
@@ -35,3 +39,44 @@ def test_to_delete_what_has_a_long_chain_of_forks_looks_at_each_a_few_times(
     assert m.delete_session(WS, root, children=True) == [root, child]
     assert looked < 5 * len(forks)
     assert [each.id for each in m.list_sessions(WS)] == forks[:0:-1]
+
+
+class Watched(list[str]):
+    """A list that counts how often it was searched, or gone through."""
+
+    searched = 0
+
+    def __contains__(self, value: object) -> bool:
+        self.searched += 1
+        return super().__contains__(value)
+
+    def __iter__(self) -> Iterator[str]:
+        self.searched += 1
+        return super().__iter__()
+
+    def index(self, *value: Any) -> int:
+        self.searched += 1
+        return super().index(*value)
+
+
+def test_pages_of_a_session_in_which_nothing_moves_search_for_no_message(m: NativeSessionManager) -> None:
+    session_id = m.create_session(WS).id
+    m.add_messages(WS, session_id, [{"role": "user", "content": str(number)} for number in range(200)])
+    session = there(m.workspace(WS).look().view.session(session_id))
+    session.order = ids = Watched(session.order)
+    for include_reverted in (False, True):
+        found, cursor = [], None
+        while not found or cursor is not None:
+            page = m.get_session_messages(WS, session_id, limit=3, cursor=cursor, include_reverted=include_reverted)
+            found += [int(message.content) for message in page]
+            cursor = page.next_cursor
+        assert found == list(range(200))
+    assert ids.searched == 0
+
+
+def test_a_page_goes_on_behind_its_last_message_wherever_that_is_now() -> None:
+    places = ("s", "b", "c", 2), ("s", "b", "c", 0), ("s", "b", "c", -3), ("s", "b", "c", 9)
+    for cursor in (listing.closed("m", place) for place in places):
+        assert listing._after("s", ["a", "b", "c", "d"], cursor) == 2
+        assert listing._after("s", ["b", "a", "c", "d"], cursor) == 1
+        assert listing._after("s", ["d", "c", "a", "b"], cursor) == 4
