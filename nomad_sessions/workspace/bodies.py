@@ -2,15 +2,15 @@
 
 Invariant: a body after its deltas is what it would be had the text come in one piece, surrogate pairs cut between two
 deltas included; where there are parts, `content` and `toolCalls` are theirs. Verified by
-`tests/unit/test_streaming.py`.
+`tests/unit/test_streaming.py` and `tests/unit/test_bodies.py`.
 """
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Body", "join_parts", "patch", "text_kind"]
+__all__ = ["Body", "join_parts", "patch", "patch_all", "text_kind"]
 
 Body = dict[str, Any]
 
@@ -20,7 +20,9 @@ def patch(body: Body, record: Body, streamed: bool) -> bool:
     then (`streamed`: before), because text was added. An update finds them joined: it was decided so, and a fold that
     came between would have written them so."""
     if "text" in record:
-        _delta(body, record)
+        if "new" in record:
+            body.setdefault("parts", []).append(dict(record["new"]))
+        _add(body, {record.get("part"): [record["text"]]})
         return True
     if streamed:
         join_parts(body)
@@ -28,6 +30,24 @@ def patch(body: Body, record: Body, streamed: bool) -> bool:
     for key in record.get("unset", ()):
         body.pop(key, None)
     return False
+
+
+def patch_all(body: Body, records: Iterable[Body]) -> None:
+    """Applies all that happened to a message, and joins its parts where they are to be joined. The texts that come to a
+    part, or to the content, are added at once: to add each to what there is already would copy that as often."""
+    streamed = False
+    waiting: dict[int | None, list[str]] = {}
+    for record in records:
+        if "text" in record and "new" not in record:
+            waiting.setdefault(record.get("part"), []).append(record["text"])
+            continue
+        if waiting:
+            _add(body, waiting)
+            waiting, streamed = {}, True
+        streamed = patch(body, record, streamed)
+    _add(body, waiting)
+    if streamed or waiting:
+        join_parts(body)
 
 
 def text_kind(part: Body) -> str:
@@ -39,29 +59,29 @@ def text_kind(part: Body) -> str:
     return kind if text and kind != "tool_result" and "file" not in part else ""
 
 
-def _longer(text: str | None, delta: str) -> str:
-    """Both together. A stream may cut a surrogate pair, which JSON could not tell from the whole once they meet."""
-    text = text or ""
-    if text[-1:] >= "\ud800" and delta and "\ud800" <= text[-1] <= "\udbff" and "\udc00" <= delta[0] <= "\udfff":
-        pair = text[-1] + delta[0]
-        return text[:-1] + pair.encode("utf-16-le", "surrogatepass").decode("utf-16-le") + delta[1:]
-    return text + delta
+def _joined(texts: Iterable[str]) -> str:
+    """All together. A stream may cut a surrogate pair, which JSON could not tell from the whole once they meet."""
+    pieces: list[str] = []
+    for text in filter(None, texts):
+        last = pieces[-1] if pieces else ""
+        if "\ud800" <= last[-1:] <= "\udbff" and "\udc00" <= text[0] <= "\udfff":
+            pair = (last[-1] + text[0]).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+            pieces[-1:] = last[:-1], pair + text[1:]
+        else:
+            pieces.append(text)
+    return "".join(pieces)
 
 
-def _delta(body: Body, record: Body) -> None:
-    text, index = record["text"], record.get("part")
-    if index is None:
-        body["content"] = _longer(body.get("content"), text)
-        return
-    parts: list[Body] = body.setdefault("parts", [])
-    if "new" in record:
-        parts.append(dict(record["new"]))
-    part = parts[index]
-    if part.get("type") == "tool_call":
-        function = part.setdefault("toolCall", {}).setdefault("function", {})
-        function["arguments"] = _longer(function.get("arguments"), text)
-    else:
-        part["content"] = _longer(part.get("content"), text)
+def _add(body: Body, texts: dict[int | None, list[str]]) -> None:
+    """Adds texts to parts by their number, and to the content, which has None."""
+    for index, added in texts.items():
+        if index is None:
+            place, key = body, "content"
+        elif (place := body["parts"][index]).get("type") == "tool_call":
+            place, key = place.setdefault("toolCall", {}).setdefault("function", {}), "arguments"
+        else:
+            key = "content"
+        place[key] = _joined([place.get(key) or "", *added])
 
 
 def join_parts(body: Body) -> None:
@@ -71,7 +91,7 @@ def join_parts(body: Body) -> None:
     ours = [text for text in texts if isinstance(text, str)]
     if ours:
         # Two parts may begin and end with the halves of a pair, too: joined they are what JSON makes of them.
-        body["content"] = reduce(_longer, ours, "")
+        body["content"] = _joined(ours)
     calls = [part["toolCall"] for part in parts if part.get("type") == "tool_call" and part.get("toolCall")]
     if calls:
         body["toolCalls"] = calls

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from nomad_sessions.workspace.bodies import Body, join_parts, patch, text_kind
+from nomad_sessions.workspace.bodies import Body, patch_all, text_kind
 from nomad_sessions.workspace.rows import TABLES, apply_to
 
 __all__ = [
@@ -95,11 +95,7 @@ class MessageState:
         body: Body = self.ref.load()["message"]
         if self.copied is not None:
             body["id"], body["sessionId"], body["originId"] = self.copied
-        streamed = False
-        for ref in self.patches:
-            streamed = patch(body, ref.load(), streamed)
-        if streamed:
-            join_parts(body)
+        patch_all(body, (ref.load() for ref in self.patches))
         if self.rev is not None:
             body["rev"] = self.rev
         return body

@@ -12,7 +12,8 @@ import pytest
 
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.operations import listing, sessions
-from nomad_sessions.workspace.state import SessionState
+from nomad_sessions.workspace.bodies import join_parts
+from nomad_sessions.workspace.state import MessageState, Ref, SessionState, Span
 from tests.support.there import there
 
 WS = "ws"
@@ -65,7 +66,8 @@ def test_pages_of_a_session_in_which_nothing_moves_search_for_no_message(m: Nati
     session = there(m.workspace(WS).look().view.session(session_id))
     session.order = ids = Watched(session.order)
     for include_reverted in (False, True):
-        found, cursor = [], None
+        found: list[int] = []
+        cursor = None
         while not found or cursor is not None:
             page = m.get_session_messages(WS, session_id, limit=3, cursor=cursor, include_reverted=include_reverted)
             found += [int(message.content) for message in page]
@@ -80,3 +82,35 @@ def test_a_page_goes_on_behind_its_last_message_wherever_that_is_now() -> None:
         assert listing._after("s", ["a", "b", "c", "d"], cursor) == 2
         assert listing._after("s", ["b", "a", "c", "d"], cursor) == 1
         assert listing._after("s", ["d", "c", "a", "b"], cursor) == 4
+
+
+class Records:
+    """Where the records of a message lie, by their number."""
+
+    def __init__(self, records: list[dict[str, Any]]) -> None:
+        self.records = records
+
+    def record(self, offset: int, length: int) -> dict[str, Any]:
+        return self.records[offset]
+
+    def span(self, offset: int, length: int) -> Span | None:
+        return None
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_message_of_many_deltas_is_put_together_at_once(parts: int) -> None:
+    texts = [f"{number} ".ljust(150, ".") for number in range(40_000)]
+    begun = [{"type": "tool_call", "toolCall": {"function": {"arguments": None}}} for _ in range(parts)]
+    deltas = [{"text": text, "part": number % parts} for number, text in enumerate(texts)]
+    source = Records([{"message": {"parts": begun}}, *deltas])
+    refs = [Ref(source, number, 0) for number in range(len(source.records))]
+    body = MessageState(refs[0], patches=refs[1:]).body()
+    for number, part in enumerate(body["parts"]):
+        assert part["toolCall"]["function"]["arguments"] == "".join(texts[number::parts])
+
+
+def test_the_content_of_a_message_of_many_parts_is_joined_at_once() -> None:
+    texts = [f"{number} ".ljust(400, ".") for number in range(80_000)]
+    body: dict[str, Any] = {"parts": [{"type": "text", "content": text} for text in texts]}
+    join_parts(body)
+    assert body["content"] == "".join(texts)
