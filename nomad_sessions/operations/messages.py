@@ -184,7 +184,7 @@ def _place(shape: list[str], part: int | None, new: Body | None) -> tuple[int | 
         return len(shape), new
     if part is None:
         # Parts without text say nothing about the content, which a message may have beside them: it goes on there.
-        return max((number for number, kind in enumerate(shape) if kind == "text"), default=None), None
+        return next((number for number in reversed(range(len(shape))) if shape[number] == "text"), None), None
     if not 0 <= part < len(shape):
         raise InvalidInputError(field="part", value=part, reason=f"this message has {len(shape)} parts")
     if not shape[part]:

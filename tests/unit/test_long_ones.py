@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nomad_sessions import NativeSessionManager
-from nomad_sessions.operations import listing, sessions
+from nomad_sessions.operations import listing, messages, sessions
 from nomad_sessions.workspace.bodies import join_parts
 from nomad_sessions.workspace.state import MessageState, Ref, SessionState, Span
 from tests.support.there import there
@@ -114,3 +114,11 @@ def test_the_content_of_a_message_of_many_parts_is_joined_at_once() -> None:
     body: dict[str, Any] = {"parts": [{"type": "text", "content": text} for text in texts]}
     join_parts(body)
     assert body["content"] == "".join(texts)
+
+
+def test_text_for_no_part_in_particular_finds_the_last_text_part_from_the_end() -> None:
+    shape = Watched([*["text"] * 1000, "thinking", "", "tool_call"])
+    assert messages._place(shape, None, None) == (999, None)
+    assert shape.searched == 0
+    assert messages._place(["thinking", "", "tool_call"], None, None) == (None, None)
+    assert messages._place([], None, None) == (None, None)
