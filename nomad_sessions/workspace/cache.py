@@ -3,15 +3,15 @@
 What lies somewhere whole is not kept: reading it from the system's own cache costs less than looking here would save.
 
 Invariant: what is given is what the message's state says now. A change of the log reaches the state first, which then
-forgets what was put together (`MessageState.patched`). No more than `limit` bytes are kept; what was not asked for the
-longest goes first. Verified by `tests/unit/test_cache.py`.
+has more patches than are joined: only those are read, so that a message can be shown while it grows. No more than
+`limit` bytes are kept; what was not asked for the longest goes first. Verified by `tests/unit/test_cache.py`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-from nomad_sessions.storage.codec import encode
+from nomad_sessions.storage.codec import decode, encode
 from nomad_sessions.storage.counters import Counters
 from nomad_sessions.workspace.state import MessageState
 
@@ -30,13 +30,15 @@ class BodyCache:
         self._sizes: OrderedDict[MessageState, int] = OrderedDict()
 
     def json(self, state: MessageState) -> bytes:
-        """The message as JSON. Cost: its pieces, or nothing."""
-        if state.whole is not None and state in self._sizes:
+        """The message as JSON. Cost: the pieces that have come since it was asked for last, or nothing."""
+        kept = state.whole if state in self._sizes else None
+        if kept is not None and state.joined == len(state.patches):
             self._counters.body_hits += 1
             self._sizes.move_to_end(state)
-            return state.whole
+            return kept
         self._counters.body_misses += 1
-        state.whole = encode(state.body())
+        state.whole = encode(state.grown(decode(kept), state.joined) if kept is not None else state.body())
+        state.joined = len(state.patches)
         self.bytes += len(state.whole) - self._sizes.pop(state, 0)
         self._sizes[state] = len(state.whole)
         found = state.whole

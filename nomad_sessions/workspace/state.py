@@ -69,10 +69,10 @@ class MessageState:
     of the message it was copied from.
 
     `created` and `rev` are seqs; None means "as the snapshot says" (the table row, the body). `whole` is what a cache
-    put together of the patches.
+    put together, `joined` how many patches are in that.
     """
 
-    __slots__ = ("copied", "created", "patches", "ref", "rev", "shape", "whole")
+    __slots__ = ("copied", "created", "joined", "patches", "ref", "rev", "shape", "whole")
 
     def __init__(
         self,
@@ -89,13 +89,18 @@ class MessageState:
         self.copied = copied
         self.shape: list[str] | None = None
         self.whole: bytes | None = None
+        self.joined = 0
 
     def body(self) -> Body:
         """The message as JSON: reads the base and each patch."""
         body: Body = self.ref.load()["message"]
         if self.copied is not None:
             body["id"], body["sessionId"], body["originId"] = self.copied
-        patch_all(body, (ref.load() for ref in self.patches))
+        return self.grown(body, 0)
+
+    def grown(self, body: Body, joined: int) -> Body:
+        """The message, of which the body with so many patches is at hand: reads the others."""
+        patch_all(body, (ref.load() for ref in self.patches[joined:]))
         if self.rev is not None:
             body["rev"] = self.rev
         return body
@@ -123,7 +128,7 @@ class MessageState:
         """This message after one more patch. Appends to the list that it already owns: a stream of n deltas is O(n)."""
         patches = self.patches if isinstance(self.patches, list) else list(self.patches)
         patches.append(ref)
-        self.patches, self.rev, self.whole = patches, record["seq"], None
+        self.patches, self.rev = patches, record["seq"]
         if record["type"] != "message.delta":
             self.shape = None
         elif self.shape is not None and "new" in record:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nomad_sessions import NativeSessionManager
 from nomad_sessions.errors import InvalidInputError
 from nomad_sessions.storage.counters import Counters
+from nomad_sessions.streaming import MessageStream
 from nomad_sessions.workspace.cache import BodyCache
+from nomad_sessions.workspace.state import Ref
 from tests.support.there import there
 
 WS = "ws"
@@ -103,3 +107,57 @@ def test_warming_puts_together_what_will_be_asked_for(m: NativeSessionManager) -
         assert fresh.warm("nowhere") == 0
         with pytest.raises(InvalidInputError, match="sessions"):
             fresh.warm(WS, sessions=0)
+
+
+def test_while_a_message_grows_only_what_is_new_is_read(
+    m: NativeSessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = 0
+    load = Ref.load
+
+    def counted(ref: Ref) -> dict[str, Any]:
+        nonlocal loaded
+        loaded += 1
+        return load(ref)
+
+    message = m.add_message(WS, "s", role="assistant", content="").id
+    monkeypatch.setattr(Ref, "load", counted)
+    for number in range(200):
+        m.append_to_message(WS, message, f"{number} ")
+        assert there(m.get_message(WS, message)).content.endswith(f" {number} " if number else "0 ")
+    assert loaded < 1000
+    monkeypatch.undo()
+    with NativeSessionManager(m.data_dir) as other:
+        assert other.get_message(WS, message) == m.get_message(WS, message)
+
+
+def grow(m: NativeSessionManager, stream: MessageStream, message: str, chance: random.Random) -> None:
+    text = chance.choice(["x", "two words ", "\ud83d", "\ude00", "é"])
+    parts = len(there(m.get_message(WS, message)).parts or ())
+    match chance.randrange(6):
+        case 0:
+            stream.text(text)
+        case 1:
+            stream.thinking(text)
+        case 2:
+            m.append_to_message(WS, message, text)
+        case 3:
+            m.append_to_message(WS, message, text, part=chance.randrange(parts))
+        case 4:
+            m.update_message(WS, message, metadata={"n": chance.random()})
+        case _:
+            m.checkpoint(WS)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_grows_under_ones_eyes_is_what_one_who_comes_later_reads(m: NativeSessionManager, seed: int) -> None:
+    chance = random.Random(seed)
+    with m.stream_message(WS, "s") as stream:
+        stream.text("begin")
+        message = stream.message.id
+        for _ in range(60):
+            grow(m, stream, message, chance)
+            if chance.random() < 0.7:
+                seen = m.get_message(WS, message)
+                with NativeSessionManager(m.data_dir) as other:
+                    assert other.get_message(WS, message) == seen
