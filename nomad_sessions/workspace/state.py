@@ -10,6 +10,7 @@ A session's messages are held as places (file, offset, length), never as bodies;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from nomad_sessions.workspace.bodies import Body, patch_all, text_kind
@@ -200,11 +201,14 @@ class SessionState:
     def drop(self, ids: Iterable[str]) -> None:
         """Forgets messages by id, from every list."""
         gone = set(ids)
-        if not gone:
-            return
-        for name in ("order", "hidden", "detached"):
-            kept = [each for each in getattr(self, name) if each not in gone]
-            setattr(self, name, kept)
+        for kept in (self.order, self.hidden, self.detached):
+            if len(gone) != 1:
+                kept[:] = [each for each in kept if each not in gone]
+            elif kept and kept[-1] in gone:
+                kept.pop()
+            else:  # A search without Python code, which ends at the message.
+                with suppress(ValueError):
+                    kept.remove(*gone)
         for each in gone:
             self.changed[each] = None
 

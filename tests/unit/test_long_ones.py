@@ -122,3 +122,19 @@ def test_text_for_no_part_in_particular_finds_the_last_text_part_from_the_end() 
     assert shape.searched == 0
     assert messages._place(["thinking", "", "tool_call"], None, None) == (None, None)
     assert messages._place([], None, None) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["order", "hidden", "detached"])
+def test_a_message_that_is_deleted_leaves_its_list_without_the_others_being_gone_through(name: str) -> None:
+    session = SessionState("s", {}, 1, 1)
+    ids = [f"m{number}" for number in range(1000)]
+    session.order, session.hidden, session.detached = lists = Watched(), Watched(), Watched()
+    getattr(session, name).extend(ids)
+    for gone in ("m0", "m999", "m500", "nobody", "m500"):
+        session.drop([gone])
+    assert all(each.searched == 0 for each in lists)
+    assert session.ids() == [*ids[1:500], *ids[501:999]]
+    assert session.changed == dict.fromkeys(("m0", "m999", "m500", "nobody"))
+    session.drop(ids[:990])
+    session.drop([])
+    assert session.ids() == ids[990:999]
