@@ -30,7 +30,7 @@ from nomad_sessions.models import PROTECTED_SESSION, dump, normalise_fields, ref
 from nomad_sessions.operations.messages import put_in_place
 from nomad_sessions.operations.plain import plain
 from nomad_sessions.operations.reading import check_new_id
-from nomad_sessions.operations.sessions import record_of
+from nomad_sessions.operations.sessions import hide_all, record_of
 from nomad_sessions.storage import attachments
 
 if TYPE_CHECKING:
@@ -351,10 +351,8 @@ def _hide(tx: SessionCalls, workspace_id: str, parsed: ParsedSession, reason: st
     session_id = parsed.session["id"]
     if parsed.visible:
         tx.revert(workspace_id, session_id, parsed.messages[parsed.visible - 1]["id"], reason=reason)
-        return
-    session = tx.get_session(workspace_id, session_id)  # Which may have messages that the source has not, or no more.
-    for _ in session.message_ids if session is not None else ():  # None is left to keep: each call hides the last one.
-        tx.revert(workspace_id, session_id, reason=reason)
+    else:
+        tx._commit(workspace_id, hide_all(session_id, reason))
 
 
 def stamped(mapping: Mapping[str, Any], name: str, visible: int | None = None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from nomad_sessions.operations.reading import (
 from nomad_sessions.workspace.state import Body, SessionState
 from nomad_sessions.workspace.store import Operation
 
-__all__ = ["create", "delete", "fork", "mark", "record_of", "revert", "unrevert", "update"]
+__all__ = ["create", "delete", "fork", "hide_all", "mark", "record_of", "revert", "unrevert", "update"]
 
 
 def create(workspace_id: str, data: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Operation[Session]:
@@ -192,15 +192,29 @@ def revert(session_id: str, message_id: str | None, reason: str | None) -> Opera
         if message_id is not None and message_id not in session.order:
             raise MessageNotFoundError(message_id=message_id)
         kept = max(0, len(session.order) - 1) if message_id is None else session.order.index(message_id) + 1
-        if kept == len(session.order):
-            return [], _result(session_id)
-        point: Body = {"messageID": session.order[kept - 1] if kept else ""}
-        if reason is not None:
-            point["reason"] = reason
-        change = {"type": "session.reverted", "sessionId": session_id, "kept": kept, "revert": point}
-        return [change], _result(session_id)
+        return _reverted(session, kept, reason), _result(session_id)
 
     return operation
+
+
+def hide_all(session_id: str, reason: str) -> Operation[Session]:
+    """Hides every message, as a revert hides them: what as many calls of `revert` come to, in one record."""
+    session_id, reason = check_text("session_id", session_id), check_text("reason", reason)
+
+    def operation(view: Looking, stamp: Stamping) -> tuple[list[Body], Any]:
+        return _reverted(require_session(view, session_id), 0, reason), _result(session_id)
+
+    return operation
+
+
+def _reverted(session: SessionState, kept: int, reason: str | None) -> list[Body]:
+    """The record that hides all but the first `kept` messages; none where there are no more."""
+    if kept == len(session.order):
+        return []
+    point: Body = {"messageID": session.order[kept - 1] if kept else ""}
+    if reason is not None:
+        point["reason"] = reason
+    return [{"type": "session.reverted", "sessionId": session.id, "kept": kept, "revert": point}]
 
 
 def unrevert(session_id: str) -> Operation[Session]:

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from nomad_sessions import NativeSessionManager
+from nomad_sessions.formats import ImportReport, ParsedSession
+from nomad_sessions.formats.importing import store_session
+from nomad_sessions.models import dump
 from nomad_sessions.operations import listing, messages, sessions
 from nomad_sessions.workspace.bodies import join_parts
 from nomad_sessions.workspace.state import MessageState, Ref, SessionState, Span
@@ -138,3 +141,19 @@ def test_a_message_that_is_deleted_leaves_its_list_without_the_others_being_gone
     session.drop(ids[:990])
     session.drop([])
     assert session.ids() == ids[990:999]
+
+
+def test_a_source_that_hides_all_its_messages_now_is_one_record(m: NativeSessionManager) -> None:
+    session = {"id": "s", "createdAt": 1, "updatedAt": 9, "title": "all hidden"}
+    places = [f"m{number}" for number in range(100)]
+    bodies = [{"id": each, "role": "user", "content": "", "createdAt": 2} for each in places]
+    for updated, visible in ((9, 100), (10, 0)):
+        parsed = ParsedSession({**session, "updatedAt": updated}, [*bodies], [*places], visible, reason="wrong \ud83d")
+        before = m.status(WS).seq if visible < 100 else 0
+        store_session(m, WS, parsed, ImportReport(source="test", format="test"))
+    found = there(m.get_session(WS, "s"))
+    assert (found.message_ids, found.updated_at) == ([], 10)
+    assert dump(found)["revert"] == {"messageID": "", "reason": "wrong \ud83d"}
+    assert [each.id for each in m.get_session_messages(WS, "s", include_reverted=True)] == places
+    assert m.status(WS).seq == before + 2
+    assert m.unrevert(WS, "s").message_ids == places
