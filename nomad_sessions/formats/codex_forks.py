@@ -10,13 +10,14 @@ of its history. Verified by `tests/unit/test_codex.py`.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from nomad_sessions.formats.codex_packed import PACKED, can_unpack
-from nomad_sessions.formats.codex_rollout import HISTORY, Head, Record, records
+from nomad_sessions.formats.codex_rollout import HISTORY, NAMED, Head, Record, records
 from nomad_sessions.formats.report import ImportReport
 from nomad_sessions.formats.values import as_json
 
@@ -35,6 +36,7 @@ class Threads:
     def __init__(self, heads: Iterable[Head], home: Path | None) -> None:
         self._heads: dict[str, Head | None] = {head.name: head for head in heads}
         self._home = home
+        self._listed: dict[tuple[Path, bool], dict[str, Path]] = {}
 
     def head(self, name: str, near: Path) -> Head | None:
         """The rollout of a thread, looked for in the folder of the file `near` too; None where there is none."""
@@ -46,10 +48,19 @@ class Threads:
         if not _PLAIN.fullmatch(name):
             return
         for end in (".jsonl", ".jsonl" + PACKED) if can_unpack() else (".jsonl",):
-            yield from folder.glob(f"rollout-*-{name}{end}")
-            if self._home is not None:
-                yield from (self._home / "sessions").rglob(f"rollout-*-{name}{end}")
-                yield from (self._home / "archived_sessions").rglob(f"rollout-*-{name}{end}")
+            ending = os.path.normcase(name + end)
+            for place, below in self._places(folder):
+                if (place, below) not in self._listed:
+                    self._listed[place, below] = _by_ending(place, below)
+                if ending in self._listed[place, below]:
+                    yield self._listed[place, below][ending]
+
+    def _places(self, folder: Path) -> Iterator[tuple[Path, bool]]:
+        """Where a thread may lie, and whether also in folders below."""
+        yield folder, False
+        if self._home is not None:
+            yield self._home / "sessions", True
+            yield self._home / "archived_sessions", True
 
     def origins(self, head: Head) -> list[Head]:
         """The threads that one continues, the nearest first, as far as they are there."""
@@ -62,6 +73,17 @@ class Threads:
             if at is not None:
                 found.append(at)
         return found
+
+
+def _by_ending(folder: Path, below: bool) -> dict[str, Path]:
+    """The rollouts in a folder by all that may be their thread's name, as no name tells where its time ends; the first
+    of several."""
+    found: dict[str, Path] = {}
+    for path in (folder.rglob if below else folder.glob)(f"{NAMED}*-*.jsonl*"):
+        _, *endings = os.path.normcase(path.name).removeprefix(NAMED).split("-")
+        for start in range(len(endings)):
+            found.setdefault("-".join(endings[start:]), path)
+    return found
 
 
 class Told(NamedTuple):

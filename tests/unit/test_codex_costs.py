@@ -1,0 +1,62 @@
+"""What Codex's importer does for many threads, turns and rollbacks: as much for each as for one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nomad_sessions.formats import ImportReport
+from nomad_sessions.formats.codex import IMPORTER
+from tests.support.rollouts import Rollout
+
+
+def thread(number: int) -> str:
+    return f"0199a21f-0000-7000-8000-{number:012}"
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders that were listed."""
+    folders: list[Path] = []
+
+    def counted(name: str) -> None:
+        whole = getattr(Path, name)
+
+        def listing(self: Path, *args: Any, **kwargs: Any) -> Iterator[Path]:
+            folders.append(self)
+            found: Iterator[Path] = whole(self, *args, **kwargs)
+            return found
+
+        monkeypatch.setattr(Path, name, listing)
+
+    counted("glob")
+    counted("rglob")
+    return folders
+
+
+def test_folders_are_listed_once_however_many_origins_are_missing(tmp_path: Path, listed: list[Path]) -> None:
+    counts = []
+    for forks in (0, 1, 40):
+        folder = tmp_path / str(forks) / "sessions" / "2026"
+        for number in range(forks):
+            Rollout(folder, thread(number), forked_from_id=thread(1000 + number)).save()
+        Rollout(folder, thread(900)).save()
+        listed.clear()
+        assert len(list(IMPORTER.sessions(folder, ImportReport()))) == forks + 1
+        counts.append(len(listed))
+    assert counts[0] == 0, "nothing is looked for where nothing is missing"
+    assert counts[1] == counts[2] > 0
+
+
+def test_an_origin_is_found_by_the_whole_of_its_name_beside_the_fork_first(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home" / "sessions", tmp_path / "home" / "sessions" / "2026"
+    fork = Rollout(folder, thread(1), forked_from_id="8000-000000000002").save()
+    other = Rollout(home / "2025", thread(2)).save()
+    (found,) = IMPORTER.sessions(fork, ImportReport())
+    assert str(other.stat().st_mtime_ns) in found.stamp
+    near = Rollout(folder, thread(2), note="this one is nearer").save()
+    (found,) = IMPORTER.sessions(fork, ImportReport())
+    assert f"{near.stat().st_size}.{near.stat().st_mtime_ns}" in found.stamp
