@@ -11,7 +11,7 @@ into the user's role, and `token_usage_record`, from its code.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -69,14 +69,15 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
     heads = list(_heads(path, report))
     threads = Threads(heads, home)
     ids = {head.name: head.id for head in heads}
+    stamp = cache(stamp_of)  # A thread is an origin of all that were forked from it, and from these.
     for head in heads:
         title = names.get(head.name)
         parent = ids.get(head.caller or head.parent or "")
-        paths = [head.path, *(each.path for each in threads.origins(head))]
-        stamp = f"{stamp_of(*paths)} {parent or '-'} {title or ''}".rstrip()
+        stamps = " ".join(stamp(each.path) for each in (head, *threads.origins(head)))
         read = partial(_read, head, threads, parent, title)
         original = verbatim.of_file(head.path)
-        yield Found(head.id, head.directory, stamp, head.size, str(head.path), read, original)
+        told = f"{stamps} {parent or '-'} {title or ''}".rstrip()
+        yield Found(head.id, head.directory, told, head.size, str(head.path), read, original)
 
 
 def _heads(path: Path, report: ImportReport) -> Iterator[Head]:

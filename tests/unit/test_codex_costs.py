@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from nomad_sessions.formats import ImportReport
+from nomad_sessions.formats import ImportReport, codex
 from nomad_sessions.formats.codex import IMPORTER
+from nomad_sessions.formats.source import stamp_of
 from tests.support.rollouts import Rollout
 
 
@@ -60,3 +61,23 @@ def test_an_origin_is_found_by_the_whole_of_its_name_beside_the_fork_first(tmp_p
     near = Rollout(folder, thread(2), note="this one is nearer").save()
     (found,) = IMPORTER.sessions(fork, ImportReport())
     assert f"{near.stat().st_size}.{near.stat().st_mtime_ns}" in found.stamp
+
+
+def test_the_stamp_of_an_origin_is_taken_once_for_all_its_forks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamped: list[Path] = []
+
+    def counted(*paths: Path) -> str:
+        stamped.extend(paths)
+        return stamp_of(*paths)
+
+    monkeypatch.setattr(codex, "stamp_of", counted)
+    paths = [Rollout(tmp_path, thread(0), ordinal=0).save()]
+    for number in range(1, 30):
+        base = {"thread_id": thread(number - 1), "end_ordinal_exclusive": 1}
+        paths.append(Rollout(tmp_path, thread(number), ordinal=1, history_base=base).save())
+    found = list(IMPORTER.sessions(tmp_path, ImportReport()))
+    parents = ["-", *(each.id for each in found)]
+    assert [each.stamp for each in found] == [f"{stamp_of(*paths[n::-1])} {parents[n]}" for n in range(30)]
+    assert sorted(stamped) == sorted(paths)
