@@ -39,7 +39,9 @@ class Conversation:
         self.model: dict[str, str] | None = None
         self._head = head
         self._report = report
+        self._answers: list[int] = []  # Where they stand among the messages.
         self._turns: list[_Turn] = []
+        self._prompted = 0  # How many of the turns a user began.
         self._is_running = False
         self._open: dict[str, Any] | None = None  # The answer that the next item belongs to.
         self._names: dict[str, str] = {}
@@ -106,6 +108,7 @@ class Conversation:
             self._open["parts"] += parts
             self._open["updatedAt"] = max(self._time, self._open["updatedAt"])
             return
+        self._answers.append(len(self.messages))
         message = {"role": "assistant", "parts": parts, "status": "completed"}
         self._open = self._add(line, {**message, "model": self.model} if self.model else message)
 
@@ -122,6 +125,7 @@ class Conversation:
         if not (alone and parts[0]["content"].lstrip().startswith(SHELL)):
             if not (self._is_running and self._turns):
                 self._turns.append(_Turn(len(self.messages)))
+            self._prompted += not self._turns[-1].is_prompted
             self._turns[-1].is_prompted = True
         said = {"content": parts[0]["content"]} if alone else {"parts": parts}
         self._add(line, {"role": "user", **said})
@@ -158,15 +162,17 @@ class Conversation:
         if type(turns) is not int or turns < 0:
             self._report.warn(place, "a rollback that does not say of how many turns")
             return
-        left = min(turns, sum(turn.is_prompted for turn in self._turns))
+        left = max(0, self._prompted - turns)
         start = len(self.messages)
-        while left:
+        while self._prompted > left:
             turn = self._turns.pop()
             start = turn.start
-            left -= turn.is_prompted
+            self._prompted -= turn.is_prompted
         for _ in self.messages[start:]:
             self._report.ignore("in a turn that was rolled back")
         del self.messages[start:], self.places[start:]
+        while self._answers and self._answers[-1] >= start:
+            self._answers.pop()
         self._open, self._is_running = None, False
 
     def _use(self, given: Any, mark: Any) -> None:
@@ -180,8 +186,8 @@ class Conversation:
         read = count(spent.get("input_tokens"))
         if read is not None:  # Codex counts what came from the cache twice.
             usage = {"input": max(0, read - usage.get("cacheRead", 0)), **usage}
-        answer = next((each for each in reversed(self.messages) if each["role"] == "assistant"), None)
-        if answer is not None and usage:
+        if self._answers and usage:
+            answer = self.messages[self._answers[-1]]
             before: Mapping[str, int] = answer.get("usage", {})
             answer["usage"] = {key: before.get(key, 0) + usage.get(key, 0) for key in {**before, **usage}}
 

@@ -10,8 +10,14 @@ import pytest
 
 from nomad_sessions.formats import ImportReport, codex
 from nomad_sessions.formats.codex import IMPORTER
+from nomad_sessions.formats.codex_forks import Told
+from nomad_sessions.formats.codex_messages import Conversation
+from nomad_sessions.formats.codex_rollout import Head, Record
 from nomad_sessions.formats.source import stamp_of
-from tests.support.rollouts import Rollout
+from tests.support.rollouts import GEN2, Rollout
+
+MANY = 30_000
+TURNS = 44_000
 
 
 def thread(number: int) -> str:
@@ -81,3 +87,52 @@ def test_the_stamp_of_an_origin_is_taken_once_for_all_its_forks(
     parents = ["-", *(each.id for each in found)]
     assert [each.stamp for each in found] == [f"{stamp_of(*paths[n::-1])} {parents[n]}" for n in range(30)]
     assert sorted(stamped) == sorted(paths)
+
+
+def conversation(*payloads: dict[str, Any]) -> Conversation:
+    """What these lines say, of the events and of the items."""
+    events = ("token_count", "thread_rolled_back")
+    lines = [
+        Told(Record("event_msg" if each["type"] in events else "response_item", each, n, None, n, n), f"{n}", f"{n}", n)
+        for n, each in enumerate(payloads)
+    ]
+    return Conversation(Head(GEN2), lines, ImportReport())
+
+
+def prompt(told: str) -> dict[str, Any]:
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": told}]}
+
+
+def answer(told: str) -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": told}]}
+
+
+def tokens(total: int) -> dict[str, Any]:
+    info = {"last_token_usage": {"output_tokens": 1}, "total_token_usage": {"output_tokens": total}}
+    return {"type": "token_count", "info": info}
+
+
+def back(turns: int) -> dict[str, Any]:
+    return {"type": "thread_rolled_back", "num_turns": turns}
+
+
+def test_tokens_long_after_an_answer_are_counted_with_it_in_linear_time() -> None:
+    later = [each for number in range(MANY) for each in (prompt("Go on"), tokens(number))]
+    told = conversation(prompt("Go"), answer("Done"), *later)
+    assert len(told.messages) == MANY + 2
+    assert told.messages[1]["usage"] == {"output": MANY}
+
+
+def test_tokens_after_a_rollback_are_counted_with_the_answer_that_is_left() -> None:
+    first, second = (prompt("One"), answer("1")), (prompt("Two"), answer("2"), tokens(1))
+    told = conversation(*first, *second, back(1), tokens(2), prompt("Three"), tokens(3))
+    assert [each.get("usage") for each in told.messages] == [None, {"output": 2}, None]
+    told = conversation(*first, *second, back(2), tokens(2), prompt("Three"), tokens(3), answer("3"), tokens(4))
+    assert [each.get("usage") for each in told.messages] == [None, {"output": 1}]
+
+
+def test_many_rollbacks_take_linear_time() -> None:
+    turns = [(prompt(f"{number}"), back(number % 2)) for number in range(TURNS)]
+    told = conversation(*(each for turn in turns for each in turn))
+    assert [each["content"] for each in told.messages] == [f"{number}" for number in range(0, TURNS, 2)]
+    assert conversation(*(each for turn in turns[:8] for each in turn), back(10**30)).messages == []
