@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from nomad_sessions.formats import verbatim
 from nomad_sessions.formats.gemini_messages import SPOKEN, TOOL, messages_of
@@ -142,23 +142,27 @@ class _Chat:
             self._take(line)
 
     def _take(self, line: Line) -> None:
-        record, kept = line.record, self.kept
+        record = line.record
         if isinstance(record.get("$set"), dict):
             self.fields |= {key: value for key, value in record["$set"].items() if key != "messages"}
             if "messages" in record["$set"]:
                 self._set(line)
         elif "$rewindTo" in record:
-            ids = list(kept)
-            start = ids.index(record["$rewindTo"]) if record["$rewindTo"] in ids else 0
-            for identifier in ids[start:]:
-                del kept[identifier]
-                self._report.ignore("taken back by a rewind")
+            self._rewind(text(record["$rewindTo"]))
         elif "type" in record and (text(record.get("id")) or record["type"] in SPOKEN):
             self._keep(text(record.get("id")) or f"@{line.offset}", line, None)
         elif "sessionId" in record:
             self.fields = {**record, **self.fields}
         else:
             self._report.ignore("Gemini CLI's own record")
+
+    def _rewind(self, target: str | None) -> None:
+        """Takes back a message and what follows it; all of them where it is not there."""
+        last = target if target in self.kept else None
+        identifier = ""
+        while self.kept and identifier != last:
+            identifier, _ = self.kept.popitem()
+            self._report.ignore("taken back by a rewind")
 
     def _set(self, line: Line) -> None:
         """All messages anew."""
@@ -177,19 +181,22 @@ class _Chat:
 
     def messages(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """The messages that are left, each read again from its line, with its place."""
-        at, holder = -1, None
+        at, holder = -1, None  # A line of many messages stays: those of their own lines may stand between them.
         with self._path.open("rb") as file:
             for place in self.kept.values():
-                if place.offset != at:
-                    file.seek(place.offset)
-                    at, holder = place.offset, _decoded(file.read(place.length))
-                record = holder if place.number is None else _listed(holder, place.number)
+                if place.number is None:
+                    record = _decoded(file, place)
+                else:
+                    if place.offset != at:
+                        at, holder = place.offset, _decoded(file, place)
+                    record = _listed(holder, place.number)
                 yield f"{self._path} at byte {place.offset}", mapping(record)
 
 
-def _decoded(raw: bytes) -> Any:
+def _decoded(file: BinaryIO, place: _Place) -> Any:
+    file.seek(place.offset)
     try:
-        return decode(raw.strip(b"\0 \t\r\n"))
+        return decode(file.read(place.length).strip(b"\0 \t\r\n"))
     except ValueError:  # Rewritten since it was indexed; the next import sees to it.
         return None
 
