@@ -65,19 +65,18 @@ def _sessions(path: Path, report: ImportReport) -> Iterator[Found]:
         head = _Head(file)
         project, parent = _project(file), None
         if head.caller is not None:
-            family = families.setdefault(file.parent.parent, {})
-            if not family:
-                family |= {each.name: each.id for each in map(_Head, _relatives(file))}
-            parent = family.get(head.caller)
+            root = _root(file)
+            if root not in families:
+                families[root] = {each.name: each.id for each in map(_Head, filter(_sniff, _files(root)))}
+            parent = families[root].get(head.caller)
         stamp = stamp_of(file) if head.caller is None else f"{stamp_of(file)} {parent or '-'}"
         read = partial(_read, head, parent)
         yield Found(head.id, project, stamp, head.size, str(file), read, verbatim.of_file(file))
 
 
-def _relatives(file: Path) -> Iterator[Path]:
-    """The chats beside those that a sub-agent's chat lies among, its caller's one of them."""
-    root = next((folder for folder in file.parents if folder.name == "chats"), file.parent)
-    return (each for each in _files(root) if _sniff(each))
+def _root(file: Path) -> Path:
+    """The folder of the chats that a sub-agent's chat lies among, its caller's one of them."""
+    return next((folder for folder in file.parents if folder.name == "chats"), file.parent)
 
 
 class _Head:

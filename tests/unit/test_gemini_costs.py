@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from nomad_sessions.formats import ImportReport, ParsedSession, gemini
 from nomad_sessions.formats.gemini import IMPORTER
+from nomad_sessions.formats.jsonl import first_record
 from nomad_sessions.storage.codec import decode
 
 MANY = 28_000
@@ -68,3 +70,27 @@ def test_a_line_of_many_messages_is_decoded_once_whatever_was_updated(
     parsed, _ = read(chat(tmp_path / "chats" / "one.jsonl", whole, *updates))
     assert [each["content"] for each in parsed.messages] == ["after", "before"] * 20
     assert len(decoded) == 1 + len(updates)
+
+
+def test_sub_agents_of_sub_agents_are_looked_at_a_few_times_and_find_their_callers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: Counter[Path] = Counter()
+
+    def counted(path: Path) -> dict[str, Any] | None:
+        looked[path] += 1
+        return first_record(path)
+
+    monkeypatch.setattr(gemini, "first_record", counted)
+    chats = tmp_path / "chats"
+    for number in range(20):
+        chat(chats / f"top{number}.jsonl", said("1", "Go"))
+        chat(chats / f"top{number}" / f"mid{number}.jsonl", said("1", "Go"))
+        chat(chats / f"top{number}" / f"mid{number}" / f"low{number}.jsonl", said("1", "Go"))
+    report = ImportReport()
+    parsed = {Path(found.place).stem: found.read(report) for found in IMPORTER.sessions(tmp_path, report)}
+    sessions = {name: each.session for name, each in parsed.items() if each is not None}
+    for number in range(20):
+        top, mid, low = (sessions[f"{kind}{number}"] for kind in ("top", "mid", "low"))
+        assert (low["parentId"], mid["parentId"], "parentId" in top) == (mid["id"], top["id"], False)
+    assert max(looked.values()) <= 4
