@@ -36,7 +36,7 @@ class Threads:
     def __init__(self, heads: Iterable[Head], home: Path | None) -> None:
         self._heads: dict[str, Head | None] = {head.name: head for head in heads}
         self._home = home
-        self._listed: dict[tuple[Path, bool], dict[str, Path]] = {}
+        self._listed: dict[tuple[Path, bool], dict[str, list[Path]]] = {}
 
     def head(self, name: str, near: Path) -> Head | None:
         """The rollout of a thread, looked for in the folder of the file `near` too; None where there is none."""
@@ -52,8 +52,7 @@ class Threads:
             for place, below in self._places(folder):
                 if (place, below) not in self._listed:
                     self._listed[place, below] = _by_ending(place, below)
-                if ending in self._listed[place, below]:
-                    yield self._listed[place, below][ending]
+                yield from self._listed[place, below].get(ending, ())
 
     def _places(self, folder: Path) -> Iterator[tuple[Path, bool]]:
         """Where a thread may lie, and whether also in folders below."""
@@ -75,14 +74,13 @@ class Threads:
         return found
 
 
-def _by_ending(folder: Path, below: bool) -> dict[str, Path]:
-    """The rollouts in a folder by all that may be their thread's name, as no name tells where its time ends; the first
-    of several."""
-    found: dict[str, Path] = {}
+def _by_ending(folder: Path, below: bool) -> dict[str, list[Path]]:
+    """The rollouts in a folder by all that may be their thread's name, as no name tells where its time ends."""
+    found: dict[str, list[Path]] = {}
     for path in (folder.rglob if below else folder.glob)(f"{NAMED}*-*.jsonl*"):
         _, *endings = os.path.normcase(path.name).removeprefix(NAMED).split("-")
         for start in range(len(endings)):
-            found.setdefault("-".join(endings[start:]), path)
+            found.setdefault("-".join(endings[start:]), []).append(path)
     return found
 
 

@@ -10,7 +10,6 @@ A session's messages are held as places (file, offset, length), never as bodies;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from nomad_sessions.workspace.bodies import Body, patch_all, text_kind
@@ -35,7 +34,6 @@ __all__ = [
 _new = tuple.__new__  # Half the time of the class's own call.
 WORKSPACE = ""
 """The id under which the workspace's own fields, and messages that belong to no session, are kept."""
-
 
 Span = tuple[bytes, int, int]
 """Bytes, and from where to where in them an object lies as JSON."""
@@ -201,14 +199,13 @@ class SessionState:
     def drop(self, ids: Iterable[str]) -> None:
         """Forgets messages by id, from every list."""
         gone = set(ids)
-        for kept in (self.order, self.hidden, self.detached):
-            if len(gone) != 1:
-                kept[:] = [each for each in kept if each not in gone]
-            elif kept and kept[-1] in gone:
-                kept.pop()
-            else:  # A search without Python code, which ends at the message.
-                with suppress(ValueError):
-                    kept.remove(*gone)
+        for name in ("order", "hidden", "detached"):
+            held: list[str] = getattr(self, name)
+            if len(gone) > 1:
+                setattr(self, name, [each for each in held if each not in gone])
+            elif (one := next(iter(gone), None)) in held:  # Many may go one by one: no Python code for each other.
+                at = held.index(one)
+                setattr(self, name, held[:at] + held[at + 1 :])
         for each in gone:
             self.changed[each] = None
 

@@ -128,19 +128,19 @@ def test_text_for_no_part_in_particular_finds_the_last_text_part_from_the_end() 
 
 
 @pytest.mark.parametrize("name", ["order", "hidden", "detached"])
-def test_a_message_that_is_deleted_leaves_its_list_without_the_others_being_gone_through(name: str) -> None:
+def test_of_many_messages_that_are_deleted_one_by_one_each_leaves_its_list_alone(name: str) -> None:
     session = SessionState("s", {}, 1, 1)
-    ids = [f"m{number}" for number in range(1000)]
-    session.order, session.hidden, session.detached = lists = Watched(), Watched(), Watched()
-    getattr(session, name).extend(ids)
-    for gone in ("m0", "m999", "m500", "nobody", "m500"):
+    ids = [f"m{number}" for number in range(40_000)]
+    setattr(session, name, list(ids))
+    held = getattr(session, name)
+    for gone in (*ids[:10_000], ids[-1], ids[15_000], "nobody"):
         session.drop([gone])
-    assert all(each.searched == 0 for each in lists)
-    assert session.ids() == [*ids[1:500], *ids[501:999]]
-    assert session.changed == dict.fromkeys(("m0", "m999", "m500", "nobody"))
-    session.drop(ids[:990])
+    assert held == ids, "somebody may be going through it"
+    assert session.ids() == [*ids[10_000:15_000], *ids[15_001:-1]]
+    assert session.changed == dict.fromkeys([*ids[:10_000], ids[-1], ids[15_000], "nobody"])
+    session.drop(ids[:20_000])
     session.drop([])
-    assert session.ids() == ids[990:999]
+    assert session.ids() == ids[20_000:-1]
 
 
 def test_a_source_that_hides_all_its_messages_now_is_one_record(m: NativeSessionManager) -> None:
