@@ -100,7 +100,7 @@ class Collector(QTimer):
         self.start(COLLECT_MS)
 
     def collect(self) -> None:
-        """As Python does it: the oldest generation of which there is enough, with those that are younger."""
+        """The oldest generation of which there is enough, with those that are younger."""
         counts, thresholds = gc.get_count(), gc.get_threshold()
         due = [each for each in range(3) if counts[each] > thresholds[each]]
         if due:
@@ -175,8 +175,10 @@ class Store:
     def close(self) -> None:
         """The end: what was asked for is done, and the manager closes the rest."""
         self._threads.shutdown()
-        self.manager.close()
-        self._collector.end()
+        try:
+            self.manager.close()
+        finally:
+            self._collector.end()
 
 
 class Transcript(QAbstractListModel):

@@ -16,7 +16,7 @@ from nomad_sessions.cli.exits import Exit, guarded
 from nomad_sessions.cli.output import counted, for_people, plain, size, table, write_json, write_line
 from nomad_sessions.cli.progress import working
 from nomad_sessions.cli.sources import NAMES, Source, sources_of, tools_to_complete
-from nomad_sessions.cli.store import AsJson, DataDir, Workspace, open_store
+from nomad_sessions.cli.store import AsJson, DataDir, Workspace, naming_new, open_store
 from nomad_sessions.errors import InvalidInputError, StorageError
 from nomad_sessions.formats import ImportReport, import_bytes, import_file, import_history, survey_history
 from nomad_sessions.formats.importing import STDIN, read_document
@@ -100,7 +100,11 @@ def _import(source: Source, workspace: str | None, data_dir: Path | None, *, ori
     importer, path = source.importer, source.path
     if importer is None:
         return _import_document(source, workspace, data_dir)
-    with NativeSessionManager(data_dir) as manager, working(f"Importing {importer.label}") as done:
+    with (
+        NativeSessionManager(data_dir) as manager,
+        naming_new(manager, workspace),
+        working(f"Importing {importer.label}") as done,
+    ):
         return import_history(
             manager,
             importer,

@@ -36,6 +36,7 @@ __all__ = [
     "find_session",
     "find_task",
     "here",
+    "naming_new",
     "open_manager",
     "open_store",
 ]
@@ -99,8 +100,8 @@ def open_store(
 ) -> Iterator[tuple[NativeSessionManager, str]]:
     """The manager, and the id of the workspace meant; closed at the end.
 
-    `create` lets a workspace come into being; beside others that is said on stderr, for it may be mistyped. Without it
-    a workspace that was named and does not exist is an error, as for a data folder.
+    `create` lets a workspace come into being, and says so. Without it one that was named and does not exist is an
+    error, as for a data folder.
     """
     with open_manager(data_dir, create=create) as manager:
         if workspace is None:
@@ -112,12 +113,19 @@ def open_store(
                     manager.workspace_for(here())
             return
         validate_workspace_id(workspace)
-        known = manager.list_workspaces()
-        if not create and workspace not in known:
+        if not create and workspace not in manager.list_workspaces():
             raise WorkspaceNotFoundError(workspace_id=workspace)
-        yield manager, workspace
-        if known and workspace not in known and workspace in manager.list_workspaces():
-            typer.echo(f"{workspace} is a new workspace", err=True)  # Which one of the others may have been meant.
+        with naming_new(manager, workspace):
+            yield manager, workspace
+
+
+@contextmanager
+def naming_new(manager: NativeSessionManager, workspace: str | None) -> Iterator[None]:
+    """Says on stderr, beside others, that the workspace that was named has come into being: it may be mistyped."""
+    known = manager.list_workspaces() if workspace is not None else []
+    yield
+    if known and workspace not in known and workspace in manager.list_workspaces():
+        typer.echo(f"{workspace} is a new workspace", err=True)
 
 
 def here() -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -135,7 +136,12 @@ def _take(
         parsed.session["imported"] = {**mark_of(parsed.session), "stamp": stamp}
         if originals:
             keep_original(manager, workspace_id, found, parsed, report)
-        _store(manager, workspace_id, parsed, report)
+        try:
+            _store(manager, workspace_id, parsed, report)
+        finally:
+            if parsed.keeping is not None:  # Nothing is being written any more when this has ended, however it has.
+                wait([parsed.keeping])
+        parsed.await_original()
 
 
 def _store(manager: NativeSessionManager, workspace_id: str, parsed: ParsedSession, report: ImportReport) -> None:

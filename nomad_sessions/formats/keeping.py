@@ -5,7 +5,8 @@ An original is cut into chunks, each kept as an attachment. `imported.original` 
 digests tell how much of what is kept a source still begins with: only what follows is kept anew.
 
 Invariant: every chunk is durable before a record that names it is written, and no more than one is in memory; what is
-kept is what one reading of the source gave. Verified by `tests/unit/test_originals.py` and `test_kept_originals.py`.
+kept is what one reading of the source gave. Verified by `tests/unit/test_originals.py`, `test_kept_originals.py` and
+`test_originals_beside.py`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nomad_sessions.errors import ConflictError, StorageError
+from nomad_sessions.errors import ConflictError
 from nomad_sessions.formats.importing import mark_of
 from nomad_sessions.formats.report import ImportReport, ParsedSession
-from nomad_sessions.formats.source import Found
+from nomad_sessions.formats.source import Found, Original
 from nomad_sessions.models import Session
 
 if TYPE_CHECKING:
@@ -146,13 +147,11 @@ def _kept_anew(
     if found.original is None:
         return None
     try:
-        pieces = found.original.read() if read is None else iter((read,))
+        pieces = _read(found.original) if read is None else iter((read,))
         known = _lasting(kept_chunks(mark) or ())
         chunks = list(_chunks(pieces, known, partial(manager._attach, workspace_id)))
-    except StorageError:  # Ours, and some of ours are the system's too.
-        raise
-    except OSError as error:
-        report.warn(found.place, f"its original is not kept: {error.strerror or error}")
+    except _UnreadableError as error:
+        report.warn(found.place, f"its original is not kept: {error}")
         return None
     return _named(found.original.name, found.stamp, chunks)
 
@@ -166,6 +165,17 @@ def _named(name: str, stamp: str, chunks: Sequence[Chunk]) -> dict[str, Any]:
         "stamp": stamp,
         "chunks": [list(chunk) for chunk in chunks],
     }
+
+
+class _UnreadableError(Exception):
+    """The source cannot be read. What the store cannot write is another thing."""
+
+
+def _read(original: Original) -> Iterator[bytes]:
+    try:
+        yield from original.read()
+    except OSError as error:
+        raise _UnreadableError(error.strerror or error) from error
 
 
 def _lasting(chunks: Sequence[Chunk]) -> Sequence[Chunk]:

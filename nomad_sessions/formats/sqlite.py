@@ -28,23 +28,33 @@ _GAP = 2_000  # How many rows in succession may be beyond reach before the rest 
 
 
 class _Copies:
-    """Copies of databases in temporary folders, until these are removed."""
+    """Copies of databases in temporary folders, until it is closed."""
 
     def __init__(self) -> None:
-        self.folders = contextlib.ExitStack()
-        self._known: dict[Path, tuple[str, Path]] = {}
+        self._made: dict[Path, tuple[str, tempfile.TemporaryDirectory[str]]] = {}
 
     def of(self, path: Path, log: Path) -> Path:
         """The copy of a database with its log: made now, unless both are as they were when one was made."""
         stamp = stamp_of(path, log)
-        before, copy = self._known.get(path, ("", path))
-        if stamp != before:
-            folder = Path(self.folders.enter_context(tempfile.TemporaryDirectory(prefix="nomad-sessions-")))
-            for each in (path, log):
-                shutil.copyfile(each, folder / each.name)
-            copy = folder / path.name
-            self._known[path] = stamp, copy
-        return copy
+        before, folder = self._made.get(path, ("", None))
+        if folder is None or stamp != before:
+            outdated = folder
+            folder = tempfile.TemporaryDirectory(prefix="nomad-sessions-", ignore_cleanup_errors=True)
+            try:
+                for each in (path, log):
+                    shutil.copyfile(each, Path(folder.name, each.name))
+            except BaseException:
+                folder.cleanup()
+                raise
+            self._made[path] = stamp, folder
+            if outdated is not None:
+                outdated.cleanup()
+        return Path(folder.name, path.name)
+
+    def close(self) -> None:
+        """Nothing of them stays."""
+        for _, folder in self._made.values():
+            folder.cleanup()
 
 
 _COPIES: ContextVar[_Copies | None] = ContextVar("copies", default=None)
@@ -59,7 +69,7 @@ def copied_once() -> Iterator[None]:
     copies = _Copies()
     token = _COPIES.set(copies)
     try:
-        with copies.folders:
+        with contextlib.closing(copies):
             yield
     finally:
         _COPIES.reset(token)
@@ -100,7 +110,7 @@ def _connected(path: Path, stack: contextlib.ExitStack) -> sqlite3.Connection:
     copies = _COPIES.get()
     if copies is None:
         copies = _Copies()
-        stack.enter_context(copies.folders)
+        stack.enter_context(contextlib.closing(copies))
     return _connection(copies.of(path, log), "mode=ro")
 
 

@@ -33,6 +33,10 @@ def test_beside_others_a_workspace_that_comes_into_being_is_named(cli: Cli) -> N
     assert subprocess.run(with_typo, capture_output=True, check=True).stderr.decode() == "sw is a new workspace\n"
     assert subprocess.run(with_typo, capture_output=True, check=True).stderr == b""
     assert cli("new").err == ""
+    history = Path(__file__).parents[1] / "fixtures" / "claude" / "projects"
+    importing = [*COMMAND, "import", "claude-code", str(history), "--data-dir", str(cli.data_dir), "-w", "wsw"]
+    assert "wsw is a new workspace" in subprocess.run(importing, capture_output=True, check=True).stderr.decode()
+    assert "is a new workspace" not in subprocess.run(importing, capture_output=True, check=True).stderr.decode()
 
 
 def test_new_with_an_id_of_ones_own_can_be_repeated(cli: Cli) -> None:

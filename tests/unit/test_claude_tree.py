@@ -10,7 +10,8 @@ from typing import Any
 from nomad_sessions.formats import ImportReport
 from nomad_sessions.formats.claude_tree import Node, conversation, nodes_of, side_roots
 
-MANY = 20_000
+MANY = 120_000
+"""So many that a time that grew with their square would be beyond the limit of a test."""
 
 
 def nodes(records: Sequence[dict[str, Any]]) -> list[Node]:

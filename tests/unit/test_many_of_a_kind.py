@@ -7,7 +7,8 @@ from typing import Any
 from nomad_sessions.formats import Found, ImportReport, histories, nomadarch
 from nomad_sessions.formats.redaction import Redactor
 
-MANY = 20_000
+MANY = 100_000
+"""So many that a time that grew with their square would be beyond the limit of a test."""
 
 
 def test_of_many_keys_that_become_the_same_each_is_kept_and_has_a_number() -> None:

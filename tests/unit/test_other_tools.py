@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import random
 import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from nomad_sessions.formats import (
     ParsedSession,
     import_history,
     importer_of,
+    sqlite,
     survey_history,
 )
 from nomad_sessions.formats.agents_sdk import IMPORTER as AGENTS
@@ -203,6 +206,17 @@ def test_a_copy_without_the_index_of_its_log_is_copied_once_however_many_session
     assert len(made) == 4
     assert sorted(each.name for each in copy.parent.iterdir()) == ["sessions.db", "sessions.db-wal"]
     assert not [each for each in made if each.parent.exists()], "nothing of them stays"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "made"))
+    (tmp_path / "made").mkdir()
+    with sqlite.copied_once():
+        for number in range(3):
+            copy.with_name("sessions.db-wal").touch()
+            os.utime(copy, ns=(number, number))
+            with sqlite.opened(copy) as reading:
+                assert reading.execute("SELECT count(*) FROM agent_sessions").fetchone()[0] == 21
+            assert len(list((tmp_path / "made").iterdir())) == 1, "one that is outdated is removed"
+        assert len(made) == 10
+    assert not list((tmp_path / "made").iterdir())
     with contextlib.closing(sqlite3.connect(copy)) as db, db:
         db.execute("UPDATE agent_messages SET message_data = replace(message_data, '19', 'new')")
     assert import_history(m, AGENTS, copy, workspace_id="ws").messages.updated == 1

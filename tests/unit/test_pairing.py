@@ -14,7 +14,7 @@ from nomad_sessions.formats.pairing import Waiting
 from nomad_sessions.formats.transcript import entries_of
 from nomad_sessions.formats.turns import NO_RESULT, turns_of
 
-MANY = 15_000
+MANY = 1_000
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"))))
@@ -30,6 +30,15 @@ def test_a_result_is_of_the_first_call_of_its_id_that_waits(steps: list[tuple[bo
         if found is not None:
             naive.remove(found)
     assert sorted(waiting) == [number for _, number in naive]
+
+
+def test_of_many_that_wait_each_is_found_at_once() -> None:
+    many = 300_000  # To go through all that wait would take beyond the limit of a test.
+    waiting = Waiting[int]()
+    for number in range(many):
+        waiting.add(f"{number}", number)
+    assert [waiting.take(f"{number}") for number in reversed(range(many))] == list(reversed(range(many)))
+    assert list(waiting) == []
 
 
 def half_answered() -> list[dict[str, Any]]:
