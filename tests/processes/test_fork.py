@@ -30,6 +30,7 @@ LOCKS = {
     ("events/subscription.py", "_condition"): "Subscription.after_fork",
     ("events/subscription.py", "_taking"): "Subscription.after_fork",
     ("formats/garbage.py", "_guard"): "_Setting.after_fork",
+    ("formats/keeping.py", "pool"): "of one import, which goes on in the parent alone",
     ("formats/workers.py", "Event"): "of an import, by processes that are spawned",
     ("formats/workers.py", "_guard"): "the same: no other thread imports in a child",
     ("manager.py", "_mutex"): "NativeSessionManager._after_fork",
